@@ -1,0 +1,41 @@
+# C types for container.py (Cython's augmenting .pxd): the .py file alone is the whole program.
+cimport cython
+
+cdef class Interface:
+    cdef public long long link_type, snaplen, exponent, offset_seconds
+    cdef public bint binary
+    cdef public bytes name
+
+@cython.locals(top="long long")
+cdef long long u32(const unsigned char[::1] data, Py_ssize_t at, bint big) except -1
+
+cdef long long u16(const unsigned char[::1] data, Py_ssize_t at, bint big) except -1
+
+cdef class Records:
+    cdef public object raw, notes
+    cdef const unsigned char[::1] data
+    cdef readonly Py_ssize_t size, pos, offset
+    cdef readonly bint big, swap_lengths, truncated
+    cdef readonly long long tick, header, frame, captured, original, time_ns, link_type, interface
+    cdef readonly long long skipped_bytes, sections, snaplen, secret_bytes, comments, private_blocks
+    cdef readonly list interfaces, secrets
+    cdef readonly dict link_types, blocks
+    cdef readonly int format
+
+    cdef int _open(self) except -1
+    cpdef bint advance(self) except -1
+    @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long")
+    cdef bint _next_pcap(self) except -1
+    cdef bint _next_snoop(self) except -1
+    @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")
+    cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
+    @cython.locals(start="long long", reference="long long", stop="long long", at="long long", follow="long long")
+    cdef bint _resynchronise_pcap(self, str why) except -1
+    @cython.locals(left="long long", kind="long long", length="long long", start="long long")
+    cdef bint _next_block(self) except -1
+    @cython.locals(limit="long long", body="long long", index="long long", original="long long", captured="long long", ticks_high="long long", ticks_low="long long", options="long long", interface=Interface)
+    cdef bint _packet(self, long long kind, long long start, long long length) except -1
+    @cython.locals(ticks="unsigned long long", seconds="long long", ns="long long")
+    cdef long long _time(self, Interface interface, unsigned long long high, unsigned long long low) except -1
+    @cython.locals(start="long long", at="long long", stop="long long", kind="long long", length="long long")
+    cdef bint _resynchronise_block(self, str why, bint tail) except -1

@@ -1,0 +1,479 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=False
+"""Records of a capture file: pcap (every magic), pcapng (every block), snoop.
+
+`Records` walks a buffer; `advance()` moves to the next packet and sets the fields below. It never trusts a length:
+a damaged record becomes a note with its offset, and the walk goes on at the next place that can be a record.
+
+Formats: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 1761 (snoop). The file runs as it is; container.pxd
+gives the compiled form its types.
+"""
+
+from __future__ import annotations
+
+from kzpcap.capture.health import Notes
+from kzpcap.errors import CaptureError
+
+PCAP, PCAPNG, SNOOP = 1, 2, 3
+FORMAT_NAMES = {PCAP: "pcap", PCAPNG: "pcapng", SNOOP: "snoop"}
+
+MAX_CAPTURED = 262_144
+"""Above this a record's length is taken for damage (libpcap's MAXIMUM_SNAPLEN)."""
+MAX_SEARCH = 4 << 20
+"""How far the search for the next good record goes after damage, in bytes."""
+MAX_SECONDS = 1 << 33
+MAX_INTERFACES = 65_536
+MAX_SECRETS = 16 << 20
+
+MICRO, NANO = 1_000, 1
+
+SNOOP_LINK_TYPES = {0: 1, 2: 6, 4: 1, 8: 10, 9: 1}
+"""RFC 1761 datalink types that have a LINKTYPE_ (Ethernet, token ring, Ethernet, FDDI)."""
+
+# magic as read little-endian -> (big-endian, nanoseconds a tick, record header size)
+PCAP_MAGICS = {
+    0xA1B2C3D4: (False, MICRO, 16),
+    0xD4C3B2A1: (True, MICRO, 16),
+    0xA1B23C4D: (False, NANO, 16),
+    0x4D3CB2A1: (True, NANO, 16),
+    0xA1B2CD34: (False, MICRO, 24),  # Kuznetzov's patch: interface index, protocol and packet type follow
+    0x34CDB2A1: (True, MICRO, 24),
+}
+SHB = 0x0A0D0D0A
+
+
+class Interface:
+    """One interface of a section: its link type and clock."""
+
+    def __init__(self, link_type: int) -> None:
+        self.link_type = link_type
+        self.snaplen = 0
+        self.binary = False
+        self.exponent = 6
+        self.offset_seconds = 0
+        self.name = b""
+
+
+def u16(data: bytes, at: int, big: bool) -> int:
+    """A 16-bit integer at `at`."""
+    if big:
+        return data[at] << 8 | data[at + 1]
+    return data[at] | data[at + 1] << 8
+
+
+def u32(data: bytes, at: int, big: bool) -> int:
+    """A 32-bit integer at `at`."""
+    if big:
+        top = data[at]
+        return top << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+    top = data[at + 3]
+    return top << 24 | data[at + 2] << 16 | data[at + 1] << 8 | data[at]
+
+
+def looks_like(head: bytes) -> str:
+    """In plain words, what a file that is no capture looks like from its first bytes."""
+    if not head:
+        return "an empty file"
+    for magic, what in (
+        (b"\x7fELF", "an ELF program"),
+        (b"MZ", "a Windows program"),
+        (b"%PDF", "a PDF document"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"\xff\xd8\xff", "a JPEG picture"),
+        (b"SQLite format 3", "an SQLite database"),
+        (b"RTSS", "a Network Monitor 1 capture, which kzpcap does not read"),
+        (b"GMBU", "a Network Monitor 2 capture, which kzpcap does not read"),
+        (b"\x01\x00ERF", "an ERF capture, which kzpcap does not read"),
+        (b"<?xml", "XML text"),
+        (b"<!DOCTYPE html", "an HTML page"),
+        (b"<html", "an HTML page"),
+    ):
+        if head.startswith(magic):
+            return what
+    if head[:1] in (b"{", b"["):
+        return "JSON text"
+    if sum(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head) >= len(head) * 0.95:
+        return "plain text"
+    return "bytes that start with " + head[:8].hex(" ")
+
+
+class Records:
+    """A cursor over the packets of one capture; the fields describe the packet reached by `advance()`."""
+
+    def __init__(self, raw: bytes, notes: Notes) -> None:
+        self.raw = raw
+        self.data = raw
+        self.size = len(raw)
+        self.notes = notes
+        self.pos = 0
+        self.big = False
+        self.tick = MICRO
+        self.header = 16
+        self.swap_lengths = False
+        self.frame = 0
+        self.offset = 0
+        self.captured = 0
+        self.original = 0
+        self.time_ns = 0
+        self.link_type = -1
+        self.interface = 0
+        self.truncated = False
+        self.skipped_bytes = 0
+        self.sections = 0
+        self.interfaces: list[Interface] = []
+        self.link_types: dict[int, int] = {}
+        self.snaplen = 0
+        self.secrets: list[bytes] = []
+        self.secret_bytes = 0
+        self.comments = 0
+        self.private_blocks = 0
+        self.blocks: dict[int, int] = {}
+        self.format = self._open()
+
+    def _open(self) -> int:
+        if self.size < 4:
+            raise CaptureError(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
+        magic = u32(self.data, 0, False)
+        if magic in PCAP_MAGICS:
+            self.big, self.tick, self.header = PCAP_MAGICS[magic]
+            if self.size < 24:
+                raise CaptureError("a pcap file header that is cut short", self.size)
+            minor = u16(self.data, 6, self.big)
+            # Version 2.3 and before wrote the two lengths the other way round (libpcap, sf-pcap.c: lengths_swapped).
+            self.swap_lengths = u16(self.data, 4, self.big) == 2 and minor < 3
+            self.snaplen = u32(self.data, 16, self.big)
+            self.link_type = u32(self.data, 20, self.big) & 0x03FFFFFF  # FCS bits stand above
+            self.pos = 24
+            return PCAP
+        if magic == SHB:
+            return PCAPNG
+        if bytes(self.raw[:8]) == b"snoop\0\0\0":
+            if self.size < 16:
+                raise CaptureError("a snoop file header that is cut short", self.size)
+            self.big = True
+            kind = u32(self.data, 12, True)
+            self.link_type = SNOOP_LINK_TYPES.get(kind, -1 - kind)
+            self.pos = 16
+            return SNOOP
+        raise CaptureError(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
+
+    def advance(self) -> bool:
+        """Go to the next packet; False at the end."""
+        if self.format == PCAP:
+            return self._next_pcap()
+        if self.format == PCAPNG:
+            return self._next_block()
+        return self._next_snoop()
+
+    # pcap
+
+    def _next_pcap(self) -> bool:
+        while True:
+            left = self.size - self.pos
+            if left < self.header:
+                if left > 0:
+                    self._cut("record header", left)
+                return False
+            seconds = u32(self.data, self.pos, self.big)
+            fraction = u32(self.data, self.pos + 4, self.big)
+            captured = u32(self.data, self.pos + 8, self.big)
+            original = u32(self.data, self.pos + 12, self.big)
+            if self.swap_lengths:
+                captured, original = original, captured
+            if captured > MAX_CAPTURED:
+                if not self._resynchronise_pcap(f"a record claims {captured} captured bytes"):
+                    return False
+                continue
+            start = self.pos + self.header
+            if captured > self.size - start:
+                self._cut("packet", self.size - start)
+                return False
+            self.frame += 1
+            self.offset = start
+            self.captured = captured
+            self.original = original if original > captured else captured
+            self.time_ns = seconds * 1_000_000_000 + fraction * self.tick
+            self.pos = start + captured
+            return True
+
+    def _cut(self, what: str, there: int) -> None:
+        self.truncated = True
+        self.notes.add("cut-short", f"the file ends inside a {what} ({there} bytes of it are there)", offset=self.pos)
+
+    def _plausible_pcap(self, at: int, reference: int) -> bool:
+        """Can a record start here? Lengths make sense and the second lies within a day of the last good one."""
+        if at + self.header > self.size:
+            return at == self.size
+        seconds = u32(self.data, at, self.big)
+        captured = u32(self.data, at + 8, self.big)
+        original = u32(self.data, at + 12, self.big)
+        ticks = u32(self.data, at + 4, self.big)
+        return (
+            0 < captured <= MAX_CAPTURED
+            and captured <= original <= MAX_CAPTURED
+            and ticks < (1_000_000_000 // self.tick)
+            and (reference == 0 or abs(seconds - reference) <= 86_400)
+        )
+
+    def _resynchronise_pcap(self, why: str) -> bool:
+        start = self.pos
+        reference = self.time_ns // 1_000_000_000
+        stop = min(self.size - self.header, start + MAX_SEARCH)
+        at = start + 1
+        while at < stop:
+            if self._plausible_pcap(at, reference):
+                follow = at + self.header + u32(self.data, at + 8, self.big)
+                if follow <= self.size and self._plausible_pcap(follow, u32(self.data, at, self.big)):
+                    self.skipped_bytes += at - start
+                    self.notes.add("damaged", f"{why}; reading goes on {at - start} bytes later", offset=start)
+                    self.pos = at
+                    return True
+            at += 1
+        self.skipped_bytes += self.size - start
+        self.notes.add("damaged", f"{why}; no later record was found, {self.size - start} bytes left", offset=start)
+        self.pos = self.size
+        return False
+
+    # snoop
+
+    def _next_snoop(self) -> bool:
+        left = self.size - self.pos
+        if left < 24:
+            if left > 0:
+                self._cut("record header", left)
+            return False
+        original = u32(self.data, self.pos, True)
+        captured = u32(self.data, self.pos + 4, True)
+        length = u32(self.data, self.pos + 8, True)
+        start = self.pos + 24
+        if captured > MAX_CAPTURED or length < 24 + captured:
+            self.skipped_bytes += left
+            self.notes.add("damaged", f"a snoop record claims {captured} of {length} bytes", offset=self.pos)
+            self.pos = self.size
+            return False
+        if captured > self.size - start:
+            self._cut("packet", self.size - start)
+            return False
+        self.frame += 1
+        self.time_ns = u32(self.data, self.pos + 16, True) * 1_000_000_000 + u32(self.data, self.pos + 20, True) * 1_000
+        self.offset = start
+        self.captured = captured
+        self.original = original if original > captured else captured
+        self.pos = min(self.size, self.pos + length)
+        return True
+
+    # pcapng
+
+    def _next_block(self) -> bool:
+        while True:
+            left = self.size - self.pos
+            if left < 12:
+                if left > 0:
+                    self._cut("block", left)
+                return False
+            kind = u32(self.data, self.pos, self.big)
+            if kind == SHB:
+                if not self._section():
+                    return False
+                continue
+            length = u32(self.data, self.pos + 4, self.big)
+            if length < 12 or length > left:
+                if left < length <= MAX_CAPTURED + 65_536 and kind in (6, 2, 3) and left < 65_536:
+                    self._cut("packet block", left)
+                    self.pos = self.size
+                    return False
+                if not self._resynchronise_block(f"block type {kind:#x} claims {length} of {left} bytes", length > left):
+                    return False
+                continue
+            start = self.pos
+            self.pos += length + (-length & 3)
+            if kind == 6 or kind == 2 or kind == 3:
+                if self._packet(kind, start, length):
+                    return True
+            else:
+                self._other_block(kind, start, length)
+
+    def _packet(self, kind: int, start: int, length: int) -> bool:
+        """An Enhanced, obsolete or Simple Packet Block; `length` is what is there of it."""
+        limit = start + length
+        if kind == 3:
+            body = start + 12
+            index = 0
+            if limit < body:
+                return self._short(kind, start)
+            original = u32(self.data, start + 8, self.big)
+            captured = original
+            if self.interfaces and 0 < self.interfaces[0].snaplen < captured:
+                captured = self.interfaces[0].snaplen
+            if captured > limit - 4 - body:
+                captured = limit - 4 - body
+            ticks_high = ticks_low = 0
+        else:
+            body = start + 28
+            if limit < body:
+                return self._short(kind, start)
+            index = u32(self.data, start + 8, self.big) if kind == 6 else u16(self.data, start + 8, self.big)
+            ticks_high = u32(self.data, start + 12, self.big)
+            ticks_low = u32(self.data, start + 16, self.big)
+            captured = u32(self.data, start + 20, self.big)
+            original = u32(self.data, start + 24, self.big)
+        self.frame += 1
+        if captured > limit - body or captured < 0:
+            self.notes.add("damaged", f"a packet block claims {captured} captured bytes", self.frame, start)
+            captured = limit - body if limit > body else 0
+        if captured > MAX_CAPTURED:
+            self.notes.add("damaged", f"a packet of {captured} bytes is over the limit", self.frame, start)
+            captured = 0
+        if index >= len(self.interfaces):
+            self.notes.add("damaged", f"a packet of interface {index}, which was never described", self.frame, start)
+            self.link_type = -1
+            self.time_ns = 0
+        else:
+            interface = self.interfaces[index]
+            self.link_type = interface.link_type
+            self.time_ns = 0 if kind == 3 else self._time(interface, ticks_high, ticks_low)
+        self.interface = index
+        self.offset = body
+        self.captured = captured
+        self.original = original if original > captured else captured
+        if kind == 6:
+            options = body + captured + (-captured & 3)
+            if limit - options > 8:
+                self._packet_options(options, limit - 4)
+        return True
+
+    def _short(self, kind: int, start: int) -> bool:
+        self.notes.add("damaged", f"block type {kind:#x} is too short for its own header", offset=start)
+        return False
+
+    def _packet_options(self, at: int, limit: int) -> None:
+        for code, _ in self._options(at, limit):
+            if code == 1:
+                self.comments += 1
+
+    def _time(self, interface: Interface, high: int, low: int) -> int:
+        """Nanoseconds since 1970; 0 with a note where the clock says something impossible."""
+        ticks = high << 32 | low
+        if not interface.binary and interface.exponent == 6:
+            seconds = ticks // 1_000_000
+            ns = (ticks - seconds * 1_000_000) * 1_000
+        elif not interface.binary and interface.exponent == 9:
+            seconds = ticks // 1_000_000_000
+            ns = ticks - seconds * 1_000_000_000
+        else:
+            seconds, ns = self._scale(interface, high, low)
+        seconds += interface.offset_seconds
+        if seconds < 0 or seconds >= MAX_SECONDS:
+            self.notes.add("clock", "a packet's time is outside of any calendar", self.frame, self.pos)
+            return 0
+        return seconds * 1_000_000_000 + ns
+
+    def _scale(self, interface: Interface, high: object, low: object) -> tuple[int, int]:
+        ticks = int(high) << 32 | int(low)  # type: ignore[call-overload]
+        unit = 2**interface.exponent if interface.binary else 10**interface.exponent
+        seconds, rest = divmod(ticks, unit)
+        if seconds >= MAX_SECONDS:
+            return MAX_SECONDS, 0
+        return seconds, rest * 1_000_000_000 // unit
+
+    def _section(self) -> bool:
+        if self.size - self.pos < 28:
+            self._cut("section header", self.size - self.pos)
+            return False
+        order = u32(self.data, self.pos + 8, False)
+        if order == 0x1A2B3C4D:
+            self.big = False
+        elif order == 0x4D3C2B1A:
+            self.big = True
+        elif self.sections == 0:
+            raise CaptureError("a pcapng section header without a byte-order magic", self.pos + 8)
+        else:
+            return self._resynchronise_block("a section header without a byte-order magic", False)
+        length = u32(self.data, self.pos + 4, self.big)
+        if length < 28 or length > self.size - self.pos:
+            if self.sections == 0 and length < 28:
+                raise CaptureError(f"a pcapng section header that claims {length} bytes", self.pos + 4)
+            return self._resynchronise_block(f"a section header claims {length} bytes", False)
+        self.sections += 1
+        self.interfaces = []
+        for code, _ in self._options(self.pos + 24, self.pos + length - 4):
+            if code == 1:
+                self.comments += 1
+        self.pos += length + (-length & 3)
+        return True
+
+    def _options(self, at: int, limit: int) -> list[tuple[int, bytes]]:
+        found: list[tuple[int, bytes]] = []
+        while limit - at >= 4 and len(found) < 256:
+            code = u16(self.data, at, self.big)
+            length = u16(self.data, at + 2, self.big)
+            at += 4
+            if code == 0 or length > limit - at:
+                break
+            found.append((code, bytes(self.raw[at : at + length])))
+            at += length + (-length & 3)
+        return found
+
+    def _other_block(self, kind: int, start: int, length: int) -> None:
+        if kind == 1:
+            if length < 20:
+                self._short(kind, start)
+                return
+            if len(self.interfaces) >= MAX_INTERFACES:
+                self.notes.add("limit", "more interfaces than kzpcap keeps", offset=start)
+                return
+            interface = Interface(u16(self.data, start + 8, self.big))
+            interface.snaplen = u32(self.data, start + 12, self.big)
+            for code, value in self._options(start + 16, start + length - 4):
+                if code == 9 and value:
+                    interface.binary = value[0] >= 128
+                    interface.exponent = value[0] & 0x7F
+                elif code == 14 and len(value) == 8:
+                    offset = int.from_bytes(value, "big" if self.big else "little", signed=True)
+                    interface.offset_seconds = max(-MAX_SECONDS, min(MAX_SECONDS, offset))
+                elif code == 2:
+                    interface.name = value
+                elif code == 1:
+                    self.comments += 1
+            self.interfaces.append(interface)
+        elif kind == 10:
+            if length < 20:
+                self._short(kind, start)
+                return
+            secret = u32(self.data, start + 12, self.big)
+            if secret > length - 20:
+                self.notes.add("damaged", f"a secrets block claims {secret} bytes", offset=start)
+                secret = length - 20
+            self.secret_bytes += secret
+            if self.secret_bytes > MAX_SECRETS:
+                self.notes.add("limit", "more decryption secrets than kzpcap keeps", offset=start)
+            elif u32(self.data, start + 8, self.big) == 0x544C534B:  # "TLSK"
+                self.secrets.append(bytes(self.raw[start + 16 : start + 16 + secret]))
+        elif kind == 4:
+            self.private_blocks += 1  # name resolution: private, and never used
+        self.blocks[kind] = self.blocks.get(kind, 0) + 1
+
+    def _resynchronise_block(self, why: str, tail: bool) -> bool:
+        """Find the next block whose two lengths agree, a section header first of all."""
+        start = self.pos
+        at = start + 4 - (start & 3) if start & 3 else start + 4
+        stop = min(self.size - 12, start + MAX_SEARCH)
+        while at <= stop:
+            kind = u32(self.data, at, self.big)
+            length = u32(self.data, at + 4, self.big)
+            if kind == SHB and self.size - at >= 28 and u32(self.data, at + 8, False) in (0x1A2B3C4D, 0x4D3C2B1A):
+                return self._go_on(start, at, why)
+            if kind in (1, 2, 3, 4, 5, 6, 10) and 12 <= length <= self.size - at and length & 3 == 0:
+                if u32(self.data, at + length - 4, self.big) == length:
+                    return self._go_on(start, at, why)
+            at += 4
+        self.skipped_bytes += self.size - start
+        self.truncated = self.truncated or tail
+        self.notes.add("damaged", f"{why}; no later block was found, {self.size - start} bytes left", offset=start)
+        self.pos = self.size
+        return False
+
+    def _go_on(self, start: int, at: int, why: str) -> bool:
+        self.skipped_bytes += at - start
+        self.notes.add("damaged", f"{why}; reading goes on {at - start} bytes later", offset=start)
+        self.pos = at
+        return True

@@ -1,0 +1,63 @@
+# C types for scan.py (Cython's augmenting .pxd): the .py file alone is the whole program.
+cimport cython
+from kzpcap.capture.container cimport Records
+from kzpcap.capture.decode cimport Packet, decode, decode_ip, checksum_matches
+
+cdef class Flow:
+    cdef readonly bytes key, reverse
+    cdef readonly list packets
+    cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
+    cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_kept_packets, b_kept_packets
+    cdef readonly long long given_up, duplicates, cost, isn
+    cdef readonly bint a_fin, b_fin, reset, has_data, tls, ended_early
+
+cdef class Fragments:
+    cdef public long long frame, total, size
+    cdef public list pieces
+    cdef public bytes header
+
+cdef class Scanner:
+    cdef readonly Records records
+    cdef readonly object notes, raw
+    cdef const unsigned char[::1] data
+    cdef Packet packet
+    cdef dict sides, fragments
+    cdef readonly list finished
+    cdef public list icmp, dns, probes
+    cdef readonly long long live, buffered, until_sweep
+    cdef readonly bint done
+    cdef readonly long long packets, decoded, wire_bytes, captured_bytes, cut_packets
+    cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back
+    cdef readonly long long tcp_packets, udp_packets, icmp_packets, syn_packets, tunnelled
+    cdef readonly long long fragment_packets, reassembled, duplicates, wrong_checksums, checked_checksums
+    cdef readonly long long given_up_packets, early_flows, pcapdroid
+    cdef readonly dict reasons, unknown_links, link_types
+
+    @cython.locals(records=Records)
+    cpdef list read(self, long long count)
+    @cython.locals(p=Packet, outcome="long long", link_type="long long")
+    cdef void _packet(self, Records records) except *
+    cdef void _decoded(self, Packet p, object raw, const unsigned char[::1] data) except *
+    @cython.locals(size="long long", fresh=Packet)
+    cdef void _keep(self, Packet p, object raw) except *
+    @cython.locals(size="long long", at="long long", l4="long long", flow=Flow)
+    cdef Flow _flow(self, Packet p, object raw)
+    cdef Flow _open(self, Packet p, bytes key, bytes reverse)
+    cdef void _end(self, Flow flow, bint early) except *
+    @cython.locals(flow=Flow, quiet="long long", closed=bint)
+    cdef void _sweep(self, long long now, long long frame, Flow current) except *
+    @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
+    cdef void _tcp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef bint _simultaneous(self, Flow flow) except -1
+    @cython.locals(head="long long", limit="long long", kept="long long", kept_packets="long long", cost="long long")
+    cdef void _consider(self, Flow flow, Packet p, object raw, const unsigned char[::1] data) except *
+    @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
+    cdef bint _duplicate(self, Flow flow, Packet p, object raw) except -1
+    @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
+    cdef void _udp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _icmp(self, Packet p, object raw) except *
+    @cython.locals(held=Fragments)
+    cdef void _fragment(self, Packet p) except *
+
+@cython.locals(head="long long")
+cdef bint tls_record(const unsigned char[::1] data, long long at, long long length) except -1

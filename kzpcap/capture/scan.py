@@ -1,0 +1,525 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=False
+"""Walk a capture and hand on the packets that can matter; count all the others.
+
+What matters: SYN, FIN and RST; the first bytes of each direction of a TCP connection, and more of them once TLS is
+seen; ICMP errors; DNS answers; QUIC, DTLS. A segment seen again with another TTL is evidence (a TTL ladder), not a
+retransmission, and is kept like any other. Totals are exact: every packet is counted, whatever becomes of it.
+
+`Scanner.read(n)` reads up to n packets and returns the flows that ended meanwhile; what a bound gave up is counted.
+The file runs as it is; scan.pxd gives the compiled form its types.
+"""
+
+from __future__ import annotations
+
+from kzpcap.capture.container import Records
+from kzpcap.capture.decode import (
+    FRAGMENT,
+    ICMP,
+    ICMPV6,
+    OK,
+    TCP,
+    UDP,
+    Packet,
+    checksum_matches,
+    decode,
+    decode_ip,
+)
+from kzpcap.capture.health import Notes
+
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+PLAIN_LIMIT = 16_384
+"""Payload bytes kept of each direction while nothing looks like TLS (an upgrade protocol may come first)."""
+TLS_LIMIT = 131_072
+"""Payload bytes kept of each direction once a TLS record was seen."""
+PACKET_LIMIT = 4_096
+"""Packets kept of each direction, whatever their size."""
+DATAGRAM_LIMIT = 64
+"""UDP packets kept of each direction."""
+MAX_FLOWS = 131_072
+MAX_BUFFERED = 96 << 20
+"""Bytes of kept packets over all live flows; above it the flows that were quiet longest are ended."""
+PACKET_COST = 400
+IDLE_NS = 600 * 1_000_000_000
+CLOSED_NS = 30 * 1_000_000_000
+DUPLICATE_NS = 1_000_000
+RECENT = 6
+MAX_FRAGMENTS = 1_024
+MAX_SIDE_PACKETS = 200_000
+MAX_PROBE_TTL = 40
+
+
+class Flow:
+    """The kept packets of one conversation, `a` being the sender of its first packet (direction 0)."""
+
+    def __init__(self, first: Packet, key: bytes, reverse: bytes) -> None:
+        self.key = key
+        self.reverse = reverse
+        self.protocol = first.protocol
+        self.first_frame = first.frame
+        self.first_time = first.time_ns
+        self.last_frame = first.frame
+        self.last_time = first.time_ns
+        self.packets: list[Packet] = []
+        self.a_packets = 0
+        self.b_packets = 0
+        self.a_bytes = 0
+        self.b_bytes = 0
+        self.a_kept = 0
+        self.b_kept = 0
+        self.a_kept_packets = 0
+        self.b_kept_packets = 0
+        self.given_up = 0
+        self.duplicates = 0
+        self.cost = 0
+        self.isn = -1
+        self.a_fin = False
+        self.b_fin = False
+        self.reset = False
+        self.has_data = False
+        self.tls = False
+        self.ended_early = False
+
+
+class Fragments:
+    """The pieces of one IP datagram."""
+
+    def __init__(self, frame: int) -> None:
+        self.frame = frame
+        self.pieces: list[tuple[int, bytes]] = []
+        self.total = -1
+        self.header = b""
+        self.size = 0
+
+
+class Scanner:
+    """The engine: one pass over the records of a capture."""
+
+    def __init__(self, records: Records, notes: Notes) -> None:
+        self.records = records
+        self.notes = notes
+        self.raw = records.raw
+        self.data = records.raw
+        self.packet = Packet()
+        self.sides: dict[bytes, Flow] = {}
+        self.finished: list[Flow] = []
+        self.icmp: list[Packet] = []
+        self.dns: list[Packet] = []
+        self.probes: list[Packet] = []
+        self.fragments: dict[bytes, Fragments] = {}
+        self.live = 0
+        self.buffered = 0
+        self.until_sweep = 65_536
+        self.done = False
+        # totals
+        self.packets = 0
+        self.decoded = 0
+        self.wire_bytes = 0
+        self.captured_bytes = 0
+        self.cut_packets = 0
+        self.first_time = -1
+        self.last_time = -1
+        self.previous_time = -1
+        self.backward_jumps = 0
+        self.largest_jump_back = 0
+        self.tcp_packets = 0
+        self.udp_packets = 0
+        self.icmp_packets = 0
+        self.syn_packets = 0
+        self.tunnelled = 0
+        self.fragment_packets = 0
+        self.reassembled = 0
+        self.duplicates = 0
+        self.wrong_checksums = 0
+        self.checked_checksums = 0
+        self.given_up_packets = 0
+        self.early_flows = 0
+        self.pcapdroid = 0
+        self.reasons: dict[int, int] = {}
+        self.unknown_links: dict[int, int] = {}
+        self.link_types: dict[int, int] = {}
+
+    def read(self, count: int) -> list[Flow]:
+        """Read up to `count` packets; the flows that ended are returned. `done` is set at the end of the capture."""
+        records = self.records
+        while count > 0:
+            count -= 1
+            if not records.advance():
+                self.done = True
+                for flow in list(self.sides.values()):
+                    self._end(flow, False)
+                break
+            self._packet(records)
+        finished = self.finished
+        self.finished = []
+        return finished
+
+    def _packet(self, records: Records) -> None:
+        p = self.packet
+        p.frame = records.frame
+        p.time_ns = records.time_ns
+        self.packets += 1
+        self.wire_bytes += records.original
+        self.captured_bytes += records.captured
+        if records.captured < records.original:
+            self.cut_packets += 1
+        if p.time_ns:
+            if self.first_time < 0 or p.time_ns < self.first_time:
+                self.first_time = p.time_ns
+            if p.time_ns > self.last_time:
+                self.last_time = p.time_ns
+            if p.time_ns < self.previous_time:
+                self.backward_jumps += 1
+                if self.previous_time - p.time_ns > self.largest_jump_back:
+                    self.largest_jump_back = self.previous_time - p.time_ns
+            self.previous_time = p.time_ns
+        link_type = records.link_type
+        if link_type in self.link_types:
+            self.link_types[link_type] += 1
+        else:
+            self.link_types[link_type] = 1
+        try:
+            outcome = decode(p, self.data, records.offset, records.captured, records.original, link_type)
+        except IndexError:
+            outcome = 4
+        if outcome == OK:
+            self._decoded(p, self.raw, self.data)
+        elif outcome == FRAGMENT:
+            self.fragment_packets += 1
+            self._fragment(p)
+        else:
+            self.reasons[outcome] = self.reasons.get(outcome, 0) + 1
+            if outcome == 2:
+                self.unknown_links[link_type] = self.unknown_links.get(link_type, 0) + 1
+
+    def _decoded(self, p: Packet, raw: bytes, data: bytes) -> None:
+        self.decoded += 1
+        if p.tunnels:
+            self.tunnelled += 1
+        if p.trailer_at and p.protocol != 0 and bytes(raw[p.trailer_at : p.trailer_at + 4]) == b"\x01\x07\x20\x21":
+            self.pcapdroid += 1
+        if p.protocol == TCP:
+            self.tcp_packets += 1
+            self._tcp(p, raw, data)
+        elif p.protocol == UDP:
+            self.udp_packets += 1
+            self._udp(p, raw, data)
+        else:
+            self.icmp_packets += 1
+            self._icmp(p, raw)
+
+    def _keep(self, p: Packet, raw: bytes) -> None:
+        """Give the packet bytes of its own; the scanner goes on with a new one."""
+        size = 4 if p.version == 4 else 16
+        p.src = bytes(raw[p.address_at : p.address_at + size])
+        p.dst = bytes(raw[p.address_at + size : p.address_at + size * 2])
+        p.payload = bytes(raw[p.payload_at : p.payload_at + p.captured])
+        if p.options_length:
+            p.options = bytes(raw[p.l4_at + 20 : p.l4_at + 20 + p.options_length])
+        fresh = Packet()
+        fresh.frame = p.frame
+        fresh.time_ns = p.time_ns
+        self.packet = fresh
+
+    def _flow(self, p: Packet, raw: bytes) -> Flow:
+        """The flow of a packet, with `p.direction` set; a new one where there is none."""
+        size = 4 if p.version == 4 else 16
+        at = p.address_at
+        l4 = p.l4_at
+        key = raw[at : at + size + size] + raw[l4 : l4 + 4]
+        if p.protocol == UDP:
+            key = key + b"u"
+        flow = self.sides.get(key)
+        if flow is not None:
+            p.direction = 0 if flow.key == key else 1
+            return flow
+        reverse = raw[at + size : at + size + size] + raw[at : at + size] + raw[l4 + 2 : l4 + 4] + raw[l4 : l4 + 2]
+        if p.protocol == UDP:
+            reverse = reverse + b"u"
+        p.direction = 0
+        return self._open(p, key, reverse)
+
+    def _open(self, p: Packet, key: bytes, reverse: bytes) -> Flow:
+        flow = Flow(p, key, reverse)
+        self.sides[key] = flow
+        self.sides[reverse] = flow
+        self.live += 1
+        self.until_sweep -= 1
+        if self.live > MAX_FLOWS or self.until_sweep <= 0:
+            self._sweep(p.time_ns, p.frame, flow)
+        return flow
+
+    def _end(self, flow: Flow, early: bool) -> None:
+        if self.sides.get(flow.key) is not flow:
+            return
+        del self.sides[flow.key]
+        if flow.reverse != flow.key:
+            self.sides.pop(flow.reverse, None)
+        self.live -= 1
+        self.buffered -= flow.cost
+        if early:
+            flow.ended_early = True
+            self.early_flows += 1
+        self.finished.append(flow)
+
+    def _sweep(self, now: int, frame: int, current: Flow) -> None:
+        """End flows that closed or fell quiet; under pressure, those that were quiet longest."""
+        self.until_sweep = 65_536
+        for flow in list(self.sides.values()):
+            quiet = now - flow.last_time
+            closed = flow.reset or (flow.a_fin and flow.b_fin)
+            if flow is not current and (quiet > IDLE_NS or (closed and quiet > CLOSED_NS)):
+                self._end(flow, False)
+        if self.live > MAX_FLOWS * 3 // 4 or self.buffered > MAX_BUFFERED * 3 // 4:
+            by_age = sorted({id(flow): flow for flow in self.sides.values()}.values(), key=last_frame_of)
+            for flow in by_age:
+                if self.live <= MAX_FLOWS // 2 and self.buffered <= MAX_BUFFERED // 2:
+                    break
+                if flow is not current:
+                    self._end(flow, not (flow.reset or (flow.a_fin and flow.b_fin)))
+
+    def _tcp(self, p: Packet, raw: bytes, data: bytes) -> None:
+        flow = self._flow(p, raw)
+        flags = p.flags
+        if flags & SYN:
+            self.syn_packets += 1
+            if not flags & ACK:
+                reused = flow.isn >= 0 and (p.seq != flow.isn or p.direction == 1)
+                closed = flow.reset or flow.a_fin or flow.b_fin
+                if (flow.isn < 0 and (flow.a_packets or flow.b_packets)) or reused or (closed and flow.has_data):
+                    if p.direction == 0 or not self._simultaneous(flow):
+                        key = flow.key if p.direction == 0 else flow.reverse
+                        reverse = flow.reverse if p.direction == 0 else flow.key
+                        self._end(flow, False)
+                        p.direction = 0
+                        flow = self._open(p, key, reverse)
+                if p.direction == 0:
+                    flow.isn = p.seq
+        flow.last_frame = p.frame
+        flow.last_time = p.time_ns
+        if p.direction == 0:
+            flow.a_packets += 1
+            flow.a_bytes += p.length
+        else:
+            flow.b_packets += 1
+            flow.b_bytes += p.length
+        if flags & RST:
+            flow.reset = True
+        if flags & FIN:
+            if p.direction == 0:
+                flow.a_fin = True
+            else:
+                flow.b_fin = True
+        if p.length:
+            flow.has_data = True
+        if flags & (SYN | FIN | RST) or p.length:
+            self._consider(flow, p, raw, data)
+
+    def _simultaneous(self, flow: Flow) -> bool:
+        return flow.a_packets == 1 and flow.b_packets == 0 and flow.isn >= 0
+
+    def _consider(self, flow: Flow, p: Packet, raw: bytes, data: bytes) -> None:
+        """Keep the packet if its flow still has room for it."""
+        if p.captured >= 5 and not (flow.tls and p.direction == 0 and flow.a_kept == 0):
+            head = data[p.payload_at]
+            if tls_record(data, p.payload_at, p.captured):
+                if not flow.tls:
+                    flow.tls = True
+                    flow.a_kept = 0
+                    flow.b_kept = 0
+            elif head & 0x80 and not flow.has_data:
+                flow.tls = True
+        limit = TLS_LIMIT if flow.tls else PLAIN_LIMIT
+        kept = flow.a_kept if p.direction == 0 else flow.b_kept
+        kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
+        if kept_packets >= PACKET_LIMIT or (kept > limit and not p.flags & (SYN | FIN | RST)):
+            flow.given_up += 1
+            self.given_up_packets += 1
+            return
+        if self._duplicate(flow, p, raw):
+            flow.duplicates += 1
+            self.duplicates += 1
+            return
+        if p.captured >= p.length:
+            self.checked_checksums += 1
+            if not checksum_matches(p, data):
+                p.checksum_ok = False
+                self.wrong_checksums += 1
+        self._keep(p, raw)
+        flow.packets.append(p)
+        cost = p.captured + PACKET_COST
+        flow.cost += cost
+        self.buffered += cost
+        if p.direction == 0:
+            flow.a_kept += p.captured
+            flow.a_kept_packets += 1
+        else:
+            flow.b_kept += p.captured
+            flow.b_kept_packets += 1
+        if self.buffered > MAX_BUFFERED:
+            self._sweep(p.time_ns, p.frame, flow)
+
+    def _duplicate(self, flow: Flow, p: Packet, raw: bytes) -> bool:
+        """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower."""
+        size = len(flow.packets)
+        at = size - 1
+        stop = size - RECENT
+        while at >= 0 and at >= stop:
+            other = flow.packets[at]
+            at -= 1
+            if (
+                other.direction == p.direction
+                and other.seq == p.seq
+                and other.ip_id == p.ip_id
+                and other.flags == p.flags
+                and other.ack == p.ack
+                and other.length == p.length
+                and 0 <= other.ttl - p.ttl <= 1
+                and -DUPLICATE_NS <= p.time_ns - other.time_ns <= DUPLICATE_NS
+                and other.payload == raw[p.payload_at : p.payload_at + p.captured]
+            ):
+                return True
+        return False
+
+    def _udp(self, p: Packet, raw: bytes, data: bytes) -> None:
+        if p.sport == 53 and p.captured >= 12:
+            if len(self.dns) < MAX_SIDE_PACKETS:
+                self._keep(p, raw)
+                self.dns.append(p)
+            else:
+                self.given_up_packets += 1
+            return
+        if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690 and len(self.probes) < MAX_SIDE_PACKETS:
+            self._keep(p, raw)
+            self.probes.append(p)
+            return
+        if p.captured < 13:
+            return
+        head = data[p.payload_at]
+        known = False
+        if head & 0xC0 == 0xC0 or head & 0x80:  # QUIC long header (the fixed bit may be greased), gQUIC
+            known = True
+        elif 20 <= head <= 26 and data[p.payload_at + 1] in (254, 1):  # DTLS record
+            known = True
+        elif head & 0x08 and p.captured > 20 and (p.dport in (443, 80) or p.sport in (443, 80)):  # gQUIC public header
+            known = True
+        if not known:
+            return
+        flow = self._flow(p, raw)
+        flow.last_frame = p.frame
+        flow.last_time = p.time_ns
+        if p.direction == 0:
+            flow.a_packets += 1
+            if flow.a_kept_packets >= DATAGRAM_LIMIT:
+                flow.given_up += 1
+                self.given_up_packets += 1
+                return
+            flow.a_kept_packets += 1
+        else:
+            flow.b_packets += 1
+            if flow.b_kept_packets >= DATAGRAM_LIMIT:
+                flow.given_up += 1
+                self.given_up_packets += 1
+                return
+            flow.b_kept_packets += 1
+        self._keep(p, raw)
+        flow.packets.append(p)
+        cost = p.captured + PACKET_COST
+        flow.cost += cost
+        self.buffered += cost
+        if self.buffered > MAX_BUFFERED:
+            self._sweep(p.time_ns, p.frame, flow)
+
+    def _icmp(self, p: Packet, raw: bytes) -> None:
+        if len(self.icmp) >= MAX_SIDE_PACKETS:
+            self.given_up_packets += 1
+            return
+        self._keep(p, raw)
+        self.icmp.append(p)
+
+    def _fragment(self, p: Packet) -> None:
+        """Collect the pieces of an IP datagram; once whole, it is decoded like any other packet."""
+        raw = self.raw
+        size = 4 if p.version == 4 else 16
+        key = bytes(raw[p.address_at : p.address_at + size * 2]) + p.fragment_id.to_bytes(4, "big") + bytes((p.fragment_protocol,))
+        held = self.fragments.get(key)
+        if held is None or p.frame - held.frame > 20_000:
+            if len(self.fragments) >= MAX_FRAGMENTS:
+                oldest = next(iter(self.fragments))
+                del self.fragments[oldest]
+                self.notes.add("limit", "an IP datagram was given up before all its fragments came", p.frame)
+            held = Fragments(p.frame)
+            self.fragments[key] = held
+        piece = bytes(raw[p.fragment_at : p.fragment_end])
+        held.size += len(piece)
+        if held.size > 131_072 or len(held.pieces) > 8_192:
+            del self.fragments[key]
+            self.notes.add("limit", "an IP datagram with more fragments than it can have", p.frame)
+            return
+        for offset, other in held.pieces:
+            low = max(offset, p.fragment_offset)
+            high = min(offset + len(other), p.fragment_offset + len(piece))
+            if low < high and other[low - offset : high - offset] != piece[low - p.fragment_offset : high - p.fragment_offset]:
+                self.notes.add("conflict", "IP fragments that overlap with different bytes", p.frame)
+        held.pieces.append((p.fragment_offset, piece))
+        if p.fragment_offset == 0:
+            held.header = bytes(raw[p.ip_at : p.fragment_at])
+        if not p.more_fragments:
+            held.total = p.fragment_offset + len(piece)
+        if held.total < 0 or not held.header:
+            return
+        whole = assemble(held.pieces, held.total)
+        if whole is None:
+            return
+        del self.fragments[key]
+        if p.version == 4:
+            header = bytearray(held.header)
+            header[2:4] = min(0xFFFF, len(header) + len(whole)).to_bytes(2, "big")
+            header[6:8] = b"\0\0"
+        else:
+            header = bytearray(held.header[:40])
+            header[4:6] = (len(whole) if len(whole) < 0x10000 else 0).to_bytes(2, "big")
+            header[6] = p.fragment_protocol
+        datagram = bytes(header) + whole
+        p.version = 0
+        p.tunnels = 0
+        try:
+            outcome = decode_ip(p, datagram, 0, len(datagram))
+        except IndexError:
+            outcome = 4
+        if outcome == OK:
+            self.reassembled += 1
+            self._decoded(p, datagram, datagram)
+        else:
+            self.reasons[outcome] = self.reasons.get(outcome, 0) + 1
+
+
+def last_frame_of(flow: Flow) -> int:
+    """The sort key of the sweep."""
+    return flow.last_frame
+
+
+def assemble(pieces: list[tuple[int, bytes]], total: int) -> bytes | None:
+    """The datagram, first copy of each byte first; None while a piece is missing."""
+    out = bytearray()
+    for offset, piece in sorted(pieces, key=first_of):
+        if offset > len(out):
+            return None
+        if offset + len(piece) > len(out):
+            out += piece[len(out) - offset :]
+    return bytes(out[:total]) if len(out) >= total else None
+
+
+def first_of(piece: tuple[int, bytes]) -> int:
+    """The sort key of fragments."""
+    return piece[0]
+
+
+def tls_record(data: bytes, at: int, length: int) -> bool:
+    """Does a payload start like a TLS record, or like an SSLv2-format ClientHello?"""
+    if length < 5:
+        return False
+    head = data[at]
+    if 20 <= head <= 24 and data[at + 1] == 3 and data[at + 2] <= 4:
+        return True
+    return length >= 11 and head & 0x80 != 0 and data[at + 2] == 1 and data[at + 3] in (0, 3) and data[at + 4] <= 4

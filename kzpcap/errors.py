@@ -1,0 +1,25 @@
+"""What kzpcap raises: KzpcapError > CaptureError, ReferenceDataError, WitnessMissing.
+
+Bad bytes inside a capture are data, not errors: they become notes. An exception means that the work asked for
+cannot be done at all, and the command line turns each into one exit status.
+"""
+
+
+class KzpcapError(Exception):
+    """The root of every error that kzpcap raises on purpose."""
+
+
+class CaptureError(KzpcapError):
+    """The input cannot be read as a capture at all; `offset` is where that became clear."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class ReferenceDataError(KzpcapError):
+    """Reference data (targets, certificates, tables) is missing or malformed."""
+
+
+class WitnessMissing(KzpcapError):
+    """A second reader (tshark, scapy, dpkt) was asked for and is not installed."""

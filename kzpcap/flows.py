@@ -1,0 +1,154 @@
+"""TCP reassembly: the bytes of each direction in order, and which packet brought each byte.
+
+RFC 9293. The first copy of a byte counts; a later copy with other bytes is a conflict and is kept as evidence with
+both versions. Nothing is guessed across a gap: what follows it is a run of its own.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+
+WINDOW = 1 << 24
+"""Segments further than this from the others are strays: no stream that is kept is so long."""
+MAX_CONFLICTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The same sequence numbers with other bytes: `first` was seen first, in `first_frame`."""
+
+    offset: int
+    first_frame: int
+    first: bytes
+    other_frame: int
+    other: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Bytes without a gap; `offset` counts from the first byte of the stream."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Stream:
+    """One direction of a connection."""
+
+    runs: list[Run] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
+    pieces: list[Packet] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    from_start: bool = False
+    cut: bool = False
+    """Segments were cut by the snapshot length."""
+    packets: list[Packet] = field(default_factory=list)
+
+    def packet_at(self, offset: int) -> Packet:
+        """The packet that brought the byte at `offset`."""
+        return self.pieces[max(0, bisect_right(self.starts, offset) - 1)]
+
+    @property
+    def gaps(self) -> int:
+        """How many times bytes are missing inside the stream."""
+        return max(0, len(self.runs) - 1)
+
+
+def distance(seq: int, base: int) -> int:
+    """seq - base in sequence space, signed (RFC 9293 section 3.4)."""
+    return ((seq - base + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+
+
+def direction_packets(flow: Flow, direction: int) -> list[Packet]:
+    """The kept packets of one direction, in capture order."""
+    return [packet for packet in flow.packets if packet.direction == direction]
+
+
+def reassemble(packets: list[Packet], last_wins: bool = False) -> Stream:
+    """Put one direction's segments in order; with `last_wins`, later copies of a byte replace earlier ones."""
+    stream = Stream(packets=packets)
+    data = [packet for packet in packets if packet.payload]
+    syns = [packet for packet in packets if packet.flags & SYN]
+    if not data:
+        stream.from_start = bool(syns)
+        return stream
+    base, stream.from_start = _base(syns, data)
+    segments: list[tuple[int, bytes, Packet]] = []
+    for packet in reversed(data) if last_wins else data:
+        offset = distance(packet.seq + (1 if packet.flags & SYN else 0), base)
+        if packet.captured < packet.length:
+            stream.cut = True
+        if -WINDOW < offset < WINDOW:
+            segments.append((offset, packet.payload, packet))
+    _place(stream, segments)
+    return stream
+
+
+def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:
+    """The sequence number of the first byte: after a SYN that fits the data, else the lowest that was seen."""
+    first = data[0].seq
+    for syn in syns:
+        offset = distance(first, syn.seq + 1)
+        if -1 <= offset < WINDOW:
+            return (syn.seq + 1) & 0xFFFFFFFF, True
+    lowest = min(distance(packet.seq, first) for packet in data if abs(distance(packet.seq, first)) < 1 << 17)
+    return (first + lowest) & 0xFFFFFFFF, False
+
+
+def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
+    """Lay segments down in the given order; the first that covers a byte owns it."""
+    starts: list[int] = []
+    ends: list[int] = []
+    bodies: list[bytes] = []
+    owners: list[Packet] = []
+    for offset, body, packet in segments:
+        if offset < 0:
+            body = body[-offset:]
+            offset = 0
+        end = offset + len(body)
+        at = offset
+        if not starts or offset >= ends[-1]:  # in order: what almost every segment is
+            if body:
+                starts.append(offset)
+                ends.append(end)
+                bodies.append(body)
+                owners.append(packet)
+            continue
+        index = max(0, bisect_right(starts, offset) - 1)
+        while at < end:
+            if index < len(starts) and ends[index] <= at:
+                index += 1
+                continue
+            if index < len(starts) and starts[index] <= at:
+                stop = min(end, ends[index])
+                ours = body[at - offset : stop - offset]
+                theirs = bodies[index][at - starts[index] : stop - starts[index]]
+                if ours != theirs and len(body) > 1 and len(stream.conflicts) < MAX_CONFLICTS:
+                    stream.conflicts.append(Conflict(at, owners[index].frame, theirs, packet.frame, ours))
+                at = stop
+                index += 1
+                continue
+            stop = min(end, starts[index]) if index < len(starts) else end
+            starts.insert(index, at)
+            ends.insert(index, stop)
+            bodies.insert(index, body[at - offset : stop - offset])
+            owners.insert(index, packet)
+            at = stop
+            index += 1
+    stream.starts = starts
+    stream.pieces = owners
+    begin = 0
+    while begin < len(starts):
+        finish = begin + 1
+        while finish < len(starts) and starts[finish] == ends[finish - 1]:
+            finish += 1
+        stream.runs.append(Run(starts[begin], b"".join(bodies[begin:finish])))
+        begin = finish
+
+
+__all__ = ["ACK", "FIN", "RST", "SYN", "Conflict", "Run", "Stream", "direction_packets", "distance", "reassemble"]

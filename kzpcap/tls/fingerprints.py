@@ -1,0 +1,86 @@
+"""JA3, JA3S (Salesforce, BSD-3-Clause) and JA4 (FoxIO, the TLS client part, BSD-3-Clause).
+
+Computed only from whole hellos: a fingerprint of half a message would be one of nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from kzpcap.iana import is_grease
+from kzpcap.tls.messages import ALPN, GROUPS, POINT_FORMATS, SERVER_NAME, ClientHello, ServerHello
+
+JA4_VERSIONS = {
+    0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2",
+    0xFEFF: "d1", 0xFEFD: "d2", 0xFEFC: "d3",
+}  # fmt: skip
+
+
+def _dashed(values: tuple[int, ...]) -> str:
+    return "-".join(str(value) for value in values if not is_grease(value))
+
+
+def ja3_string(hello: ClientHello) -> str:
+    """version,ciphers,extensions,groups,point formats; GREASE left out."""
+    return ",".join(
+        (
+            str(hello.legacy_version),
+            _dashed(hello.cipher_suites),
+            _dashed(tuple(kind for kind, _ in hello.extensions)),
+            _dashed(hello.supported_groups) if hello.extension(GROUPS) is not None else "",
+            "-".join(str(v) for v in hello.point_formats) if hello.extension(POINT_FORMATS) is not None else "",
+        )
+    )
+
+
+def ja3(hello: ClientHello) -> str | None:
+    """The MD5 of the JA3 string; None for a hello that is cut or in SSLv2 format."""
+    if not hello.complete or hello.sslv2_format:
+        return None
+    return hashlib.md5(ja3_string(hello).encode(), usedforsecurity=False).hexdigest()
+
+
+def ja3s(hello: ServerHello) -> str | None:
+    """The MD5 of version,cipher,extensions of a ServerHello."""
+    if not hello.complete:
+        return None
+    text = f"{hello.legacy_version},{hello.cipher_suite},{'-'.join(str(kind) for kind, _ in hello.extensions)}"
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else "000000000000"
+
+
+def ja4(hello: ClientHello, transport: str) -> str | None:
+    """JA4 of a whole hello; `transport` is tcp, quic or dtls."""
+    if not hello.complete or hello.sslv2_format:
+        return None
+    versions = [value for value in hello.supported_versions if not is_grease(value)]
+    version = (min(versions) if transport == "dtls" else max(versions)) if versions else hello.legacy_version
+    suites = [f"{value:04x}" for value in hello.cipher_suites if not is_grease(value)]
+    kinds = [kind for kind, _ in hello.extensions if not is_grease(kind)]
+    name = "d" if SERVER_NAME in kinds else "i"
+    first = (hello.alpn_protocols or (b"",))[0] if ALPN in kinds else b""
+    head = (
+        {"tcp": "t", "quic": "q", "dtls": "d"}[transport]
+        + JA4_VERSIONS.get(version, "00")
+        + name
+        + f"{min(len(suites), 99):02d}{min(len(kinds), 99):02d}"
+        + _alpn_marks(first)
+    )
+    extensions = ",".join(sorted(f"{kind:04x}" for kind in kinds if kind not in (SERVER_NAME, ALPN)))
+    algorithms = ",".join(f"{value:04x}" for value in hello.signature_algorithms if not is_grease(value))
+    raw = extensions + ("_" + algorithms if algorithms else "")
+    return f"{head}_{_short(','.join(sorted(suites)))}_{_short(raw if extensions else '')}"
+
+
+def _alpn_marks(value: bytes) -> str:
+    """First and last character of the first ALPN value; of its hex form where either is not alphanumeric ASCII."""
+    if not value:
+        return "00"
+    ends = (value[0], value[-1])
+    if all(chr(byte).isalnum() and byte < 128 for byte in ends):
+        return chr(ends[0]) + chr(ends[1])
+    text = value.hex()
+    return text[0] + text[-1]

@@ -1,0 +1,326 @@
+"""A connection's TLS handshake: who is the client, what each side said, in which frames.
+
+`read(flow)` gives a Handshake, or None where the connection has no TLS. Facts only: what a handshake means is for
+verdict/ to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
+from kzpcap.flows import Stream, direction_packets, reassemble
+from kzpcap.iana import is_tls13
+from kzpcap.tls import records, upgrade
+from kzpcap.tls.messages import (
+    PRE_SHARED_KEY,
+    ClientHello,
+    ServerHello,
+    certificate_list,
+    client_hello,
+    server_hello,
+)
+
+MAX_HISTORY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where something was seen: the frame, when, and the sender's IP marks in it."""
+
+    frame: int
+    time_ns: int
+    ttl: int
+    ip_id: int
+
+    @classmethod
+    def of(cls, packet: Packet) -> Seen:
+        """The marks of one packet."""
+        return cls(packet.frame, packet.time_ns, packet.ttl, packet.ip_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHelloSeen:
+    """A ClientHello; `alternative` for one that the first copy of the bytes hides (a decoy, or the hello behind it)."""
+
+    hello: ClientHello
+    seen: Seen
+    first_frame: int
+    alternative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHelloSeen:
+    """A ServerHello or HelloRetryRequest."""
+
+    hello: ServerHello
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSeen:
+    """A Certificate message's list as sent; `complete` false where the message was cut."""
+
+    certificates: tuple[bytes, ...]
+    complete: bool
+    seen: Seen
+    first_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class BytesSeen:
+    """The body of a message that is used later."""
+
+    body: bytes
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSeen:
+    """An alert; `code` None where it is encrypted."""
+
+    from_client: bool
+    level: int | None
+    code: int | None
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """Everything TLS about one connection."""
+
+    transport: str
+    client_direction: int
+    client_hellos: tuple[ClientHelloSeen, ...]
+    server_hellos: tuple[ServerHelloSeen, ...]
+    chains: tuple[ChainSeen, ...]
+    client_chains: tuple[ChainSeen, ...]
+    key_exchange: BytesSeen | None
+    certificate_status: BytesSeen | None
+    tickets: tuple[bytes, ...]
+    alerts: tuple[AlertSeen, ...]
+    history: str
+    client_cipher_change: Seen | None
+    server_cipher_change: Seen | None
+    client_key_exchange: Seen | None
+    client_data: Seen | None
+    server_data: Seen | None
+    client_data_bytes: int
+    server_data_bytes: int
+    server_encrypted_sizes: tuple[int, ...]
+    upgrade: upgrade.Upgrade | None
+    lost: bool
+    """Bytes of the server's side are missing in the handshake."""
+    cut: bool
+    """Segments of the server's side were cut by the snapshot length."""
+    malformed: int | None
+    plain_answer: BytesSeen | None
+    """What the server said where a ServerHello should stand, if that is no TLS."""
+
+    @property
+    def client_hello(self) -> ClientHelloSeen | None:
+        """The first ClientHello."""
+        return self.client_hellos[0] if self.client_hellos else None
+
+    @property
+    def server_hello(self) -> ServerHelloSeen | None:
+        """The ServerHello that is no HelloRetryRequest, else that."""
+        for seen in self.server_hellos:
+            if not seen.hello.is_retry:
+                return seen
+        return self.server_hellos[0] if self.server_hellos else None
+
+    @property
+    def version(self) -> int | None:
+        """The negotiated version."""
+        seen = self.server_hello
+        return seen.hello.version if seen else None
+
+    @property
+    def resumed(self) -> str | None:
+        """How the session was resumed: psk, ticket or session_id; None where it was not, or it cannot be told."""
+        seen = self.server_hello
+        if seen is None or self.chains:
+            return None
+        if is_tls13(seen.hello.version):
+            return "psk" if seen.hello.extension(PRE_SHARED_KEY) is not None else None
+        after = self.history.split("s", 1)[-1] if "s" in self.history else ""
+        server_letters = [letter for letter in after if letter.islower()]
+        if not server_letters or server_letters[0] not in "ti" or "i" not in server_letters[:2]:
+            return None
+        hello = self.client_hello.hello if self.client_hello else None
+        if hello is None:
+            return "session_id" if seen.hello.session_id else "ticket"
+        if hello.session_ticket:
+            return "ticket"
+        return "session_id" if hello.session_id and hello.session_id == seen.hello.session_id else None
+
+
+def read(flow: Flow) -> Handshake | None:
+    """The TLS handshake of a TCP flow; None where there is no TLS in it."""
+    streams = (reassemble(direction_packets(flow, 0)), reassemble(direction_packets(flow, 1)))
+    return read_streams(streams)
+
+
+def read_streams(streams: tuple[Stream, Stream]) -> Handshake | None:
+    """The TLS handshake of two directions; None where there is no TLS."""
+    sides = tuple(records.read(stream) for stream in streams)
+    before: upgrade.Upgrade | None = None
+    if any(side.begin != 0 for side in sides):
+        clear = [_clear(stream, side) for stream, side in zip(streams, sides, strict=True)]
+        for client in (0, 1):
+            before = upgrade.recognise(clear[client], clear[1 - client])
+            if before is not None:
+                sides = tuple(
+                    side if side.begin is not None else records.read(side.stream, upgraded=True) for side in sides
+                )
+                break
+    if all(side.begin is None for side in sides):
+        return None
+    client = client_of(sides, before)
+    if not _is_tls(sides):
+        return None
+    return _build(sides[client], sides[1 - client], client, before)
+
+
+def _clear(stream: Stream, side: records.Side) -> bytes:
+    """The first bytes of a direction up to where TLS begins."""
+    if not stream.runs or stream.runs[0].offset:
+        return b""
+    return stream.runs[0].data[: side.begin if side.begin is not None else upgrade.LOOK]
+
+
+def _is_tls(sides: tuple[records.Side, ...]) -> bool:
+    """A hello, a Certificate, or records of both kinds: enough to call it TLS."""
+    if any(side.sslv2 for side in sides):
+        return True
+    if any(message.kind in (1, 2, 11) for side in sides for message in side.messages):
+        return True
+    shaped = sum(len(side.encrypted) + len(side.alerts) + (side.cipher_change is not None) for side in sides)
+    return shaped >= 2 or any(side.encrypted and side.malformed is None for side in sides)
+
+
+def client_of(sides: tuple[records.Side, ...], before: upgrade.Upgrade | None) -> int:
+    """Which of two directions is the client's: who said ClientHello, else who did not say ServerHello, else ports."""
+    for index, side in enumerate(sides):
+        if side.sslv2 or any(message.kind in (1, 16) for message in side.messages):
+            return index
+    for index, side in enumerate(sides):
+        if any(message.kind in (2, 11, 12, 14) for message in side.messages):
+            return 1 - index
+    del before
+    for index, side in enumerate(sides):
+        for packet in side.stream.packets:
+            if packet.flags & 0x12 == 0x02:  # SYN without ACK
+                return index
+            if packet.flags & 0x12 == 0x12:
+                return 1 - index
+    for index, side in enumerate(sides):
+        for packet in side.stream.packets[:1]:
+            return index if packet.dport < packet.sport else 1 - index
+    return 0
+
+
+def _build(client: records.Side, server: records.Side, direction: int, before: upgrade.Upgrade | None) -> Handshake:
+    hellos = _client_hellos(client)
+    server_hellos = tuple(
+        ServerHelloSeen(parsed, Seen.of(message.packet))
+        for message in server.messages
+        if message.kind == 2 and (parsed := server_hello(message.body, message.complete)) is not None
+    )
+    version = next((s.hello.version for s in server_hellos if not s.hello.is_retry), 0x0303)
+    exchange = _first(server, 12)
+    status = _first(server, 22)
+    key_exchange = next((m for m in client.messages if m.kind == 16), None)
+    plain = None
+    if server.begin is None and server.stream.runs and hellos:
+        run = server.stream.runs[0]
+        plain = BytesSeen(run.data[:1024], Seen.of(server.stream.packet_at(run.offset)))
+    client_data = [record for record in client.encrypted if record.kind == records.APPLICATION_DATA]
+    server_data = [record for record in server.encrypted if record.kind == records.APPLICATION_DATA]
+    return Handshake(
+        transport="tcp",
+        client_direction=direction,
+        client_hellos=hellos,
+        server_hellos=server_hellos,
+        chains=_chains(server, version),
+        client_chains=_chains(client, version),
+        key_exchange=exchange,
+        certificate_status=status,
+        tickets=tuple(m.body[6:] for m in server.messages if m.kind == 4 and m.complete and len(m.body) > 6),
+        alerts=tuple(
+            AlertSeen(side is client, alert.level, alert.code, Seen.of(alert.packet))
+            for side in (client, server)
+            for alert in side.alerts
+        ),
+        history=_history(client, server),
+        client_cipher_change=Seen.of(client.cipher_change) if client.cipher_change else None,
+        server_cipher_change=Seen.of(server.cipher_change) if server.cipher_change else None,
+        client_key_exchange=Seen.of(key_exchange.packet) if key_exchange else None,
+        client_data=Seen.of(client_data[0].packet) if client_data else None,
+        server_data=Seen.of(server_data[0].packet) if server_data else None,
+        client_data_bytes=client.application_bytes,
+        server_data_bytes=server.application_bytes,
+        server_encrypted_sizes=tuple(record.length for record in server.encrypted[:8]),
+        upgrade=before,
+        lost=server.lost or (server.stream.gaps > 0 and not server.encrypted),
+        cut=server.stream.cut,
+        malformed=server.malformed or client.malformed,
+        plain_answer=plain,
+    )
+
+
+def _first(side: records.Side, kind: int) -> BytesSeen | None:
+    for message in side.messages:
+        if message.kind == kind and message.complete:
+            return BytesSeen(message.body, Seen.of(message.packet))
+    return None
+
+
+def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
+    found = []
+    for message in side.messages:
+        if message.kind == 11:
+            certificates, whole = certificate_list(message.body, version)
+            found.append(
+                ChainSeen(certificates, whole and message.complete, Seen.of(message.packet), message.first_frame)
+            )
+    return tuple(found)
+
+
+def _client_hellos(side: records.Side) -> tuple[ClientHelloSeen, ...]:
+    """Every ClientHello of the client, also those that overlapping segments hide behind the first copy."""
+    found: list[ClientHelloSeen] = []
+    if side.sslv2:
+        hello, packet = side.sslv2
+        found.append(ClientHelloSeen(hello, Seen.of(packet), packet.frame))
+    found += _parsed(side, False)
+    if side.stream.conflicts:
+        known = {(seen.hello.random, seen.hello.server_name) for seen in found}
+        for seen in _parsed(records.read(reassemble(side.stream.packets, last_wins=True)), True):
+            if (seen.hello.random, seen.hello.server_name) not in known:
+                found.append(seen)
+    return tuple(found)
+
+
+def _parsed(side: records.Side, alternative: bool) -> list[ClientHelloSeen]:
+    return [
+        ClientHelloSeen(parsed, Seen.of(message.packet), message.first_frame, alternative)
+        for message in side.messages
+        if message.kind == 1 and (parsed := client_hello(message.body, message.complete)) is not None
+    ]
+
+
+def _history(client: records.Side, server: records.Side) -> str:
+    """Zeek's ssl_history: one letter a message in the order seen, the client's upper case."""
+    events = [(packet.frame, index, letter.upper()) for index, (packet, letter) in enumerate(client.order)]
+    events += [(packet.frame, index, letter) for index, (packet, letter) in enumerate(server.order)]
+    retry = {m.packet.frame for m in server.messages if m.kind == 2 and _is_retry(m)}
+    events.sort()
+    return "".join("j" if letter == "s" and frame in retry else letter for frame, _, letter in events)[:MAX_HISTORY]
+
+
+def _is_retry(message: records.Message) -> bool:
+    parsed = server_hello(message.body, message.complete)
+    return parsed is not None and parsed.is_retry

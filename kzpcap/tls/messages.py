@@ -1,0 +1,266 @@
+"""ClientHello, ServerHello, Certificate and their neighbours from bytes (RFC 8446 section 4, RFC 5246 section 7.4).
+
+Written for an observer: odd input is described, not refused. What is cut short gives the fields that are there, with
+`complete` false; every extension is kept, known or not, GREASE too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kzpcap.iana import is_tls13
+from kzpcap.wire import Reader, ShortRead
+
+HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+DOWNGRADE_SENTINELS = (b"DOWNGRD\x01", b"DOWNGRD\x00")
+
+SERVER_NAME, STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 5, 10, 11, 13, 16
+SCT, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS, KEY_SHARE = 18, 35, 41, 42, 43, 51
+ECH = 0xFE0D
+MAX_CERTIFICATES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """RFC 8446 section 4.1.2; `sslv2_format` for the hello of RFC 5246 appendix E.2."""
+
+    legacy_version: int
+    random: bytes
+    session_id: bytes
+    cipher_suites: tuple[int, ...]
+    compression_methods: bytes
+    extensions: tuple[tuple[int, bytes], ...]
+    complete: bool
+    sslv2_format: bool = False
+    dtls: bool = False
+
+    def extension(self, kind: int) -> bytes | None:
+        """The body of the first extension of this type."""
+        for number, body in self.extensions:
+            if number == kind:
+                return body
+        return None
+
+    @property
+    def server_name(self) -> bytes | None:
+        """The first host_name of server_name (RFC 6066 section 3), raw."""
+        body = self.extension(SERVER_NAME)
+        if not body:
+            return None
+        try:
+            names = Reader(body)
+            names.uint(2)
+            while names.left() > 0:
+                kind = names.uint(1)
+                length = names.uint(2)
+                name = names.take(min(length, names.left()))
+                if kind == 0:
+                    return name if len(name) == length or not self.complete else None
+        except ShortRead:
+            return None
+        return None
+
+    @property
+    def alpn_protocols(self) -> tuple[bytes, ...] | None:
+        """ALPN's protocol names (RFC 7301), raw; None where the extension is absent."""
+        body = self.extension(ALPN)
+        if body is None:
+            return None
+        names: list[bytes] = []
+        try:
+            reader = Reader(body)
+            reader.uint(2)
+            while reader.left() > 0:
+                names.append(reader.vector(1))
+        except ShortRead:
+            pass
+        return tuple(names)
+
+    @property
+    def supported_versions(self) -> tuple[int, ...]:
+        """The versions offered by extension 43, as sent."""
+        body = self.extension(SUPPORTED_VERSIONS)
+        return _numbers(body, 2, 1) if body else ()
+
+    @property
+    def supported_groups(self) -> tuple[int, ...]:
+        """Extension 10."""
+        body = self.extension(GROUPS)
+        return _numbers(body, 2, 2) if body else ()
+
+    @property
+    def point_formats(self) -> tuple[int, ...]:
+        """Extension 11."""
+        body = self.extension(POINT_FORMATS)
+        return _numbers(body, 1, 1) if body else ()
+
+    @property
+    def signature_algorithms(self) -> tuple[int, ...]:
+        """Extension 13."""
+        body = self.extension(SIGNATURE_ALGORITHMS)
+        return _numbers(body, 2, 2) if body else ()
+
+    @property
+    def session_ticket(self) -> bytes:
+        """A ticket offered for resumption (RFC 5077), empty where none."""
+        return self.extension(SESSION_TICKET) or b""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHello:
+    """RFC 8446 section 4.1.3; a HelloRetryRequest is one with a fixed random."""
+
+    legacy_version: int
+    random: bytes
+    session_id: bytes
+    cipher_suite: int
+    extensions: tuple[tuple[int, bytes], ...]
+    complete: bool
+
+    def extension(self, kind: int) -> bytes | None:
+        """The body of the first extension of this type."""
+        for number, body in self.extensions:
+            if number == kind:
+                return body
+        return None
+
+    @property
+    def version(self) -> int:
+        """The negotiated version: selected_version, else the legacy field."""
+        body = self.extension(SUPPORTED_VERSIONS)
+        return int.from_bytes(body[:2], "big") if body and len(body) >= 2 else self.legacy_version
+
+    @property
+    def is_retry(self) -> bool:
+        """Is this a HelloRetryRequest?"""
+        return self.random == HELLO_RETRY_RANDOM
+
+    @property
+    def alpn(self) -> bytes | None:
+        """The protocol chosen in clear."""
+        body = self.extension(ALPN)
+        return body[3 : 3 + body[2]] if body and len(body) > 3 else None
+
+
+def _numbers(body: bytes, size: int, vector: int) -> tuple[int, ...]:
+    try:
+        return Reader(body).uints(size, vector)
+    except ShortRead:
+        return ()
+
+
+def _extensions(reader: Reader) -> tuple[tuple[tuple[int, bytes], ...], bool]:
+    """Extensions to the end of the message; the last one may be cut. The second value: all of them are there."""
+    if reader.left() < 2:
+        return (), reader.left() == 0
+    length = reader.uint(2)
+    whole = length <= reader.left()
+    end = reader.pos + min(length, reader.left())
+    found: list[tuple[int, bytes]] = []
+    while end - reader.pos >= 4:
+        kind = reader.uint(2)
+        size = reader.uint(2)
+        there = min(size, end - reader.pos)
+        found.append((kind, reader.take(there)))
+        whole = whole and there == size
+    return tuple(found), whole
+
+
+def client_hello(body: bytes, complete: bool, dtls: bool = False) -> ClientHello | None:
+    """Parse a ClientHello body; None where not even its first fields are there."""
+    reader = Reader(body)
+    try:
+        version = reader.uint(2)
+        random = reader.take(32)
+        session_id = reader.vector(1)
+    except ShortRead:
+        return None
+    suites: tuple[int, ...] = ()
+    compression = b""
+    extensions: tuple[tuple[int, bytes], ...] = ()
+    whole = False
+    try:
+        if dtls:
+            reader.vector(1)  # cookie
+        suites = reader.uints(2, 2)
+        compression = reader.vector(1)
+        extensions, whole = _extensions(reader)
+    except ShortRead:
+        pass
+    return ClientHello(version, random, session_id, suites, compression, extensions, whole and complete, dtls=dtls)
+
+
+def sslv2_client_hello(data: bytes) -> tuple[ClientHello, int] | None:
+    """An SSLv2-format ClientHello at the start of `data`, and its length with the record header."""
+    if len(data) < 11 or not data[0] & 0x80 or data[2] != 1:
+        return None
+    length = (data[0] & 0x7F) << 8 | data[1]
+    version = data[3] << 8 | data[4]
+    specs, session, challenge = (int.from_bytes(data[at : at + 2], "big") for at in (5, 7, 9))
+    if version not in (2, 0x0300, 0x0301, 0x0302, 0x0303) or specs % 3 or not specs:
+        return None
+    if length != 9 + specs + session + challenge or challenge < 8:
+        return None
+    body = data[11 : 2 + length]
+    suites = tuple(int.from_bytes(body[i : i + 3], "big") for i in range(0, min(specs, len(body)) - 2, 3))
+    random = body[specs + session :].rjust(32, b"\0")[:32]
+    hello = ClientHello(
+        version, random, body[specs : specs + session], suites, b"", (), len(body) == length - 9, sslv2_format=True
+    )
+    return hello, 2 + length
+
+
+def server_hello(body: bytes, complete: bool) -> ServerHello | None:
+    """Parse a ServerHello body; drafts of TLS 1.3 before 22 have no session id and no compression field."""
+    reader = Reader(body)
+    try:
+        version = reader.uint(2)
+        random = reader.take(32)
+        if version >> 8 == 0x7F and version & 0xFF < 22:
+            session_id = b""
+            suite = reader.uint(2)
+        else:
+            session_id = reader.vector(1)
+            suite = reader.uint(2)
+            if reader.left():
+                reader.uint(1)
+    except ShortRead:
+        return None
+    extensions, whole = _extensions(reader)
+    return ServerHello(version, random, session_id, suite, extensions, whole and complete)
+
+
+def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:
+    """The DER certificates of a Certificate message in wire order, and whether all of it was there."""
+    reader = Reader(body)
+    found: list[bytes] = []
+    try:
+        if is_tls13(version):
+            reader.vector(1)  # certificate_request_context
+        end = reader.uint(3) + reader.pos
+        while reader.pos < min(end, reader.end) and len(found) < MAX_CERTIFICATES:
+            found.append(reader.vector(3))
+            if is_tls13(version):
+                reader.vector(2)
+        return tuple(found), reader.pos >= end
+    except ShortRead:
+        return tuple(found), False
+
+
+def key_exchange_params(body: bytes, kind: str) -> tuple[bytes, bytes] | None:
+    """ServerKeyExchange split into the signed parameters and what follows them (RFC 8422 5.4, RFC 5246 7.4.3)."""
+    reader = Reader(body)
+    try:
+        if kind == "ecdhe":
+            if reader.uint(1) != 3:
+                return None
+            reader.uint(2)
+            reader.vector(1)
+        elif kind == "dhe":
+            for _ in range(3):
+                reader.vector(2)
+        else:
+            return None
+    except ShortRead:
+        return None
+    return body[: reader.pos], body[reader.pos :]

@@ -1,0 +1,264 @@
+"""The record layer of one direction: handshake messages, alerts and the rest, each with the packet that completed it.
+
+RFC 8446 section 5, RFC 5246 section 6.2. A message may lie over many records and segments, a record may hold several
+messages. After a gap the reader looks for the next record that can be one; nothing is read across the gap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from kzpcap.capture.decode import Packet
+from kzpcap.flows import Run, Stream
+from kzpcap.iana import HANDSHAKE_TYPES
+from kzpcap.tls.messages import ClientHello, sslv2_client_hello
+
+CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT = 20, 21, 22, 23, 24
+MAX_RECORD = 16_384 + 2_048
+MAX_MESSAGE = 1 << 18
+MAX_MESSAGES = 256
+
+HELLO = re.compile(rb"\x16\x03[\x00-\x04](?s:..)(?:[\x01\x02]\x00(?s:..)[\x03\x7f\xfb](?s:.)|$)")
+"""A record that starts with a hello: record header, message header, protocol version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A handshake message in clear; `packet` brought its last byte, `first_frame` its first."""
+
+    kind: int
+    body: bytes
+    complete: bool
+    offset: int
+    first_frame: int
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """An alert in clear, or (`code` None) one that is encrypted."""
+
+    level: int | None
+    code: int | None
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedRecord:
+    """A record that cannot be read without keys: where it stood and how long it is."""
+
+    kind: int
+    offset: int
+    length: int
+    packet: Packet
+
+
+@dataclass(slots=True)
+class Side:
+    """What one direction said."""
+
+    stream: Stream
+    begin: int | None = None
+    """Stream offset of the first TLS byte; None where there is no TLS."""
+    messages: list[Message] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    cipher_change: Packet | None = None
+    encrypted: list[EncryptedRecord] = field(default_factory=list)
+    application_bytes: int = 0
+    encrypted_handshake_bytes: int = 0
+    order: list[tuple[Packet, str]] = field(default_factory=list)
+    """What came, in letters of the history, with the packet of each."""
+    sslv2: tuple[ClientHello, Packet] | None = None
+    lost: bool = False
+    """Bytes are missing inside the TLS part."""
+    malformed: int | None = None
+    """Frame of the first bytes that are no record where one should stand."""
+
+
+HISTORY = {
+    0: "h", 1: "c", 2: "s", 3: "v", 4: "t", 5: "e", 8: "o", 11: "x", 12: "k", 13: "r", 14: "n", 15: "y", 16: "g",
+    20: "f", 21: "w", 22: "u", 23: "a", 24: "p", 25: "x",
+}  # fmt: skip
+"""Zeek's ssl_history letters."""
+
+
+def looks_like_record(data: bytes, at: int, strict: bool = True) -> bool:
+    """Can a TLS record start at `at`? With `strict`, its body and what follows must fit too."""
+    if len(data) - at < 5:
+        return not strict and len(data) - at > 0 and 20 <= data[at] <= 24
+    kind = data[at]
+    length = data[at + 3] << 8 | data[at + 4]
+    if not 20 <= kind <= 24 or data[at + 1] != 3 or data[at + 2] > 4 or not 0 < length <= MAX_RECORD:
+        return False
+    if not strict:
+        return True
+    if kind == CHANGE_CIPHER_SPEC:
+        return length == 1
+    if kind == ALERT and length != 2 and length < 16:
+        return False
+    follow = at + 5 + length
+    if kind == HANDSHAKE and len(data) > at + 5 and data[at + 5] not in HANDSHAKE_TYPES:
+        return follow + 5 <= len(data) and looks_like_record(data, follow, False)
+    if follow + 5 <= len(data):
+        return looks_like_record(data, follow, False)
+    return True
+
+
+def read(stream: Stream, upgraded: bool = False) -> Side:
+    """Read one direction; with `upgraded`, another protocol stands before TLS and the hello may begin anywhere."""
+    side = Side(stream)
+    expected: int | None = None
+    for run in stream.runs:
+        at = _start(side, run, expected, upgraded)
+        if at is None:
+            if side.begin is not None:
+                side.lost = True
+            continue
+        if side.begin is None:
+            side.begin = run.offset + at
+        elif expected != run.offset + at:
+            side.lost = True
+        expected = _run(side, run, at)
+    return side
+
+
+def _start(side: Side, run: Run, expected: int | None, upgraded: bool) -> int | None:
+    """Where in this run the records begin."""
+    data = run.data
+    if side.begin is None and side.stream.from_start and run.offset == 0 and 0 < len(data) < 11 and data[0] == 22:
+        return 0  # the beginning of a hello, cut
+    if side.begin is None:
+        old = sslv2_client_hello(data) if run.offset == 0 else None
+        if old is not None:
+            hello, size = old
+            packet = side.stream.packet_at(min(run.offset + size, run.offset + len(data)) - 1)
+            side.sslv2 = (hello, packet)
+            side.order.append((packet, "c"))
+            return min(size, len(data))
+    elif expected is not None and run.offset <= expected < run.offset + len(data):
+        at = expected - run.offset
+        if looks_like_record(data, at, False):
+            return at
+    if looks_like_record(data, 0):
+        return 0
+    for start in side.stream.starts:
+        at = start - run.offset
+        if 0 < at < len(data) and looks_like_record(data, at) and (side.begin is not None or _opening(data, at, side)):
+            return at
+    if upgraded:
+        found = HELLO.search(data)
+        if found and looks_like_record(data, found.start()):
+            return found.start()
+    return None
+
+
+def _opening(data: bytes, at: int, side: Side) -> bool:
+    """May TLS begin here? From the start of a connection only with a hello; in the middle of one with any record."""
+    return HELLO.match(data, at, at + 11) is not None or not side.stream.from_start
+
+
+def _run(side: Side, run: Run, at: int) -> int:
+    """Read the records of one run; gives the stream offset where the next record should begin."""
+    data = run.data
+    stream = side.stream
+    pending = bytearray()
+    marks: list[tuple[int, int]] = []  # (position in pending, stream offset)
+    size = len(data)
+    while size - at >= 5:
+        if not looks_like_record(data, at, False):
+            side.malformed = side.malformed or stream.packet_at(run.offset + at).frame
+            resumed = _resume(side, run, at)
+            if resumed is None:
+                break
+            pending.clear()
+            marks.clear()
+            side.lost = True
+            at = resumed
+            continue
+        kind = data[at]
+        length = data[at + 3] << 8 | data[at + 4]
+        start = at + 5
+        stop = min(size, start + length)
+        packet = stream.packet_at(run.offset + max(stop - 1, at))
+        if kind == HANDSHAKE and (side.cipher_change is None or _clear_hello(data, start, stop)):
+            marks.append((len(pending), run.offset + start))
+            pending += data[start:stop]
+            _messages(side, pending, marks, False)
+        elif kind == HANDSHAKE:
+            side.encrypted_handshake_bytes += length
+            side.order.append((packet, "z"))
+            side.encrypted.append(EncryptedRecord(kind, run.offset + at, length, packet))
+        elif kind == CHANGE_CIPHER_SPEC:
+            side.cipher_change = side.cipher_change or packet
+            side.order.append((packet, "i"))
+        elif kind == ALERT:
+            if length == 2 and stop - start == 2:
+                side.alerts.append(Alert(data[start], data[start + 1], packet))
+            else:
+                side.alerts.append(Alert(None, None, packet))
+            side.order.append((packet, "l"))
+        elif kind == APPLICATION_DATA:
+            if not side.application_bytes:
+                side.order.append((packet, "d"))
+            side.application_bytes += length
+            if len(side.encrypted) < 512:
+                side.encrypted.append(EncryptedRecord(kind, run.offset + at, length, packet))
+        at = start + length
+    if pending:
+        _messages(side, pending, marks, True)
+    return run.offset + at
+
+
+def _resume(side: Side, run: Run, at: int) -> int | None:
+    """The next segment that starts with a record, after bytes that are none."""
+    for start in side.stream.starts:
+        place = start - run.offset
+        if at < place < len(run.data) and looks_like_record(run.data, place):
+            return place
+    return None
+
+
+def _clear_hello(data: bytes, start: int, stop: int) -> bool:
+    """A hello in clear after ChangeCipherSpec: the second ClientHello of a HelloRetryRequest in compatibility mode."""
+    if stop - start < 6 or data[start] not in (1, 2):
+        return False
+    return data[start + 1] == 0 and data[start + 4] == 3 and abs((data[start + 2] << 8 | data[start + 3]) + 4 - (stop - start)) < 4_096
+
+
+def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], final: bool) -> None:
+    """Take whole messages off the front of `pending`; with `final`, also one that is cut."""
+    while len(pending) >= 4 and len(side.messages) < MAX_MESSAGES:
+        length = int.from_bytes(pending[1:4], "big")
+        if length > MAX_MESSAGE:
+            side.malformed = side.malformed or side.stream.packet_at(marks[0][1]).frame
+            pending.clear()
+            break
+        whole = len(pending) >= 4 + length
+        if not whole and not final:
+            return
+        kind = pending[0]
+        body = bytes(pending[4 : 4 + length])
+        end = 4 + len(body)
+        offset = marks[0][1]
+        last = _stream_offset(marks, end - 1)
+        packet = side.stream.packet_at(last)
+        side.messages.append(Message(kind, body, whole, offset, side.stream.packet_at(offset).frame, packet))
+        side.order.append((packet, HISTORY.get(kind, "z")))
+        del pending[:end]
+        moved = [(position - end, place) for position, place in marks]
+        following = [mark for mark in moved if mark[0] > 0]
+        before = [mark for mark in moved if mark[0] <= 0]
+        marks[:] = ([(0, before[-1][1] - before[-1][0])] if before and pending else []) + following
+        if not whole:
+            break
+    if final:
+        pending.clear()
+
+
+def _stream_offset(marks: list[tuple[int, int]], position: int) -> int:
+    """The stream offset of a byte of the handshake layer."""
+    for begin, place in reversed(marks):
+        if begin <= position:
+            return place + position - begin
+    return marks[0][1]
