@@ -393,6 +393,9 @@ class Records:
             if self.sections == 0 and length < 28:
                 raise CaptureError(f"a pcapng section header that claims {length} bytes", self.pos + 4)
             return self._resynchronise_block(f"a section header claims {length} bytes", False)
+        major = u16(self.data, self.pos + 12, self.big)
+        if major != 1:
+            self.notes.add("unknown-version", f"a section of pcapng version {major}, read as version 1", offset=self.pos)
         self.sections += 1
         self.interfaces = []
         for code, _ in self._options(self.pos + 24, self.pos + length - 4):

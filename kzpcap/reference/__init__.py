@@ -1,1 +1,202 @@
+"""Dated reference data, loaded into one frozen Reference with the digest of every file.
 
+Every file names its source and date. A verdict rests on the data of its day: the digests are in each report.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.errors import ReferenceDataError
+from kzpcap.reference.targets import TargetList, read_target_list
+
+DATA = Path(__file__).parent / "data"
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of an interception system, as its sources tell it; dates are YYYY-MM-DD or empty."""
+
+    id: str
+    title: str
+    by: str
+    seen_first: str
+    seen_last: str
+    seen_intercepting: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCA:
+    """A certificate of a known interception CA; `generation` None for one supplied on the command line."""
+
+    certificate: Certificate
+    generation: Generation | None
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class NationalCA:
+    """A national CA outside of the browsers' programs."""
+
+    certificate: Certificate
+    id: str
+    title: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """All reference data of one run."""
+
+    folder: Path
+    digests: dict[str, str]
+    target_lists: tuple[TargetList, ...]
+    supplied_roots: tuple[bytes, ...] = ()
+    supplied_interception: tuple[bytes, ...] = ()
+    supplied_digests: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def laboratory(self) -> bool:
+        """Were trust anchors or interception CAs given on the command line?"""
+        return bool(self.supplied_roots or self.supplied_interception)
+
+    @cached_property
+    def _signatures(self) -> dict[str, Any]:
+        path = self.folder / "interception_cas" / "signatures.toml"
+        try:
+            return tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ReferenceDataError(f"{path}: {error}") from error
+
+    @cached_property
+    def generations(self) -> dict[str, Generation]:
+        """By id."""
+        return {
+            entry["id"]: Generation(
+                entry["id"],
+                entry["title"],
+                entry["by"],
+                entry.get("seen_first", ""),
+                entry.get("seen_last", ""),
+                bool(entry["seen_intercepting"]),
+                entry["source"],
+            )
+            for entry in self._signatures.get("generation", ())
+        }
+
+    def _certificate(self, name: str) -> Certificate:
+        path = self.folder / "interception_cas" / name
+        found = read_pem(path)
+        if len(found) != 1:
+            raise ReferenceDataError(f"{path}: one certificate expected, {len(found)} there")
+        return parse(found[0])
+
+    @cached_property
+    def interception_cas(self) -> tuple[KnownCA, ...]:
+        """Shipped interception CAs, then those supplied."""
+        shipped = tuple(
+            KnownCA(self._certificate(entry["file"]), self.generations[entry["generation"]], entry["role"])
+            for entry in self._signatures.get("ca", ())
+        )
+        return shipped + tuple(KnownCA(parse(der), None, "supplied") for der in self.supplied_interception)
+
+    @cached_property
+    def interception_sha1(self) -> dict[str, Generation]:
+        """Generations of intermediates that are known by their SHA-1 only."""
+        found: dict[str, Generation] = {}
+        for entry in self._signatures.get("fingerprints", ()):
+            document = json.loads((self.folder / "interception_cas" / entry["file"]).read_text("utf-8"))
+            for intermediate in document["intermediates"]:
+                found[intermediate["sha1"]] = self.generations[entry["generation"]]
+        return found
+
+    @cached_property
+    def national_cas(self) -> tuple[NationalCA, ...]:
+        """CAs of states that are no interception by themselves."""
+        return tuple(
+            NationalCA(self._certificate(entry["file"]), entry["id"], entry["title"], entry["source"])
+            for entry in self._signatures.get("national", ())
+        )
+
+    @cached_property
+    def specimens(self) -> dict[str, str]:
+        """Published certificates (SHA-256 to title): a replay of them can never be excluded."""
+        return {entry["sha256"]: entry["title"] for entry in self._signatures.get("specimen", ())}
+
+    @cached_property
+    def intermediates(self) -> tuple[Certificate, ...]:
+        """Intermediates of public CAs, for chains whose server forgot them."""
+        return tuple(parse(der) for path in sorted((self.folder / "intermediates").glob("*.pem")) for der in read_pem(path))
+
+    @cached_property
+    def anchors(self) -> tuple[Certificate, ...]:
+        """Trust anchors supplied on the command line."""
+        return tuple(parse(der) for der in self.supplied_roots)
+
+
+def read_pem(path: Path) -> list[bytes]:
+    """The DER certificates of a PEM file; ReferenceDataError where there is none."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ReferenceDataError(f"{path}: {error.strerror or error}") from error
+    try:
+        found = [base64.b64decode(body, validate=False) for body in PEM.findall(text)]
+    except ValueError as error:
+        raise ReferenceDataError(f"{path}: not PEM ({error})") from error
+    if not found:
+        raise ReferenceDataError(f"{path}: no certificate in it")
+    return found
+
+
+def load(
+    folder: Path | None = None,
+    targets: list[str] | None = None,
+    trusted_roots: list[Path] | None = None,
+    interception_cas: list[Path] | None = None,
+) -> Reference:
+    """Load the shipped data, or that of another folder; `targets` names lists or files (default: all shipped)."""
+    base = folder or DATA
+    if not base.is_dir():
+        raise ReferenceDataError(f"{base}: no such folder")
+    digests = {
+        path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(base.rglob("*"))
+        if path.is_file()
+    }
+    shipped = {target.id: target for path in sorted((base / "targets").glob("*.txt")) for target in [read_target_list(path)]}
+    chosen = list(shipped.values())
+    supplied: dict[str, str] = {}
+    if targets:
+        chosen = []
+        for name in targets:
+            if name in shipped:
+                chosen.append(shipped[name])
+            elif Path(name).is_file():
+                chosen.append(read_target_list(Path(name)))
+                supplied[f"targets:{chosen[-1].id}"] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+            else:
+                raise ReferenceDataError(f"{name}: no such target list ({', '.join(shipped)}) and no such file")
+    reference = Reference(base, digests, tuple(chosen))
+    roots = [der for path in trusted_roots or () for der in read_pem(path)]
+    cas = [der for path in interception_cas or () for der in read_pem(path)]
+    for label, ders in (("trusted_root", roots), ("interception_ca", cas)):
+        for der in ders:
+            certificate = parse(der)
+            if certificate.problem:
+                raise ReferenceDataError(f"{label}: a certificate that cannot be read: {certificate.problem}")
+            supplied[f"{label}:{certificate.sha256[:16]}"] = certificate.sha256
+    return replace(
+        reference, supplied_roots=tuple(roots), supplied_interception=tuple(cas), supplied_digests=supplied
+    )

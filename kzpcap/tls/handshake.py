@@ -117,6 +117,8 @@ class Handshake:
     malformed: int | None
     plain_answer: BytesSeen | None
     """What the server said where a ServerHello should stand, if that is no TLS."""
+    server_conflicts: tuple[tuple[int, int], ...]
+    """Pairs of frames that brought different bytes for the same place of the server's stream."""
 
     @property
     def client_hello(self) -> ClientHelloSeen | None:
@@ -268,6 +270,7 @@ def _build(client: records.Side, server: records.Side, direction: int, before: u
         cut=server.stream.cut,
         malformed=server.malformed or client.malformed,
         plain_answer=plain,
+        server_conflicts=tuple((c.first_frame, c.other_frame) for c in server.stream.conflicts),
     )
 
 

@@ -22,7 +22,10 @@ MAX_CERTIFICATES = 64
 
 @dataclass(frozen=True, slots=True)
 class ClientHello:
-    """RFC 8446 section 4.1.2; `sslv2_format` for the hello of RFC 5246 appendix E.2."""
+    """RFC 8446 section 4.1.2; `sslv2_format` for the hello of RFC 5246 appendix E.2.
+
+    `complete`: all bytes of the message are there (what they say may still be odd).
+    """
 
     legacy_version: int
     random: bytes
@@ -149,21 +152,18 @@ def _numbers(body: bytes, size: int, vector: int) -> tuple[int, ...]:
         return ()
 
 
-def _extensions(reader: Reader) -> tuple[tuple[tuple[int, bytes], ...], bool]:
-    """Extensions to the end of the message; the last one may be cut. The second value: all of them are there."""
+def _extensions(reader: Reader) -> tuple[tuple[int, bytes], ...]:
+    """Extensions to the end of the message; of the last one, what is there."""
     if reader.left() < 2:
-        return (), reader.left() == 0
+        return ()
     length = reader.uint(2)
-    whole = length <= reader.left()
     end = reader.pos + min(length, reader.left())
     found: list[tuple[int, bytes]] = []
-    while end - reader.pos >= 4:
+    while min(end, reader.end) - reader.pos >= 4:
         kind = reader.uint(2)
         size = reader.uint(2)
-        there = min(size, end - reader.pos)
-        found.append((kind, reader.take(there)))
-        whole = whole and there == size
-    return tuple(found), whole
+        found.append((kind, reader.take(min(size, reader.left()))))
+    return tuple(found)
 
 
 def client_hello(body: bytes, complete: bool, dtls: bool = False) -> ClientHello | None:
@@ -178,16 +178,16 @@ def client_hello(body: bytes, complete: bool, dtls: bool = False) -> ClientHello
     suites: tuple[int, ...] = ()
     compression = b""
     extensions: tuple[tuple[int, bytes], ...] = ()
-    whole = False
+    whole = complete
     try:
         if dtls:
             reader.vector(1)  # cookie
         suites = reader.uints(2, 2)
         compression = reader.vector(1)
-        extensions, whole = _extensions(reader)
+        extensions = _extensions(reader)
     except ShortRead:
-        pass
-    return ClientHello(version, random, session_id, suites, compression, extensions, whole and complete, dtls=dtls)
+        whole = False
+    return ClientHello(version, random, session_id, suites, compression, extensions, whole, dtls=dtls)
 
 
 def sslv2_client_hello(data: bytes) -> tuple[ClientHello, int] | None:
@@ -211,12 +211,15 @@ def sslv2_client_hello(data: bytes) -> tuple[ClientHello, int] | None:
 
 
 def server_hello(body: bytes, complete: bool) -> ServerHello | None:
-    """Parse a ServerHello body; drafts of TLS 1.3 before 22 have no session id and no compression field."""
+    """Parse a ServerHello body; drafts of TLS 1.3 before 22 have no session id and no compression.
+
+    Some of those drafts were spoken with the final number 0x0304 in the legacy field, where RFC 8446 never puts it.
+    """
     reader = Reader(body)
     try:
         version = reader.uint(2)
         random = reader.take(32)
-        if version >> 8 == 0x7F and version & 0xFF < 22:
+        if version == 0x0304 or (version >> 8 == 0x7F and version & 0xFF < 22):
             session_id = b""
             suite = reader.uint(2)
         else:
@@ -226,8 +229,7 @@ def server_hello(body: bytes, complete: bool) -> ServerHello | None:
                 reader.uint(1)
     except ShortRead:
         return None
-    extensions, whole = _extensions(reader)
-    return ServerHello(version, random, session_id, suite, extensions, whole and complete)
+    return ServerHello(version, random, session_id, suite, _extensions(reader), complete)
 
 
 def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:

@@ -98,6 +98,8 @@ def looks_like_record(data: bytes, at: int, strict: bool = True) -> bool:
     if kind == ALERT and length != 2 and length < 16:
         return False
     follow = at + 5 + length
+    if kind == HANDSHAKE and HELLO.match(data, at, at + 11) and len(data) - at >= 11:
+        return True
     if kind == HANDSHAKE and len(data) > at + 5 and data[at + 5] not in HANDSHAKE_TYPES:
         return follow + 5 <= len(data) and looks_like_record(data, follow, False)
     if follow + 5 <= len(data):

@@ -1,0 +1,5 @@
+"""python -m kzpcap."""
+
+from kzpcap.cli import main
+
+main()

@@ -1,0 +1,141 @@
+"""The line: a capture's bytes in, a report out. The command line, the batch runner and the service all call it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap import __version__
+from kzpcap.capture.container import Records
+from kzpcap.capture.decode import TCP
+from kzpcap.capture.health import Notes
+from kzpcap.capture.scan import Flow, Scanner
+from kzpcap.capture.source import Source, open_source
+from kzpcap.certificates.chains import ChainJudge
+from kzpcap.certificates.public_trust import PublicTrust
+from kzpcap.health import Vantage, capture_health
+from kzpcap.observations import Observation, Observer, Spill
+from kzpcap.paths.icmp import IcmpError
+from kzpcap.paths.icmp import read as read_icmp
+from kzpcap.reference import Reference
+from kzpcap.report import model
+from kzpcap.surroundings import Surroundings, survey
+from kzpcap.tls.handshake import Handshake
+from kzpcap.tls.handshake import read as read_handshake
+from kzpcap.verdict.judge import Verdict, judge
+
+BATCH = 65_536
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A judged connection."""
+
+    observation: Observation
+    verdict: Verdict
+
+
+@dataclass
+class Report:
+    """The outcome of one analysis. `connections()` judges as it goes; `summary` is whole once it was exhausted."""
+
+    reference: Reference
+    capture: dict[str, Any]
+    surroundings: Surroundings
+    spill: Spill
+    icmp: list[IcmpError]
+    frames: dict[str, list[int]] = field(default_factory=dict)
+    """Certificate digest to the first frames in which it was seen."""
+
+    def connections(self) -> Iterator[Connection]:
+        """Every connection with its verdict, by first frame."""
+        for observation in self.spill:
+            yield Connection(observation, judge(observation, self.surroundings))
+
+    def head(self) -> dict[str, Any]:
+        """What stands before the connections."""
+        return {
+            "schema": model.SCHEMA,
+            "tool": {"name": "kzpcap", "version": __version__},
+            "reference": {
+                "files": self.reference.digests,
+                "supplied": self.reference.supplied_digests,
+                "laboratory": self.reference.laboratory,
+            },
+            "capture": self.capture,
+        }
+
+    def close(self) -> None:
+        """Drop the temporary file."""
+        self.spill.close()
+
+
+class Reading:
+    """A capture being read: flows in, handshakes out."""
+
+    def __init__(self, path: str, want_digest: bool = True) -> None:
+        self.notes = Notes()
+        self.source: Source = open_source(path, self.notes, want_digest)
+        try:
+            self.records = Records(self.source.raw, self.notes)
+            self.scanner = Scanner(self.records, self.notes)
+        except BaseException:
+            self.source.close()
+            raise
+
+    def flows(self, progress: Progress | None = None) -> Iterator[tuple[Flow, Handshake | None]]:
+        """Each finished flow with its handshake, in the order in which the flows ended."""
+        released = 0
+        while not self.scanner.done:
+            for flow in self.scanner.read(BATCH):
+                if flow.packets:
+                    yield flow, read_handshake(flow) if flow.protocol == TCP else None
+            if self.records.pos - released > 64 << 20:
+                released = self.records.pos
+                self.source.release(released)
+            if progress:
+                progress(self.records.pos, self.records.size)
+
+    def icmp_errors(self) -> list[IcmpError]:
+        """Every ICMP error of the capture, in order."""
+        return [error for packet in self.scanner.icmp if (error := read_icmp(packet)) is not None]
+
+    def close(self) -> None:
+        """Close the capture."""
+        del self.scanner, self.records
+        self.source.close()
+
+
+def analyze(path: str, reference: Reference, progress: Progress | None = None, want_digest: bool = True) -> Report:
+    """Analyse one capture ("-" is standard input); CaptureError where it is none."""
+    reading = Reading(path, want_digest)
+    try:
+        observer = Observer(reference.target_lists)
+        spill = Spill()
+        vantage = Vantage()
+        frames: dict[str, list[int]] = {}
+        for flow, handshake in reading.flows(progress):
+            if flow.protocol != TCP:
+                continue
+            observation = observer.observe(flow, handshake)
+            if observation is None:
+                continue
+            vantage.add(observation)
+            if observation.chain_seen:
+                for name in observation.chain:
+                    seen = frames.setdefault(name, [])
+                    if len(seen) < 8:
+                        seen.append(observation.chain_seen.frame)
+            spill.append(observation)
+        chains = ChainJudge(reference, PublicTrust(reference.folder / "public_trust"))
+        for certificate in observer.certificates.values():
+            if certificate.is_ca:
+                chains.pool.add(certificate)
+        surroundings = Surroundings(observer.certificates, chains, reference.specimens)
+        survey(spill, surroundings)
+        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage)
+        return Report(reference, health, surroundings, spill, reading.icmp_errors(), frames)
+    finally:
+        reading.close()

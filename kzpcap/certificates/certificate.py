@@ -1,0 +1,241 @@
+"""What one certificate says: a frozen record of facts, read tolerantly.
+
+A certificate that `cryptography` refuses is kept with its digest and the reason: its bytes are evidence all the same.
+RFC 5280; the shape of AuthorityKeyIdentifier and the order of extensions are kept because forgers differ there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+MAX_NAMES = 1_000
+TEXT_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """One certificate; times are nanoseconds UTC, digests and serials lower-case hex."""
+
+    sha256: str
+    sha1: str
+    der: bytes
+    problem: str | None = None
+    """Why it could not be read (the fields below are then empty)."""
+    subject: str = ""
+    issuer: str = ""
+    subject_der: bytes = b""
+    issuer_der: bytes = b""
+    common_name: str = ""
+    issuer_common_name: str = ""
+    serial: str = ""
+    not_before: int = 0
+    not_after: int = 0
+    spki_sha256: str = ""
+    key: str = ""
+    """Key type and size: RSA-2048, EC-secp256r1, Ed25519."""
+    exponent: int | None = None
+    signature_hash: str = ""
+    extensions: tuple[tuple[str, bool], ...] = ()
+    """(dotted OID, critical) in the order of the certificate."""
+    dns_names: tuple[str, ...] = ()
+    ip_addresses: tuple[str, ...] = ()
+    is_ca: bool = False
+    path_length: int | None = None
+    can_sign: bool = True
+    """keyUsage is absent or has keyCertSign."""
+    subject_key_id: str | None = None
+    authority_key_id: str | None = None
+    authority_has_issuer: bool = False
+    """AuthorityKeyIdentifier also names issuer and serial, which public CAs rarely send."""
+    has_scts: bool = False
+
+    @property
+    def self_named(self) -> bool:
+        """Subject and issuer are equal."""
+        return bool(self.subject_der) and self.subject_der == self.issuer_der
+
+    @property
+    def has_san(self) -> bool:
+        """Is there a subjectAltName?"""
+        return any(oid == "2.5.29.17" for oid, _ in self.extensions)
+
+
+def digest(der: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def parse(der: bytes) -> Certificate:
+    """Read one DER certificate; never raises for bad bytes."""
+    fingerprint = digest(der)
+    sha1 = hashlib.sha1(der, usedforsecurity=False).hexdigest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cryptography warns of odd serials and lengths; they are facts here
+            return _read(der, fingerprint, sha1)
+    except Exception as error:  # a hostile certificate may fail anywhere inside the parser: it is data
+        return Certificate(fingerprint, sha1, der, problem=f"{type(error).__name__}: {error}"[:200] or "unreadable")
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000
+
+
+def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    try:
+        cert = x509.load_der_x509_certificate(der)
+    except ValueError:
+        trimmed = _der_length(der)
+        if not 0 < trimmed < len(der):
+            raise
+        cert = x509.load_der_x509_certificate(der[:trimmed])
+    found: dict[str, Any] = {}
+    key_name, exponent, spki = "", None, b""
+    try:
+        key = cert.public_key()
+        key_name, exponent = _key(key)
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except Exception as error:  # an unknown or broken key
+        key_name = f"unreadable ({type(error).__name__})"
+    spki = _spki_der(cert.tbs_certificate_bytes) or spki
+    try:
+        found = _extension_facts(cert)
+    except Exception as error:
+        found = {"problem": f"extensions: {type(error).__name__}: {error}"[:200]}
+    serial = _serial(cert.tbs_certificate_bytes) or format(cert.serial_number & (1 << 160) - 1, "x")
+    try:
+        algorithm = cert.signature_hash_algorithm
+        hash_name = algorithm.name if algorithm else cert.signature_algorithm_oid.dotted_string
+    except Exception:
+        hash_name = cert.signature_algorithm_oid.dotted_string
+    return Certificate(
+        fingerprint,
+        sha1,
+        der,
+        subject=_name(cert.subject),
+        issuer=_name(cert.issuer),
+        subject_der=cert.subject.public_bytes(),
+        issuer_der=cert.issuer.public_bytes(),
+        common_name=_common_name(cert.subject),
+        issuer_common_name=_common_name(cert.issuer),
+        serial=serial,
+        not_before=_nanoseconds(cert.not_valid_before_utc),
+        not_after=_nanoseconds(cert.not_valid_after_utc),
+        spki_sha256=digest(spki) if spki else "",
+        key=key_name,
+        exponent=exponent,
+        signature_hash=hash_name,
+        **found,
+    )
+
+
+def _name(name: Any) -> str:
+    return str(name.rfc4514_string())[:TEXT_LIMIT]
+
+
+def _common_name(name: Any) -> str:
+    from cryptography.x509.oid import NameOID
+
+    values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    value = values[-1].value if values else ""
+    return (value if isinstance(value, str) else value.decode("utf-8", "replace"))[:TEXT_LIMIT]
+
+
+def _key(key: Any) -> tuple[str, int | None]:
+    from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"RSA-{key.key_size}", key.public_numbers().e
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"EC-{key.curve.name}", None
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "Ed25519", None
+    if isinstance(key, ed448.Ed448PublicKey):
+        return "Ed448", None
+    if isinstance(key, dsa.DSAPublicKey):
+        return f"DSA-{key.key_size}", None
+    return type(key).__name__, None
+
+
+def _extension_facts(cert: Any) -> dict[str, Any]:
+    from cryptography import x509
+
+    found: dict[str, Any] = {"extensions": tuple((e.oid.dotted_string, e.critical) for e in cert.extensions)}
+    for extension in cert.extensions:
+        value = extension.value
+        if isinstance(value, x509.SubjectAlternativeName):
+            found["dns_names"] = tuple(value.get_values_for_type(x509.DNSName))[:MAX_NAMES]
+            found["ip_addresses"] = tuple(str(ip) for ip in value.get_values_for_type(x509.IPAddress))[:MAX_NAMES]
+        elif isinstance(value, x509.BasicConstraints):
+            found["is_ca"] = value.ca
+            found["path_length"] = value.path_length
+        elif isinstance(value, x509.KeyUsage):
+            found["can_sign"] = value.key_cert_sign
+        elif isinstance(value, x509.SubjectKeyIdentifier):
+            found["subject_key_id"] = value.digest.hex()
+        elif isinstance(value, x509.AuthorityKeyIdentifier):
+            found["authority_key_id"] = value.key_identifier.hex() if value.key_identifier else None
+            found["authority_has_issuer"] = value.authority_cert_issuer is not None
+        elif isinstance(value, x509.PrecertificateSignedCertificateTimestamps):
+            found["has_scts"] = True
+    return found
+
+
+def _tlv(data: bytes, at: int) -> tuple[int, int, int] | None:
+    """(tag, start of the value, its end) of the DER element at `at`."""
+    if len(data) - at < 2:
+        return None
+    tag, length, at = data[at], data[at + 1], at + 2
+    if length & 0x80:
+        count = length & 0x7F
+        if not 0 < count <= 4 or len(data) - at < count:
+            return None
+        length = int.from_bytes(data[at : at + count], "big")
+        at += count
+    return (tag, at, at + length) if at + length <= len(data) else None
+
+
+def _der_length(der: bytes) -> int:
+    element = _tlv(der, 0)
+    return element[2] if element else 0
+
+
+def _fields(tbs: bytes) -> list[tuple[int, int, int, int]]:
+    """(start, tag, value start, end) of the fields of a TBSCertificate."""
+    outer = _tlv(tbs, 0)
+    found: list[tuple[int, int, int, int]] = []
+    at = outer[1] if outer else len(tbs)
+    while outer and at < outer[2] and len(found) < 12:
+        element = _tlv(tbs, at)
+        if element is None:
+            break
+        found.append((at, *element))
+        at = element[2]
+    return found
+
+
+def _serial(tbs: bytes) -> str:
+    """The serial number's bytes as they stand in the certificate: leading zeros and length are traits."""
+    for _, tag, start, end in _fields(tbs)[:2]:
+        if tag == 2:
+            body = tbs[start:end]
+            return (body[1:] if len(body) > 1 and body[0] == 0 else body).hex()
+    return ""
+
+
+def _spki_der(tbs: bytes) -> bytes:
+    """SubjectPublicKeyInfo as encoded, also where the key itself cannot be loaded."""
+    fields = _fields(tbs)
+    if fields and fields[0][1] == 0xA0:
+        fields = fields[1:]
+    if len(fields) < 6:
+        return b""
+    start, tag, _, end = fields[5]
+    return tbs[start:end] if tag == 0x30 else b""

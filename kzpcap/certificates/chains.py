@@ -1,0 +1,181 @@
+"""Everything one chain shows, answered separately: anchors, known interceptors, names, dates.
+
+Four answers and never one "valid": is it linked to an anchor by signatures; was that anchor public on the day; does
+it carry the name; was it within its dates. Two more for our purpose: does a verified path lead to a key that is known
+to intercept, and if not, does it bear such a CA's names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.linkage import MAX_DEPTH, Path, Pool, paths_to, signed_by
+from kzpcap.certificates.public_trust import PublicTrust, Standing
+from kzpcap.reference import Generation, KnownCA, NationalCA, Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Imitation:
+    """A chain that bears a known CA's name or key id without a verified signature by it."""
+
+    ca: KnownCA
+    mark: str
+    """issuer_name or key_id."""
+    fails: bool
+    """The signature was checked against the known key and does not fit (else there was nothing to check)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainFacts:
+    """What is known of one chain (leaf first) at one time."""
+
+    leaf: Certificate
+    public: Path | None = None
+    standing: Standing | None = None
+    supplied: Path | None = None
+    """A verified path to a trust anchor of the command line."""
+    interception: Path | None = None
+    interception_ca: KnownCA | None = None
+    sha1_generation: Generation | None = None
+    """The leaf is signed by a certificate whose SHA-1 is that of a known intermediate."""
+    national: NationalCA | None = None
+    imitation: Imitation | None = None
+    self_signed: bool = False
+    issuer_missing: bool = False
+    """Nobody on the wire, in the capture or in the reference data signed the last link."""
+    end: Certificate | None = None
+    """The last certificate reached by verified signatures."""
+
+    @property
+    def trusted(self) -> bool:
+        """Publicly trusted on the day, or linked to a supplied anchor."""
+        return self.supplied is not None or (self.standing is not None and self.standing.trusted)
+
+    def within_dates(self, time_ns: int) -> str:
+        """valid, expired or not_yet: the leaf's dates at a time."""
+        if time_ns < self.leaf.not_before:
+            return "not_yet"
+        return "expired" if time_ns > self.leaf.not_after else "valid"
+
+
+@dataclass
+class ChainJudge:
+    """Judges chains of one capture; every distinct chain once a day of capture time."""
+
+    reference: Reference
+    trust: PublicTrust
+    pool: Pool = field(default_factory=Pool)
+    """CA certificates seen anywhere in the capture."""
+    cache: dict[tuple[tuple[str, ...], int], ChainFacts] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.shipped = Pool.of(self.reference.intermediates)
+        self.anchors = Pool.of(self.reference.anchors)
+        self.known = {ca.certificate.spki_sha256: ca for ca in reversed(self.reference.interception_cas)}
+        self.national = {ca.certificate.spki_sha256: ca for ca in self.reference.national_cas}
+
+    def judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
+        """All facts of one chain at a time (its anchors by the bundle of that day)."""
+        key = (tuple(certificate.sha256 for certificate in chain), self.trust.release_at(time_ns))
+        found = self.cache.get(key)
+        if found is None:
+            found = self.cache[key] = self._judge(chain, time_ns)
+        return found
+
+    def _judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
+        leaf = chain[0]
+        if leaf.problem and not leaf.subject_der and not leaf.issuer_der:
+            return ChainFacts(leaf)
+        pools = (Pool.of(chain[1:]), self.pool, self.shipped)
+        public, standing = self._public(leaf, pools, time_ns)
+        supplied = next(iter(paths_to(leaf, pools, self.anchors.named)), None) if self.reference.anchors else None
+        trusted = standing is not None and standing.trusted
+        interception, known = self._interception(leaf, pools, trusted)
+        sha1 = None
+        for certificate in chain[1:]:
+            generation = self.reference.interception_sha1.get(certificate.sha1)
+            if generation and signed_by(leaf.der, certificate.der):
+                sha1 = generation
+        climb = self._climb(leaf, pools)
+        end = climb[-1]
+        own = leaf.self_named and bool(signed_by(leaf.der, leaf.der))
+        national = self._national(leaf, pools)
+        return ChainFacts(
+            leaf,
+            public,
+            standing,
+            supplied,
+            interception,
+            known,
+            sha1,
+            national,
+            None if interception or sha1 or trusted else self._imitation(climb),
+            own,
+            not own and not (end.self_named and signed_by(end.der, end.der)),
+            end,
+        )
+
+    def _public(
+        self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int
+    ) -> tuple[Path | None, Standing | None]:
+        """The path whose anchor stood best on the day."""
+        best: tuple[Path | None, Standing | None] = (None, None)
+        for path in paths_to(leaf, pools, self.trust.roots_named):
+            standing = self.trust.standing(path.anchor, time_ns)
+            if standing and (best[1] is None or (standing.trusted and not best[1].trusted)):
+                best = (path, standing)
+        return best
+
+    def _interception(
+        self, leaf: Certificate, pools: tuple[Pool, ...], trusted: bool
+    ) -> tuple[Path | None, KnownCA | None]:
+        """A verified path from the leaf to a known key.
+
+        Names lead to the keys that are tried first; a leaf that is not publicly trusted is then tried with every
+        known key, whatever its names say.
+        """
+        cas = Pool.of(ca.certificate for ca in self.reference.interception_cas)
+        for path in paths_to(leaf, pools, cas.named):
+            return path, self.known[path.anchor.spki_sha256]
+        if not trusted:
+            for ca in self.reference.interception_cas:
+                if ca.certificate.subject_der != leaf.issuer_der and signed_by(leaf.der, ca.certificate.der):
+                    return Path((leaf, ca.certificate)), ca
+        return None, None
+
+    def _national(self, leaf: Certificate, pools: tuple[Pool, ...]) -> NationalCA | None:
+        cas = Pool.of(ca.certificate for ca in self.reference.national_cas)
+        for path in paths_to(leaf, pools, cas.named):
+            return self.national[path.anchor.spki_sha256]
+        return None
+
+    def _climb(self, leaf: Certificate, pools: tuple[Pool, ...]) -> tuple[Certificate, ...]:
+        """The leaf and its issuers as far as verified signatures go."""
+        path, seen = [leaf], {leaf.sha256}
+        while not path[-1].self_named and len(path) < MAX_DEPTH:
+            issuer = next(
+                (
+                    candidate
+                    for pool in pools
+                    for candidate in pool.named(path[-1].issuer_der)
+                    if candidate.sha256 not in seen and signed_by(path[-1].der, candidate.der)
+                ),
+                None,
+            )
+            if issuer is None:
+                break
+            seen.add(issuer.sha256)
+            path.append(issuer)
+        return tuple(path)
+
+    def _imitation(self, climb: tuple[Certificate, ...]) -> Imitation | None:
+        """Names or key ids of a known CA over a leaf that no known key signed."""
+        for certificate in climb:
+            for ca in self.reference.interception_cas:
+                known = ca.certificate
+                if certificate.issuer_der == known.subject_der:
+                    return Imitation(ca, "issuer_name", signed_by(certificate.der, known.der) is False)
+                if certificate.authority_key_id and certificate.authority_key_id == known.subject_key_id:
+                    return Imitation(ca, "key_id", signed_by(certificate.der, known.der) is False)
+        return None

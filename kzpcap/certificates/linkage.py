@@ -1,0 +1,127 @@
+"""Who really signed whom: settled by signatures, never by names or key ids.
+
+Names only choose which keys to try. RFC 5280 section 6 in the parts that matter here; `cryptography`'s own verifier
+refuses much that an observer must be able to describe (RSA-1024, missing extensions) and explains little.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.signature import verify
+
+MAX_DEPTH = 8
+MAX_CHECKS = 64
+
+
+@lru_cache(maxsize=65_536)
+def signed_by(child: bytes, issuer: bytes) -> bool | None:
+    """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
+    from cryptography import x509
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cert = x509.load_der_x509_certificate(child)
+            key = x509.load_der_x509_certificate(issuer).public_key()
+            return verify(
+                key,
+                cert.signature,
+                cert.tbs_certificate_bytes,
+                cert.signature_hash_algorithm,
+                cert.signature_algorithm_parameters,
+            )
+    except Exception:  # unknown algorithms and broken keys: not checked, which is not the same as refuted
+        return None
+
+
+@dataclass
+class Pool:
+    """Certificates that may be issuers, by subject."""
+
+    by_subject: dict[bytes, list[Certificate]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, certificates: Iterable[Certificate]) -> Pool:
+        """A pool of these; each certificate once."""
+        pool = cls()
+        for certificate in certificates:
+            pool.add(certificate)
+        return pool
+
+    def named(self, subject_der: bytes) -> Iterable[Certificate]:
+        """Those with this subject."""
+        return self.by_subject.get(subject_der, ())
+
+    def add(self, certificate: Certificate) -> None:
+        """Add one, if it can be read."""
+        if certificate.problem is None or certificate.subject_der:
+            entries = self.by_subject.setdefault(certificate.subject_der, [])
+            if all(entry.sha256 != certificate.sha256 for entry in entries):
+                entries.append(certificate)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A leaf and its issuers, each link a verified signature; `anchor` is the last."""
+
+    certificates: tuple[Certificate, ...]
+
+    @property
+    def anchor(self) -> Certificate:
+        """Where the path ends."""
+        return self.certificates[-1]
+
+
+def may_issue(issuer: Certificate, below: int) -> bool:
+    """May this certificate sign others (RFC 5280 4.2.1.9, 4.2.1.3) with `below` CAs between it and the leaf?"""
+    return issuer.is_ca and issuer.can_sign and (issuer.path_length is None or issuer.path_length >= below)
+
+
+def paths_to(
+    leaf: Certificate, pools: tuple[Pool, ...], anchors_named: Callable[[bytes], Iterable[Certificate]]
+) -> list[Path]:
+    """Every way from `leaf` over the pools to an anchor, each link verified; shortest first, bounded.
+
+    `anchors_named` gives the anchors with a subject.
+    """
+    found: list[Path] = []
+    checks = 0
+    queue: list[tuple[Certificate, ...]] = [(leaf,)]
+    while queue and checks < MAX_CHECKS:
+        path = queue.pop(0)
+        last = path[-1]
+        for anchor in anchors_named(last.issuer_der):
+            checks += 1
+            if anchor.sha256 == last.sha256 or signed_by(last.der, anchor.der):
+                found.append(Path(path if anchor.sha256 == last.sha256 else (*path, anchor)))
+        if len(path) >= MAX_DEPTH or last.self_named:
+            continue
+        seen = {certificate.sha256 for certificate in path}
+        for pool in pools:
+            for issuer in pool.named(last.issuer_der):
+                if issuer.sha256 in seen or not may_issue(issuer, len(path) - 1):
+                    continue
+                seen.add(issuer.sha256)
+                checks += 1
+                if checks < MAX_CHECKS and signed_by(last.der, issuer.der):
+                    queue.append((*path, issuer))
+    return found
+
+
+def wire_order(chain: tuple[Certificate, ...]) -> list[int | None]:
+    """For each certificate of a chain the index of the one that signed it, by signature; None where none did."""
+    return [
+        next(
+            (
+                index
+                for index, issuer in enumerate(chain)
+                if issuer.subject_der == certificate.issuer_der and signed_by(certificate.der, issuer.der)
+            ),
+            None,
+        )
+        for certificate in chain
+    ]

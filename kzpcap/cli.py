@@ -1,0 +1,214 @@
+"""The command line: parse, call, print, exit status; nothing else.
+
+Heavy imports happen inside the commands, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kzpcap import __version__
+from kzpcap.errors import CaptureError, ReferenceDataError
+
+if TYPE_CHECKING:
+    from kzpcap.reference import Reference
+
+EXIT_NOT_A_CAPTURE = 3
+EXIT_REFERENCE_DATA = 4
+EXIT_INTERCEPTED = 10
+
+app = typer.Typer(
+    name="kzpcap",
+    help="Tells HTTPS interception from everything that only looks like it, in packet captures.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help='Captures; "-" is standard input.')]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kzpcap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Tells HTTPS interception from everything that only looks like it, in packet captures."""
+    del version
+
+
+def _reference(
+    folder: Path | None, targets: list[str] | None, roots: list[Path] | None, cas: list[Path] | None
+) -> Reference:
+    from kzpcap import reference
+
+    return reference.load(folder, targets, roots, cas)
+
+
+def _name(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def _complain(path: str, error: CaptureError) -> None:
+    from kzpcap.report.text import safe
+
+    where = f" (offset {error.offset})" if error.offset else ""
+    typer.echo(f"kzpcap: {safe(_name(path))}: {error}{where}", err=True)
+
+
+def _progress(path: str) -> Callable[[int, int], None] | None:
+    """A bar on the terminal for what takes over a second."""
+    if not sys.stderr.isatty():
+        return None
+    import time
+
+    from kzpcap.report.text import safe
+
+    started = time.monotonic()
+    label = safe(Path(path).name)[:30]
+
+    def show(done: int, total: int) -> None:
+        spent = time.monotonic() - started
+        if spent < 1 or not total:
+            return
+        share = min(1.0, done / total)
+        left = spent / share - spent if share else 0
+        filled = int(share * 24)
+        end = "\r\x1b[K" if done >= total else ""
+        bar = "#" * filled + "." * (24 - filled)
+        sys.stderr.write(f"\r{label} [{bar}] {share:4.0%} {left:4.0f} s left{end}")
+        sys.stderr.flush()
+
+    return show
+
+
+@app.command()
+def analyze(
+    files: Files,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report: one JSON document a capture.")] = False,
+    all_lines: Annotated[bool, typer.Option("--all", help="Print a line for every connection.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the evidence of every connection.")] = False,
+    targets: Annotated[
+        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
+    ] = None,
+    trusted_root: Annotated[
+        list[Path] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+    ] = None,
+    interception_ca: Annotated[
+        list[Path] | None,
+        typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs (laboratories)."),
+    ] = None,
+    reference_dir: Annotated[
+        Path | None, typer.Option("--reference", metavar="DIR", help="Reference data in place of the shipped.")
+    ] = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
+    ] = False,
+    no_digest: Annotated[bool, typer.Option("--no-digest", help="Leave out the capture's SHA-256.")] = False,
+) -> None:
+    """Say of each TLS connection whether it was intercepted, by whom and where, with the frames that show it."""
+    from kzpcap import analysis
+    from kzpcap.report import json as report_json
+    from kzpcap.report import terminal
+
+    try:
+        reference = _reference(reference_dir, targets, trusted_root, interception_ca)
+        bad = intercepted = 0
+        for number, path in enumerate(files):
+            try:
+                report = analysis.analyze(path, reference, _progress(path), not no_digest)
+            except CaptureError as error:
+                _complain(path, error)
+                bad += 1
+                continue
+            try:
+                if as_json:
+                    summary = report_json.write(report, sys.stdout.write)
+                else:
+                    if number:
+                        typer.echo("\n" + "=" * 80)
+                    options = terminal.Options(_name(path), all_lines, explain, sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+                    summary = terminal.write(report, options, sys.stdout.write)
+            finally:
+                report.close()
+            intercepted += summary.intercepted
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {error}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+    if bad:
+        raise typer.Exit(EXIT_NOT_A_CAPTURE)
+    if exit_code and intercepted:
+        raise typer.Exit(EXIT_INTERCEPTED)
+
+
+@app.command()
+def handshakes(files: Files) -> None:
+    """Print JSON Lines: each TLS connection, each ICMP Time Exceeded, then a line for the file."""
+    from kzpcap.analysis import Reading
+    from kzpcap.report.handshakes import row, time_exceeded
+    from kzpcap.report.json import text
+
+    bad = 0
+    for path in files:
+        file = Path(path).name if path != "-" else "-"
+        try:
+            reading = Reading(path, want_digest=False)
+        except CaptureError as error:
+            _complain(path, error)
+            bad += 1
+            sys.stdout.write(text({"record": "file", "file": file, "packets": 0, "error": str(error)}) + "\n")
+            continue
+        try:
+            rows: list[tuple[int, str]] = [
+                (flow.first_frame, text(row(file, flow, handshake)))
+                for flow, handshake in reading.flows(_progress(path))
+                if handshake is not None
+            ]
+            rows.sort(key=lambda entry: entry[0])
+            sys.stdout.writelines(line + "\n" for _, line in rows)
+            sys.stdout.writelines(text(line) + "\n" for line in time_exceeded(file, reading.icmp_errors()))
+            sys.stdout.write(text(_file_row(file, reading)) + "\n")
+        finally:
+            reading.close()
+    if bad:
+        raise typer.Exit(EXIT_NOT_A_CAPTURE)
+
+
+def _file_row(file: str, reading: Any) -> dict[str, Any]:  # noqa: ANN401 - a Reading; its module is loaded late
+    damage = [note.text for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
+    return {"record": "file", "file": file, "packets": reading.scanner.packets, "error": damage[0] if damage else None}
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the report."""
+    import json
+
+    from kzpcap.report.json import schema as document
+
+    typer.echo(json.dumps(document(), indent=2))
+
+
+def main() -> None:
+    """Run, with a quiet end where the reader of a pipe has gone."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        app()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None

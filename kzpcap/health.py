@@ -1,0 +1,141 @@
+"""The capture's health: what was read, what was not and why, from where it was seen, and what that means.
+
+Counts come from the scanner; the vantage point from the TTLs of packets that have not been forwarded yet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap.capture.container import FORMAT_NAMES, Records
+from kzpcap.capture.decode import REASONS, link_name
+from kzpcap.capture.health import Notes
+from kzpcap.capture.scan import Scanner
+from kzpcap.capture.source import Source
+from kzpcap.observations import Observation
+from kzpcap.report.text import decode, rfc3339, safe
+
+FRESH_TTLS = frozenset({64, 128, 255})
+"""Initial TTLs in use: a packet that still has one was sent on the capture's own link."""
+
+
+@dataclass
+class Vantage:
+    """Counts of connections by whose packets were still fresh at the capture point."""
+
+    client_fresh: int = 0
+    server_fresh: int = 0
+    neither: int = 0
+    connections: int = 0
+    both_directions: int = 0
+    with_syn: int = 0
+    client_ttls: Counter[int] = field(default_factory=Counter)
+
+    def add(self, observation: Observation) -> None:
+        """Count one connection."""
+        self.connections += 1
+        if observation.client_packets and observation.server_packets:
+            self.both_directions += 1
+        if observation.syn or observation.syn_ack:
+            self.with_syn += 1
+        sent = observation.syn.ttl if observation.syn else observation.client_hello.ttl if observation.client_hello else None
+        came = observation.syn_ack.ttl if observation.syn_ack else None
+        if came is None and observation.server_marks:
+            came = observation.server_marks[0].ttl
+        if sent is not None and sent in FRESH_TTLS and came not in FRESH_TTLS:
+            self.client_fresh += 1
+        elif came is not None and came in FRESH_TTLS and sent not in FRESH_TTLS:
+            self.server_fresh += 1
+        elif sent is not None and came is not None:
+            self.neither += 1
+
+    def answer(self, rebuilt: bool) -> tuple[str, str]:
+        """(client, router, server or unknown; its basis)."""
+        if rebuilt:
+            return "client", "the capture app rebuilt the packets: TTLs mean nothing"
+        total = self.client_fresh + self.server_fresh + self.neither
+        if not total:
+            return "unknown", "no connection shows TTLs of both sides"
+        if self.client_fresh > total * 0.6:
+            return "client", "client packets have undecremented TTLs"
+        if self.server_fresh > total * 0.6:
+            return "server", "server packets have undecremented TTLs"
+        if self.neither == total:
+            return "router", "both sides' packets had been forwarded already, or neither had"
+        return "unknown", "the connections do not agree"
+
+
+def capture_health(source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage) -> dict[str, Any]:
+    """The `capture` part of the report."""
+    rebuilt = scanner.pcapdroid > 0
+    where, basis = vantage.answer(rebuilt)
+    skipped = {REASONS[reason]: count for reason, count in sorted(scanner.reasons.items())}
+    health: dict[str, Any] = {
+        "sha256": source.sha256,
+        "size": source.size,
+        "compression": source.compression,
+        "format": FORMAT_NAMES[records.format],
+        "big_endian": bool(records.big),
+        "link_types": [
+            {"number": number, "name": link_name(number), "packets": count}
+            for number, count in sorted(scanner.link_types.items())
+        ],
+        "interfaces": [safe(decode(entry.name)) for entry in records.interfaces if entry.name][:16],
+        "first_time": rfc3339(scanner.first_time) if scanner.first_time >= 0 else None,
+        "last_time": rfc3339(scanner.last_time) if scanner.last_time >= 0 else None,
+        "packets": {"read": scanner.packets, "decoded": scanner.decoded, "skipped": skipped, "cut": scanner.cut_packets},
+        "bytes": {"captured": scanner.captured_bytes, "on_the_wire": scanner.wire_bytes},
+        "tcp": scanner.tcp_packets,
+        "udp": scanner.udp_packets,
+        "icmp": scanner.icmp_packets,
+        "syn": scanner.syn_packets,
+        "tunnelled": scanner.tunnelled,
+        "fragments": {"packets": scanner.fragment_packets, "reassembled": scanner.reassembled},
+        "duplicates": scanner.duplicates,
+        "checksums": {"checked": scanner.checked_checksums, "wrong": scanner.wrong_checksums},
+        "clock": {"backward_jumps": scanner.backward_jumps, "largest_ns": scanner.largest_jump_back},
+        "truncated": bool(records.truncated),
+        "skipped_bytes": records.skipped_bytes,
+        "given_up": {"packets": scanner.given_up_packets, "flows_ended_early": scanner.early_flows},
+        "secrets": len(records.secrets),
+        "comments": records.comments,
+        "name_resolution_blocks": records.private_blocks,
+        "headers_rebuilt": rebuilt,
+        "vantage": {"where": where, "basis": basis},
+        "both_directions": vantage.both_directions,
+        "connections": vantage.connections,
+        "notes": [
+            {"kind": note.kind, "text": note.text, "frame": note.frame, "offset": note.offset} for note in notes.kept
+        ],
+        "note_counts": dict(sorted(notes.counts.items())),
+    }
+    health["means"] = meaning(health, vantage)
+    return health
+
+
+def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
+    """What the capture's health means for the answer, in sentences."""
+    said: list[str] = []
+    packets = health["packets"]
+    if vantage.connections and not health["icmp"]:
+        said.append("no ICMP was captured: hops cannot be named (record without a port filter)")
+    if vantage.connections and not vantage.with_syn:
+        said.append("no TCP handshakes were captured: senders cannot be compared")
+    if vantage.connections and not vantage.both_directions:
+        said.append("only one direction was captured")
+    if packets["cut"]:
+        said.append(f"{packets['cut']} packets were cut by the snapshot length: certificates may be missing (record whole packets)")
+    if health["headers_rebuilt"]:
+        said.append("the capture app rebuilt the packets' headers: hop counts are withheld")
+    if health["truncated"] or health["skipped_bytes"]:
+        said.append("the file is damaged or cut: what could be read is reported")
+    if health["clock"]["backward_jumps"] > max(8, packets["read"] // 50):
+        said.append("packets are out of time order")
+    if health["given_up"]["packets"]:
+        said.append(f"{health['given_up']['packets']} packets were beyond what is kept of a connection")
+    if packets["skipped"].get("link type not supported"):
+        names = ", ".join(entry["name"] for entry in health["link_types"])
+        said.append(f"packets of a link type that kzpcap does not read ({names})")
+    return said

@@ -1,0 +1,479 @@
+"""Everything seen about one connection, in one compact record that holds no packet.
+
+An observation says what happened and in which frames, not what it means. Observations are made while the capture is
+read, kept in a spill, and judged once all are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import IO
+
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.names import normalise
+from kzpcap.certificates.possession import Possession, server_key_exchange
+from kzpcap.flows import distance
+from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13
+from kzpcap.paths.icmp import address
+from kzpcap.reference.targets import Match, TargetList, match
+from kzpcap.tls.fingerprints import ja3, ja3s, ja4
+from kzpcap.tls.handshake import AlertSeen, Handshake, Seen
+from kzpcap.tls.messages import ECH
+
+MAX_MARKS = 24
+SPILL_AFTER = 20_000
+
+
+class Absent(StrEnum):
+    """Why there is no (whole) certificate of the server."""
+
+    ENCRYPTED = "ENCRYPTED"
+    UNDECRYPTABLE = "UNDECRYPTABLE"
+    RESUMED = "RESUMED"
+    NOT_SENT = "NOT_SENT"
+    NOT_REACHED = "NOT_REACHED"
+    NOT_CAPTURED = "NOT_CAPTURED"
+    ONE_SIDED = "ONE_SIDED"
+    TRUNCATED = "TRUNCATED"
+    MALFORMED = "MALFORMED"
+    LIMIT = "LIMIT"
+    SCRUBBED = "SCRUBBED"
+
+
+class Reaction(StrEnum):
+    """What the client did after the server's hello."""
+
+    WENT_ON = "went_on"
+    REFUSED = "refused"
+    CLOSED = "closed"
+    SILENT = "silent"
+    NOT_SEEN = "not_seen"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """IP marks of one packet of the server's side, and what it carried."""
+
+    what: str
+    frame: int
+    time_ns: int
+    ttl: int
+    ip_id: int
+    dont_fragment: bool
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One copy of a ClientHello's first segment as the client sent it."""
+
+    ttl: int
+    frame: int
+    time_ns: int
+    seq: int
+    ip_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One connection."""
+
+    index: int
+    first_frame: int
+    last_frame: int
+    time_ns: int
+    transport: str
+    client: tuple[str, int]
+    server: tuple[str, int]
+    tls: bool
+    syn: Mark | None
+    syn_ack: Mark | None
+    client_packets: int
+    server_packets: int
+    server_bytes: int
+    server_name_raw: bytes | None
+    server_name: str | None
+    name_status: str
+    """seen, absent (a whole hello without one), cut (hello not whole) or no_hello."""
+    other_names: tuple[str, ...]
+    target: Match | None
+    ech_offered: bool
+    client_hello: Seen | None
+    server_hello: Seen | None
+    hello_sent: bool
+    """A ClientHello, whole or cut, was seen."""
+    offers_tls13: bool
+    version: int | None
+    cipher: int | None
+    alpn_offered: tuple[bytes, ...] | None
+    alpn_chosen: bytes | None
+    ja3: str | None
+    ja4: str | None
+    ja3s: str | None
+    chain: tuple[str, ...]
+    chain_seen: Seen | None
+    chain_complete: bool
+    absent: Absent | None
+    client_chain: tuple[str, ...]
+    possession: Possession | None
+    possession_frame: int | None
+    resumed: str | None
+    offered_session: tuple[str, ...]
+    issued_session: tuple[str, ...]
+    alerts: tuple[AlertSeen, ...]
+    reaction: Reaction
+    history: str
+    server_marks: tuple[Mark, ...]
+    resets: tuple[Mark, ...]
+    client_resets: tuple[Mark, ...]
+    probes: tuple[Probe, ...]
+    plain_answer: bytes
+    plain_frame: int | None
+    upgrade: str | None
+    requested_name: bytes | None
+    proxied: bool
+    conflicts: tuple[tuple[int, int], ...]
+    """Frames of server bytes that were sent twice with different content."""
+    given_up: int
+    duplicates: int
+    tunnels: int
+
+    @property
+    def probe_ttl(self) -> int | None:
+        """The lowest TTL of the hello, where it is below that of the SYN: a TTL-limited probe."""
+        if not self.probes:
+            return None
+        lowest = min(probe.ttl for probe in self.probes)
+        if self.syn is not None and lowest < self.syn.ttl - 1:
+            return lowest
+        return lowest if len({probe.ttl for probe in self.probes}) > 2 else None
+
+    @property
+    def failed(self) -> str | None:
+        """How a connection ended after its ClientHello without an answer to it: reset, alert, plain, silent."""
+        if not self.hello_sent or self.server_hello or self.chain:
+            return None
+        if self.plain_frame:
+            return "plain"
+        if any(not alert.from_client for alert in self.alerts):
+            return "alert"
+        if self.resets:
+            return "reset"
+        return "silent" if self.syn_ack else None
+
+
+@dataclass
+class Observer:
+    """Makes observations; certificates are parsed once each and collected in `certificates`."""
+
+    target_lists: tuple[TargetList, ...]
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    count: int = 0
+
+    def certificate(self, der: bytes) -> Certificate:
+        """The parsed certificate, once per digest."""
+        name = hashlib.sha256(der).hexdigest()
+        found = self.certificates.get(name)
+        if found is None:
+            found = self.certificates[name] = parse(der)
+        return found
+
+    def observe(self, flow: Flow, handshake: Handshake | None) -> Observation | None:
+        """The observation of one flow; None where it has nothing to do with TLS."""
+        first = flow.packets[0]
+        client_direction = handshake.client_direction if handshake else _syn_sender(flow)
+        ends = ((address(first.src), first.sport), (address(first.dst), first.dport))
+        if first.direction != client_direction:
+            ends = (ends[1], ends[0])
+        if handshake is None and not _expected(flow, ends[1][1]):
+            return None
+        server_packets = [packet for packet in flow.packets if packet.direction != client_direction]
+        client_packets = [packet for packet in flow.packets if packet.direction == client_direction]
+        self.count += 1
+        facts = self._handshake_facts(handshake, flow, client_packets, server_packets) if handshake else _no_handshake(flow, server_packets)
+        return Observation(
+            index=self.count,
+            first_frame=flow.first_frame,
+            last_frame=flow.last_frame,
+            time_ns=flow.first_time,
+            client=ends[0],
+            server=ends[1],
+            syn=_mark_first(client_packets, "syn", SYN, ACK),
+            syn_ack=_mark_first(server_packets, "syn_ack", SYN | ACK, 0),
+            client_packets=flow.a_packets if client_direction == 0 else flow.b_packets,
+            server_packets=flow.b_packets if client_direction == 0 else flow.a_packets,
+            server_bytes=flow.b_bytes if client_direction == 0 else flow.a_bytes,
+            resets=tuple(_mark(packet, "reset") for packet in server_packets if packet.flags & RST)[:MAX_MARKS],
+            client_resets=tuple(_mark(packet, "reset") for packet in client_packets if packet.flags & RST)[:MAX_MARKS],
+            given_up=flow.given_up,
+            duplicates=flow.duplicates,
+            tunnels=first.tunnels,
+            **facts,
+        )
+
+    def _handshake_facts(
+        self, handshake: Handshake, flow: Flow, client_packets: list[Packet], server_packets: list[Packet]
+    ) -> dict[str, object]:
+        seen = handshake.client_hello
+        hello = seen.hello if seen else None
+        raw = hello.server_name if hello else None
+        name = normalise(raw) if raw is not None else None
+        status = "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
+        chain = handshake.chains[0] if handshake.chains else None
+        certificates = [self.certificate(der) for der in chain.certificates] if chain else []
+        answered = handshake.server_hello
+        server = answered.hello if answered else None
+        possession, frame = _possession(handshake, certificates)
+        return {
+            "transport": handshake.transport,
+            "tls": True,
+            "server_name_raw": raw,
+            "server_name": name,
+            "name_status": status,
+            "other_names": tuple(
+                normalise(other.hello.server_name)
+                for other in handshake.client_hellos[1:]
+                if other.hello.server_name is not None and other.hello.server_name != raw
+            ),
+            "target": match(name, self.target_lists, flow.first_time) if name else None,
+            "ech_offered": hello is not None and hello.extension(ECH) is not None,
+            "client_hello": seen.seen if seen else None,
+            "server_hello": answered.seen if answered else None,
+            "hello_sent": seen is not None,
+            "offers_tls13": hello is not None and any(is_tls13(version) for version in hello.supported_versions),
+            "version": handshake.version,
+            "cipher": server.cipher_suite if server else None,
+            "alpn_offered": hello.alpn_protocols if hello else None,
+            "alpn_chosen": server.alpn if server else None,
+            "ja3": ja3(hello) if hello else None,
+            "ja4": ja4(hello, handshake.transport) if hello else None,
+            "ja3s": ja3s(server) if server and not server.is_retry else None,
+            "chain": tuple(certificate.sha256 for certificate in certificates),
+            "chain_seen": chain.seen if chain else None,
+            "chain_complete": chain is not None and chain.complete,
+            "absent": absent_reason(handshake, flow),
+            "client_chain": tuple(
+                self.certificate(der).sha256 for sent in handshake.client_chains[:1] for der in sent.certificates
+            ),
+            "possession": possession,
+            "possession_frame": frame,
+            "resumed": handshake.resumed,
+            "offered_session": _digests(hello.session_id, hello.session_ticket) if hello else (),
+            "issued_session": _digests(server.session_id if server and not is_tls13(server.version) else b"", *handshake.tickets),
+            "alerts": handshake.alerts,
+            "reaction": _reaction(handshake, client_packets),
+            "history": handshake.history,
+            "server_marks": _server_marks(handshake, server_packets),
+            "probes": _probes(handshake, client_packets),
+            "plain_answer": handshake.plain_answer.body[:512] if handshake.plain_answer else b"",
+            "plain_frame": handshake.plain_answer.seen.frame if handshake.plain_answer else None,
+            "upgrade": handshake.upgrade.protocol if handshake.upgrade else None,
+            "requested_name": handshake.upgrade.requested if handshake.upgrade else None,
+            "proxied": bool(handshake.upgrade and handshake.upgrade.proxy),
+            "conflicts": handshake.server_conflicts,
+        }
+
+
+def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, object]:
+    """A TCP connection to a port where TLS was expected, without any TLS byte."""
+    return {
+        "transport": "tcp", "tls": False, "server_name_raw": None, "server_name": None, "name_status": "no_hello",
+        "other_names": (), "target": None, "ech_offered": False, "client_hello": None, "server_hello": None,
+        "hello_sent": False, "offers_tls13": False, "version": None, "cipher": None, "alpn_offered": None,
+        "alpn_chosen": None, "ja3": None, "ja4": None, "ja3s": None, "chain": (), "chain_seen": None,
+        "chain_complete": False, "absent": Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED,
+        "client_chain": (), "possession": None, "possession_frame": None, "resumed": None, "offered_session": (),
+        "issued_session": (), "alerts": (), "reaction": Reaction.NOT_SEEN, "history": "",
+        "server_marks": tuple(_mark(packet, "data") for packet in server_packets if packet.payload)[:4],
+        "probes": (), "plain_answer": b"", "plain_frame": None, "upgrade": None, "requested_name": None,
+        "proxied": False, "conflicts": (),
+    }  # fmt: skip
+
+
+def _syn_sender(flow: Flow) -> int:
+    for packet in flow.packets:
+        if packet.flags & SYN:
+            return packet.direction if not packet.flags & ACK else 1 - packet.direction
+    first = flow.packets[0]
+    return first.direction if first.dport < first.sport else 1 - first.direction
+
+
+def _expected(flow: Flow, server_port: int) -> bool:
+    return server_port in TLS_PORTS and any(packet.flags & SYN for packet in flow.packets)
+
+
+def _mark(packet: Packet, what: str) -> Mark:
+    return Mark(what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.seq)
+
+
+def _mark_first(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:
+    for packet in packets:
+        if packet.flags & wanted == wanted and not packet.flags & unwanted:
+            return _mark(packet, what)
+    return None
+
+
+def _digests(*values: bytes) -> tuple[str, ...]:
+    """Short digests of session ids and tickets: enough to link two connections, nothing to resume them with."""
+    return tuple(hashlib.sha256(value).hexdigest()[:16] for value in values if len(value) >= 8)
+
+
+def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
+    """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
+    named = {}
+    if handshake.server_hello:
+        named[handshake.server_hello.seen.frame] = "server_hello"
+    if handshake.chains:
+        named.setdefault(handshake.chains[0].seen.frame, "certificate")
+    for alert in handshake.alerts:
+        if not alert.from_client:
+            named.setdefault(alert.seen.frame, "alert")
+    marks: list[Mark] = []
+    for packet in packets:
+        if packet.flags & SYN:
+            what = "syn_ack"
+        elif packet.flags & RST:
+            what = "reset"
+        elif packet.flags & FIN:
+            what = "fin"
+        else:
+            what = named.get(packet.frame, "data")
+        if what != "data" or sum(mark.what == "data" for mark in marks) < 3:
+            marks.append(_mark(packet, what))
+    return tuple(marks[:MAX_MARKS])
+
+
+def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
+    """Every copy of the segment that begins the first ClientHello: several TTLs make a ladder."""
+    seen = handshake.client_hello
+    if seen is None or handshake.transport != "tcp":
+        return ()
+    first = next((packet for packet in packets if packet.frame == seen.first_frame), None)
+    if first is None:
+        return ()
+    return tuple(
+        Probe(packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id)
+        for packet in packets
+        if packet.payload and distance(packet.seq, first.seq) == 0
+    )[:128]
+
+
+def _possession(handshake: Handshake, chain: list[Certificate]) -> tuple[Possession | None, int | None]:
+    """Whether the answer's ServerKeyExchange was signed with the leaf's key."""
+    if not chain or handshake.client_hello is None and handshake.server_hello is None:
+        return None, None
+    exchange, hello, answer = handshake.key_exchange, handshake.client_hello, handshake.server_hello
+    if exchange is None:
+        if handshake.client_key_exchange or "n" in handshake.history:
+            return Possession.NOT_POSSIBLE, None
+        return Possession.NOT_CAPTURED, None
+    if hello is None or answer is None or hello.hello.sslv2_format:
+        return Possession.NOT_CAPTURED, exchange.seen.frame
+    outcome = server_key_exchange(chain[0], hello.hello.random, answer.hello.random, exchange.body, answer.hello.version)
+    return outcome, exchange.seen.frame
+
+
+def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
+    """The reason why the server's Certificate is not, or not wholly, there; None where it is."""
+    if handshake.chains:
+        if handshake.chains[0].complete:
+            return None
+        return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED
+    answer = handshake.server_hello
+    if handshake.resumed:
+        return Absent.RESUMED
+    if answer is not None and is_tls13(answer.hello.version):
+        return Absent.ENCRYPTED
+    if answer is None:
+        return _absent_without_hello(handshake, flow)
+    if handshake.cut:
+        return Absent.TRUNCATED
+    if handshake.lost:
+        return Absent.NOT_CAPTURED
+    if handshake.malformed:
+        return Absent.MALFORMED
+    if handshake.key_exchange or "n" in handshake.history or handshake.server_cipher_change:
+        return Absent.NOT_SENT
+    return Absent.LIMIT if flow.given_up else Absent.NOT_REACHED
+
+
+def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
+    """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
+    from_server = (flow.b_packets, flow.a_packets)[handshake.client_direction]
+    if not from_server:
+        return Absent.ONE_SIDED
+    if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
+        return Absent.NOT_CAPTURED
+    if handshake.cut:
+        return Absent.TRUNCATED
+    sent = (flow.b_bytes, flow.a_bytes)[handshake.client_direction]
+    if sent and not handshake.alerts and not handshake.plain_answer:
+        return Absent.NOT_CAPTURED
+    return Absent.NOT_REACHED
+
+
+def _reaction(handshake: Handshake, client_packets: list[Packet]) -> Reaction:
+    """What the client did once the server had answered."""
+    answer = handshake.server_hello
+    if answer is None:
+        return Reaction.NOT_SEEN
+    for alert in handshake.alerts:
+        if alert.from_client and alert.code in CERTIFICATE_ALERTS:
+            return Reaction.REFUSED
+    if handshake.client_key_exchange or handshake.client_data_bytes > 128:
+        return Reaction.WENT_ON
+    after = [packet for packet in client_packets if packet.frame > answer.seen.frame]
+    if any(packet.flags & (FIN | RST) for packet in after):
+        return Reaction.CLOSED
+    if handshake.client_cipher_change or handshake.client_data:
+        return Reaction.WENT_ON
+    return Reaction.SILENT
+
+
+class Spill:
+    """Observations in memory up to a bound, then in a temporary file; read back in the order of their first frames."""
+
+    def __init__(self) -> None:
+        self.memory: list[Observation] = []
+        self.file: IO[bytes] | None = None
+        self.places: list[tuple[int, int]] = []
+
+    def append(self, observation: Observation) -> None:
+        """Add one."""
+        self.memory.append(observation)
+        if len(self.memory) >= SPILL_AFTER:
+            if self.file is None:
+                self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
+            for entry in self.memory:
+                self.places.append((entry.first_frame, self.file.tell()))
+                pickle.dump(entry, self.file, pickle.HIGHEST_PROTOCOL)
+            self.memory.clear()
+
+    def __iter__(self) -> Iterator[Observation]:
+        """All of them, by first frame."""
+        order = [(frame, place, None) for frame, place in self.places]
+        merged: list[tuple[int, int, Observation | None]] = [*order]
+        merged += [(entry.first_frame, -1, entry) for entry in self.memory]
+        merged.sort(key=lambda item: item[0])
+        for _, place, entry in merged:
+            if entry is not None:
+                yield entry
+            elif self.file is not None:
+                self.file.seek(place)
+                loaded: Observation = pickle.load(self.file)  # our own temporary file, unlinked at birth
+                yield loaded
+
+    def __len__(self) -> int:
+        return len(self.places) + len(self.memory)
+
+    def close(self) -> None:
+        """Drop the temporary file."""
+        if self.file is not None:
+            self.file.close()

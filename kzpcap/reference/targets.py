@@ -1,0 +1,97 @@
+"""Target lists: names that were seen to trigger interception, with the time in which they did."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kzpcap.errors import ReferenceDataError
+
+NAME = re.compile(r"[a-z0-9_*](?:[a-z0-9_.-]*[a-z0-9_])?\Z")
+DAY_NS = 86_400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TargetList:
+    """One list; `first` and `last` (nanoseconds, None where unknown) bound the time it was in force."""
+
+    id: str
+    title: str
+    source: str
+    names: frozenset[str]
+    first: int | None
+    last: int | None
+
+    def in_force(self, time_ns: int) -> bool | None:
+        """Was the list in force at that time? None where the list does not say."""
+        if self.first is None or self.last is None:
+            return None
+        return self.first <= time_ns < self.last + DAY_NS
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A name on a list: `exact`, or a subdomain of one that is."""
+
+    name: str
+    list_id: str
+    exact: bool
+    in_force: bool | None
+
+
+def day(text: str) -> int:
+    """Nanoseconds at the start of a day written YYYY-MM-DD."""
+    return int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def read_target_list(path: Path) -> TargetList:
+    """Read a list: one name a line, what follows a tab is a remark, `# key: value` lines on top."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReferenceDataError(f"{path}: {error}") from error
+    head: dict[str, str] = {}
+    names: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#"):
+            key, colon, value = line[1:].partition(":")
+            if colon:
+                head.setdefault(key.strip(), value.strip())
+            continue
+        name = line.split("\t")[0].strip().lower().rstrip(".")
+        if not name:
+            continue
+        if not NAME.match(name):
+            raise ReferenceDataError(f"{path}:{number}: {name[:80]!r} is not a host name")
+        names.add(name)
+    if not names:
+        raise ReferenceDataError(f"{path}: no names in it")
+    first = last = None
+    if "in force" in head:
+        try:
+            begin, end = head["in force"].split(" to ")
+            first, last = day(begin.strip()), day(end.strip())
+        except ValueError as error:
+            raise ReferenceDataError(f"{path}: 'in force' wants two dates: {error}") from error
+    return TargetList(
+        head.get("id", path.stem), head.get("title", path.stem), head.get("source", "given by the user"),
+        frozenset(names), first, last,
+    )  # fmt: skip
+
+
+def match(name: str, lists: tuple[TargetList, ...], time_ns: int) -> Match | None:
+    """The best match of a normalised name: exact before subdomain, a list in force before one that is not."""
+    found: list[Match] = []
+    for target in lists:
+        if name in target.names:
+            found.append(Match(name, target.id, True, target.in_force(time_ns)))
+            continue
+        parent = name
+        while "." in parent:
+            parent = parent.partition(".")[2]
+            if parent in target.names:
+                found.append(Match(parent, target.id, False, target.in_force(time_ns)))
+                break
+    return min(found, key=lambda m: (not m.exact, not m.in_force), default=None)

@@ -1,0 +1,46 @@
+"""The product: one JSON document a capture, on one line, written as it is judged.
+
+The same capture, options and reference data give the same bytes: no file name, no clock, nothing random.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kzpcap.report import model
+from kzpcap.report.summary import Summary
+
+if TYPE_CHECKING:
+    from kzpcap.analysis import Report
+
+
+def text(value: object) -> str:
+    """Compact JSON; UTF-8 stays as it is."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def write(report: Report, out: Callable[[str], object]) -> Summary:
+    """Write the document, one part after the other; gives the counts."""
+    summary = Summary()
+    out(text(report.head())[:-1] + ',"connections":[')
+    first = True
+    for connection in report.connections():
+        summary.add(connection.observation, connection.verdict)
+        out(("" if first else ",") + text(model.connection(connection.observation, connection.verdict)))
+        first = False
+    out('],"certificates":{')
+    first = True
+    for name, certificate in report.surroundings.certificates.items():
+        out(("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}")
+        first = False
+    out(f'}},"ladders":[],"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n')
+    return summary
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema."""
+    document: dict[str, Any] = json.loads((Path(__file__).parent / "schema.json").read_text("utf-8"))
+    return document

@@ -1,0 +1,144 @@
+"""The shape of a report: plain dictionaries, as the published schema (schema.json) describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kzpcap.certificates.certificate import Certificate
+from kzpcap.iana import version_name
+from kzpcap.observations import Mark, Observation
+from kzpcap.paths.hops import candidates
+from kzpcap.report.text import decode, rfc3339
+from kzpcap.verdict.judge import Verdict
+from kzpcap.verdict.logic import Finding
+
+SCHEMA = "https://kzpcap.example/schema/report-1.json"
+MAX_TREE = 64
+
+
+def connection(observation: Observation, verdict: Verdict) -> dict[str, Any]:
+    """One connection of the report."""
+    target = observation.target
+    return {
+        "frame": observation.first_frame,
+        "time": rfc3339(observation.time_ns),
+        "transport": observation.transport,
+        "client": {"address": observation.client[0], "port": observation.client[1]},
+        "server": {"address": observation.server[0], "port": observation.server[1]},
+        "server_name": decode(observation.server_name_raw) if observation.server_name_raw is not None else None,
+        "server_name_status": observation.name_status,
+        "other_server_names": list(observation.other_names),
+        "target": None
+        if target is None
+        else {
+            "name": target.name,
+            "list": target.list_id,
+            "match": "exact" if target.exact else "subdomain",
+            "in_force": target.in_force,
+        },
+        "state": verdict.state.value,
+        "rule_id": verdict.rule.id,
+        "says": verdict.rule.says,
+        "interceptor": None
+        if verdict.interceptor is None
+        else {"identity": verdict.interceptor.identity, "basis": verdict.interceptor.basis},
+        "place": {"where": verdict.place.where, "bound": verdict.place.bound, "basis": verdict.place.basis},
+        "evidence": finding(verdict.evidence),
+        "remarks": [finding(remark) for remark in verdict.remarks],
+        "also": list(verdict.also),
+        "unsettled": list(verdict.unsettled),
+        "tls_version": version_name(observation.version) if observation.version is not None else None,
+        "cipher_suite": f"0x{observation.cipher:04x}" if observation.cipher is not None else None,
+        "alpn_offered": [decode(name) for name in observation.alpn_offered] if observation.alpn_offered else None,
+        "alpn_chosen": decode(observation.alpn_chosen) if observation.alpn_chosen else None,
+        "ja3": observation.ja3,
+        "ja3s": observation.ja3s,
+        "ja4": observation.ja4,
+        "ech_offered": observation.ech_offered,
+        "certificates": list(observation.chain),
+        "certificates_frame": observation.chain_seen.frame if observation.chain_seen else None,
+        "certificate_absent": observation.absent.value if observation.absent else None,
+        "client_certificates": list(observation.client_chain),
+        "possession": observation.possession.value if observation.possession else None,
+        "resumed": observation.resumed,
+        "client_reaction": observation.reaction.value,
+        "alerts": [
+            {"from": "client" if alert.from_client else "server", "code": alert.code, "frame": alert.seen.frame}
+            for alert in observation.alerts
+        ],
+        "history": observation.history,
+        "upgrade": observation.upgrade,
+        "requested_name": decode(observation.requested_name) if observation.requested_name else None,
+        "probe_ttl": observation.probe_ttl,
+        "hop_counts": hop_counts(observation),
+        "conflicts": [list(pair) for pair in observation.conflicts],
+        "duplicates": observation.duplicates,
+        "given_up": observation.given_up,
+    }
+
+
+def hop_counts(observation: Observation) -> list[dict[str, Any]]:
+    """Hops from the capture point to whoever sent each message: inferred from TTL, on the return path.
+
+    Withheld for proxied and tunnelled connections, where a TTL says nothing about the server.
+    """
+    if observation.proxied or observation.tunnels:
+        return []
+    marks: dict[str, Mark] = {}
+    for mark in observation.server_marks:
+        marks.setdefault(mark.what, mark)
+    return [
+        {
+            "message": mark.what,
+            "frame": mark.frame,
+            "ttl": mark.ttl,
+            "candidates": [{"initial_ttl": initial, "hops": hops} for initial, hops in candidates(mark.ttl)],
+            "method": "INFERRED",
+            "path": "return",
+        }
+        for mark in marks.values()
+    ]
+
+
+def finding(found: Finding) -> dict[str, Any]:
+    """A node of the evidence tree."""
+    node: dict[str, Any] = {"value": found.value}
+    if found.operator:
+        node["operator"] = found.operator
+    if found.says:
+        node["says"] = found.says
+    if found.frames:
+        node["frames"] = list(found.frames)
+    if found.children:
+        node["children"] = [finding(child) for child in found.children[:MAX_TREE]]
+    return node
+
+
+def certificate(cert: Certificate, frames: list[int]) -> dict[str, Any]:
+    """The facts of one certificate."""
+    if cert.problem and not cert.subject_der:
+        return {"sha256": cert.sha256, "sha1": cert.sha1, "size": len(cert.der), "problem": cert.problem, "frames": frames}
+    return {
+        "sha256": cert.sha256,
+        "sha1": cert.sha1,
+        "size": len(cert.der),
+        "problem": cert.problem,
+        "frames": frames,
+        "subject": cert.subject,
+        "issuer": cert.issuer,
+        "serial": cert.serial,
+        "not_before": rfc3339(cert.not_before),
+        "not_after": rfc3339(cert.not_after),
+        "spki_sha256": cert.spki_sha256,
+        "key": cert.key,
+        "exponent": cert.exponent,
+        "signature_hash": cert.signature_hash,
+        "dns_names": list(cert.dns_names),
+        "ip_addresses": list(cert.ip_addresses),
+        "is_ca": cert.is_ca,
+        "extensions": [{"oid": oid, "critical": critical} for oid, critical in cert.extensions],
+        "subject_key_id": cert.subject_key_id,
+        "authority_key_id": cert.authority_key_id,
+        "authority_has_issuer_and_serial": cert.authority_has_issuer,
+        "has_scts": cert.has_scts,
+    }

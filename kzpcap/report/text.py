@@ -1,0 +1,41 @@
+"""Text from captures is hostile: what goes to a terminal or a page is cleaned here, and nowhere else."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def decode(raw: bytes) -> str:
+    """UTF-8, other bytes as \\xNN."""
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def safe(text: str) -> str:
+    """The text with every control, format and bidirectional character made visible."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    if unicodedata.category(char) not in HIDDEN:
+        return char
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65_536 else f"\\U{code:08x}"
+
+
+def rfc3339(time_ns: int) -> str:
+    """A time in UTC, with as many digits as it has: seconds, micro- or nanoseconds."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    if not rest:
+        return text + "Z"
+    return f"{text}.{rest // 1000:06d}Z" if rest % 1000 == 0 else f"{text}.{rest:09d}Z"
+
+
+def day_and_time(time_ns: int) -> str:
+    """A time in UTC for reading, to the second."""
+    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")

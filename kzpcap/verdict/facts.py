@@ -1,0 +1,470 @@
+"""The vocabulary: one function is one fact, asked of one connection; one sentence, and the frames that show it.
+
+True, false, or unknown where the capture cannot tell. Facts about certificates first, then who answered, then what
+is missing.
+"""
+
+from __future__ import annotations
+
+from kzpcap.certificates.chains import ChainFacts
+from kzpcap.certificates.names import carries
+from kzpcap.certificates.possession import Possession
+from kzpcap.iana import alert_name, version_name
+from kzpcap.observations import Absent, Mark, Observation
+from kzpcap.paths.hops import differ
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.logic import Fact, Finding
+
+NO_CERTIFICATE = Finding(None, "no certificate of the server can be read here")
+NEEDED = 3
+"""Failing attempts, and controls that got through, for `interfered` without another sender shown."""
+
+
+def _chain(observation: Observation, surroundings: Surroundings) -> ChainFacts | None:
+    return surroundings.chain_facts(observation)
+
+
+def _frames(observation: Observation) -> tuple[int, ...]:
+    return (observation.chain_seen.frame,) if observation.chain_seen else ()
+
+
+# certificates
+
+
+def certificate_visible(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A certificate of the server can be read."""
+    del surroundings
+    if observation.chain:
+        return Finding(True, f"the server's chain of {len(observation.chain)} can be read", _frames(observation))
+    return Finding(False, "no certificate of the server can be read")
+
+
+def chain_verified_to_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads from the leaf to a shipped key that is known to intercept."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is None:
+        return Finding(False, "no known interception key signed this chain")
+    links = facts.interception.certificates
+    generation = facts.interception_ca.generation
+    names = " <- ".join(f'"{certificate.common_name}"' for certificate in links)
+    return Finding(
+        True,
+        f"signatures verified from the leaf up: {names}",
+        _frames(observation),
+        (
+            Finding(
+                True,
+                f"the key of \"{facts.interception_ca.certificate.common_name}\" is known: {generation.title}"
+                + (f", seen intercepting {generation.seen_first} to {generation.seen_last}" if generation.seen_first else ""),
+            ),
+        ),
+    )
+
+
+def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is signed by a certificate on the wire whose SHA-1 is that of a known interception intermediate."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.sha1_generation is None:
+        return Finding(False, "no intermediate known by its fingerprint signed this leaf")
+    return Finding(
+        True,
+        f"signed by an intermediate on the wire whose SHA-1 is listed: {facts.sha1_generation.title}",
+        _frames(observation),
+    )
+
+
+def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to an interception CA given on the command line."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is not None:
+        return Finding(False, "no supplied interception CA signed this chain")
+    names = " <- ".join(f'"{certificate.common_name}"' for certificate in facts.interception.certificates)
+    return Finding(True, f"signatures verified up to a CA given on the command line: {names}", _frames(observation))
+
+
+def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is a published certificate: anyone can replay it."""
+    title = next((surroundings.specimens[name] for name in observation.chain[:1] if name in surroundings.specimens), None)
+    if title is None:
+        return Finding(False, "the leaf is no published specimen")
+    return Finding(True, f"the leaf is {title}: a replay cannot be excluded", _frames(observation))
+
+
+def bears_names_of_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain bears the name or key id of a known interception CA, without a verified signature."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.imitation is None or facts.imitation.fails:
+        return Finding(False, "no name or key id of a known interception CA without a signature to check")
+    what = "issuer name" if facts.imitation.mark == "issuer_name" else "authority key id"
+    known = facts.imitation.ca.certificate.common_name
+    return Finding(True, f'the {what} is that of "{known}", but its signature cannot be checked', _frames(observation))
+
+
+def imitates_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain bears a known CA's name or key id, and the signature is not that key's."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.imitation is None or not facts.imitation.fails:
+        return Finding(False, "no failing signature under a known interception CA's name")
+    what = "name" if facts.imitation.mark == "issuer_name" else "key id"
+    known = facts.imitation.ca.certificate.common_name
+    return Finding(True, f'the {what} of "{known}", not its key: the signature does not verify', _frames(observation))
+
+
+def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to a root that was in the public bundle on the capture's day, or to a supplied anchor."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.supplied is not None:
+        anchor = facts.supplied.anchor.common_name
+        return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', _frames(observation))
+    if facts.standing is None or facts.public is None:
+        return Finding(False, "linked to no root of any public bundle that kzpcap ships")
+    anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    if not facts.standing.trusted:
+        return Finding(False, f'linked to "{anchor}", which was not in the bundle of {facts.standing.release}')
+    return Finding(
+        True,
+        f'linked by signatures to "{anchor}", in the certifi bundle of {facts.standing.release}',
+        _frames(observation),
+    )
+
+
+def root_public_at_another_time(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a root that was public at some time, but not on the capture's day."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.public is None or facts.standing is None or facts.standing.trusted:
+        return Finding(False, "not a root that was public at another time")
+    until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
+    anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    return Finding(True, f'linked to "{anchor}", in the bundles from {facts.standing.first} {until}', _frames(observation))
+
+
+def name_matches(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf carries the name that the client asked for."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if observation.server_name is None:
+        return Finding(None, "the name that was asked for is not in the capture")
+    if carries(facts.leaf, observation.server_name):
+        return Finding(True, f"the certificate is for the name asked, {observation.server_name}", _frames(observation))
+    listed = ", ".join(facts.leaf.dns_names[:3]) or facts.leaf.common_name or "no name"
+    return Finding(False, f"the certificate is not for {observation.server_name}: it has {listed}", _frames(observation))
+
+
+def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf was within its dates by the capture's clock."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    when = facts.within_dates(observation.time_ns)
+    if when == "valid":
+        return Finding(True, "within its dates by the capture's clock", _frames(observation))
+    return Finding(False, "expired" if when == "expired" else "not yet valid by the capture's clock", _frames(observation))
+
+
+def signed_by_national_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a national CA that is in lawful use."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.national is None:
+        return Finding(False, "not signed by a listed national CA")
+    return Finding(True, f"signed by {facts.national.title}, a national CA", _frames(observation))
+
+
+def self_signed(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf signed itself."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.self_signed:
+        return Finding(False, "the leaf did not sign itself")
+    return Finding(True, f'self-signed by "{facts.leaf.common_name}"', _frames(observation))
+
+
+def issuer_missing(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Nobody known signed the last link of the chain."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.issuer_missing or facts.end is None:
+        return Finding(False, "the chain ends at a certificate that signed itself")
+    return Finding(
+        True, f'the issuer "{facts.end.issuer_common_name}" is not in the capture and not known', _frames(observation)
+    )
+
+
+def private_root(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a root that was never public."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.public is not None or facts.supplied is not None or facts.issuer_missing or facts.self_signed or not facts.end:
+        return Finding(False, "not a chain to a private root")
+    return Finding(True, f'signed by the private root "{facts.end.common_name}"', _frames(observation))
+
+
+def unreadable(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf cannot be parsed."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.leaf.problem:
+        return Finding(False, "the leaf can be parsed")
+    return Finding(True, f"the leaf cannot be parsed: {facts.leaf.problem}", _frames(observation))
+
+
+def possession_proved(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Whoever answered holds the leaf's key."""
+    del surroundings
+    frames = (observation.possession_frame,) if observation.possession_frame else ()
+    if observation.possession is Possession.PROVED:
+        return Finding(True, "whoever answered holds the leaf's key (ServerKeyExchange)", frames)
+    if observation.possession is Possession.REFUTED:
+        return Finding(False, "the ServerKeyExchange was not signed with the leaf's key", frames)
+    if observation.possession is Possession.NOT_POSSIBLE:
+        return Finding(None, "RSA key exchange: the answer is not signed, so possession cannot be shown")
+    return Finding(None, "no ServerKeyExchange to check possession with")
+
+
+def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Whoever answered does not hold the leaf's key."""
+    found = possession_proved(observation, surroundings)
+    return Finding(None if found.value is None else not found.value, found.says, found.frames)
+
+
+def resumes_intercepted_session(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The session that is resumed was issued in a connection signed by an interception key."""
+    if not observation.resumed:
+        return Finding(False, "not a resumed session")
+    for session in (*observation.offered_session, *observation.issued_session):
+        full = surroundings.sessions.get(session)
+        if full is None or full.index == observation.index:
+            continue
+        facts = surroundings.chain_facts(full)
+        if facts and (facts.interception or facts.sha1_generation) and full.possession is not Possession.REFUTED:
+            frames = (full.chain_seen.frame,) if full.chain_seen else ()
+            return Finding(True, "it resumes a session that was issued behind an interception certificate", frames)
+        return Finding(False, "it resumes a session whose full handshake is in the capture and was not intercepted")
+    return Finding(None, "the full handshake of this resumed session is not in the capture")
+
+
+# who answered
+
+
+def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
+    """Does a packet's TTL show another sender than that of the SYN-ACK?"""
+    syn_ack = observation.syn_ack
+    if syn_ack is None:
+        return Finding(None, f"no SYN-ACK to compare the {what} with", (mark.frame,))
+    frames = (syn_ack.frame, mark.frame)
+    if differ(syn_ack.ttl, mark.ttl):
+        return Finding(True, f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders", frames)
+    return Finding(False, f"the {what} has the SYN-ACK's TTL ({mark.ttl})", frames)
+
+
+def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | None:
+    """The first of these marks after the ClientHello and before any ServerHello."""
+    if observation.client_hello is None:
+        return None
+    end = observation.server_hello.frame if observation.server_hello else None
+    for mark in marks:
+        if mark.frame > observation.client_hello.frame and (end is None or mark.frame < end):
+            return mark
+    return None
+
+
+def reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello was answered with a reset that did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = _after_hello(observation, observation.resets)
+    if mark is None:
+        return Finding(False, "no reset between the ClientHello and an answer")
+    return _another_sender(observation, mark, "reset")
+
+
+def client_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
+    del surroundings
+    mark = _after_hello(observation, observation.client_resets)
+    if mark is None or observation.syn is None:
+        return Finding(False, "no reset in the client's name to compare")
+    frames = (observation.syn.frame, mark.frame)
+    if differ(observation.syn.ttl, mark.ttl):
+        return Finding(True, f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset: two senders", frames)
+    return Finding(False, "the client's reset has the SYN's TTL", frames)
+
+
+def plain_answer(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello was answered with something that is no TLS."""
+    del surroundings
+    if observation.plain_frame is None:
+        return Finding(False, "no plain answer")
+    first = observation.plain_answer.split(b"\r\n", 1)[0][:60].decode("ascii", "backslashreplace")
+    return Finding(True, f"the ClientHello was answered in plain text: {first}", (observation.plain_frame,))
+
+
+def plain_answer_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The plain answer did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = next((m for m in observation.server_marks if m.frame == observation.plain_frame), None)
+    if observation.plain_frame is None or mark is None:
+        return Finding(False, "no plain answer")
+    return _another_sender(observation, mark, "plain answer")
+
+
+def server_alert(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's side answered the ClientHello with an alert."""
+    del surroundings
+    for alert in observation.alerts:
+        if not alert.from_client and alert.code is not None and observation.server_hello is None:
+            return Finding(True, f"the ClientHello was answered with the alert {alert_name(alert.code)}", (alert.seen.frame,))
+    return Finding(False, "no alert in answer to the ClientHello")
+
+
+def alert_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The alert did not come from the sender of the SYN-ACK."""
+    found = server_alert(observation, surroundings)
+    mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
+    if not found.value or mark is None:
+        return Finding(False, "no alert in answer to the ClientHello")
+    return _another_sender(observation, mark, "alert")
+
+
+def server_bytes_conflict(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The same bytes of the server's stream came twice with different content."""
+    del surroundings
+    if not observation.conflicts:
+        return Finding(False, "no conflicting bytes from the server's side")
+    return Finding(True, "different bytes for the same place of the server's stream", observation.conflicts[0])
+
+
+def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ServerHello did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = next((m for m in observation.server_marks if m.what in ("server_hello", "certificate")), None)
+    if mark is None:
+        return Finding(False, "no ServerHello")
+    return _another_sender(observation, mark, "ServerHello" if mark.what == "server_hello" else "Certificate")
+
+
+def failed_repeatedly_beside_controls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
+    if not observation.failed or observation.server_name is None or observation.probe_ttl is not None:
+        return Finding(False, "no failed attempt")
+    failures = surroundings.failed_attempts(observation)
+    controls = surroundings.controls(observation)
+    if len(failures) < NEEDED:
+        return Finding(None if failures else False, f"{len(failures)} failing attempt(s): one silence may be loss")
+    first, last = failures[0].time_ns, failures[-1].time_ns
+    between = [control for control in controls if first < control.time_ns < last]
+    around = [control for control in controls if first - 60_000_000_000 < control.time_ns < last + 60_000_000_000]
+    frames = tuple(attempt.frame for attempt in (*failures[:NEEDED], *around[:NEEDED]))
+    if len(around) < NEEDED or not between:
+        return Finding(None, f"{len(failures)} failing attempts, but not interleaved with {NEEDED} controls", frames)
+    server, name = observation.server[0], observation.server_name
+    if (server, name) not in surroundings.genuine_names and name not in surroundings.names_of_servers.get(server, ()):
+        return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
+    kind = "to the same server" if around[0].server == server else "of the same client within ten minutes"
+    return Finding(True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames)
+
+
+# what is missing
+
+
+def absent(*reasons: Absent) -> Fact:
+    """The certificate is missing for one of these reasons."""
+
+    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
+        del surroundings
+        if observation.absent in reasons:
+            return Finding(True, ABSENT_SAYS[observation.absent], (observation.first_frame,))
+        return Finding(False, "not missing for this reason")
+
+    return ask
+
+
+ABSENT_SAYS = {
+    Absent.ENCRYPTED: "TLS 1.3: the certificate is encrypted, and there is no key log",
+    Absent.UNDECRYPTABLE: "TLS 1.3: the certificate is encrypted, and the keys do not fit",
+    Absent.RESUMED: "the session was resumed: no certificate is sent",
+    Absent.NOT_SENT: "the server sent no certificate (anonymous or pre-shared key)",
+    Absent.NOT_REACHED: "the handshake did not get as far as a certificate",
+    Absent.NOT_CAPTURED: "the part of the handshake with the certificate was not captured",
+    Absent.ONE_SIDED: "only the client's direction was captured",
+    Absent.TRUNCATED: "the certificate was cut short",
+    Absent.MALFORMED: "the handshake is malformed",
+    Absent.LIMIT: "a bound on kept bytes gave up before the certificate",
+    Absent.SCRUBBED: "the certificate was taken out of the capture",
+}
+
+
+def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A ClientHello with a lowered TTL drew no answer: nothing at all."""
+    del surroundings
+    if observation.probe_ttl is None or observation.server_hello or observation.resets or observation.alerts:
+        return Finding(False, "not an unanswered TTL-limited probe")
+    return Finding(
+        True, f"a probe with TTL {observation.probe_ttl} that nobody answered", (observation.probes[0].frame,)
+    )
+
+
+def failed_with(kind: str) -> Fact:
+    """The connection ended in this way after its ClientHello."""
+
+    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
+        del surroundings
+        if observation.failed != kind:
+            return Finding(False, "ended otherwise")
+        says = {
+            "reset": "reset after the ClientHello, by the sender of the SYN-ACK as far as can be told",
+            "silent": "no answer to the ClientHello",
+            "plain": "a plain answer to the ClientHello",
+            "alert": "an alert in answer to the ClientHello",
+        }[kind]
+        frames = tuple(mark.frame for mark in observation.resets[:1]) or (observation.first_frame,)
+        return Finding(True, says, frames)
+
+    return ask
+
+
+def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A TCP connection to a TLS port without any TLS byte."""
+    del surroundings
+    return Finding(not observation.tls, "a TCP connection without TLS in it", (observation.first_frame,))
+
+
+def no_name_sent(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The client sent a whole hello without a name."""
+    del surroundings
+    return Finding(observation.name_status == "absent", "the client asked for no name")
+
+
+def name_not_captured(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The name asked for is not in the capture."""
+    del surroundings
+    return Finding(observation.name_status in ("cut", "no_hello"), "the name that was asked for was not captured")
+
+
+def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The client offered TLS 1.3 and an older version came."""
+    del surroundings
+    if observation.version is None or not observation.offers_tls13:
+        return Finding(None, "no TLS 1.3 offered, or no answer")
+    if observation.version >= 0x0304:
+        return Finding(False, "TLS 1.3 was offered and chosen")
+    return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen")

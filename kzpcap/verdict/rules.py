@@ -1,0 +1,331 @@
+"""The rules, in order: the first that holds decides the state. This is the file a researcher edits.
+
+To add a rule, put a Rule where its strength belongs (stronger evidence stands above weaker) and give it:
+
+- `id`: lower case with dashes. An id is a public contract: its meaning never changes; a new meaning is a new id.
+- `state`: what it concludes.
+- `says`: one sentence that a journalist may print as it stands. It names a state or an operator only where `when`
+  demands a verified signature by a shipped key.
+- `when`: facts of facts.py under all_of, any_of, none_of (false, true, unknown after Kleene) or not_shown.
+- `example`: a directory of captures/ in which it decides; a test demands that it does. Empty only with a test in
+  tests/test_rules.py that builds the connection.
+
+No percentages: weak evidence changes the state, it never adds a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kzpcap.observations import Absent
+from kzpcap.verdict import facts
+from kzpcap.verdict.logic import Fact, all_of, none_of, not_shown
+
+
+class State(StrEnum):
+    """Was TLS terminated by someone other than the server?"""
+
+    INTERCEPTED = "intercepted"
+    SUSPECTED = "suspected"
+    INTERFERED = "interfered"
+    GENUINE = "genuine"
+    UNDETERMINED = "undetermined"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One way to a state."""
+
+    id: str
+    state: State
+    says: str
+    because: str
+    """The reason in half a line, for tables."""
+    when: Fact
+    example: str = ""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "replayed-without-its-key",
+        State.UNDETERMINED,
+        "Whoever answered does not hold the key of the certificate it showed: a certificate that was replayed.",
+        "replayed without its key",
+        all_of(facts.certificate_visible, facts.possession_refuted),
+    ),
+    Rule(
+        "signed-by-known-interception-ca",
+        State.INTERCEPTED,
+        "The certificate is signed by a key that is known to intercept.",
+        "signed by a known key",
+        all_of(facts.chain_verified_to_interception_key, not_shown(facts.possession_refuted)),
+        "kz-2019-rcku",
+    ),
+    Rule(
+        "signed-by-known-intermediate",
+        State.INTERCEPTED,
+        "The certificate is signed by an intermediate that is known, by its fingerprint, to intercept.",
+        "signed by a known intermediate",
+        all_of(facts.leaf_signed_by_known_intermediate, not_shown(facts.possession_refuted)),
+    ),
+    Rule(
+        "signed-by-supplied-interception-ca",
+        State.INTERCEPTED,
+        "The certificate is signed by an interception CA that was given on the command line.",
+        "signed by the supplied CA",
+        all_of(facts.chain_verified_to_supplied_ca, not_shown(facts.possession_refuted)),
+    ),
+    Rule(
+        "resumes-intercepted-session",
+        State.INTERCEPTED,
+        "The session resumes one that was issued behind an interception certificate.",
+        "resumes an intercepted session",
+        all_of(facts.resumes_intercepted_session),
+    ),
+    Rule(
+        "reset-by-another-sender",
+        State.INTERFERED,
+        "The ClientHello was answered with a reset that another sender put into the connection.",
+        "reset by another sender",
+        all_of(facts.reset_by_another_sender),
+        "reset-after-client-hello",
+    ),
+    Rule(
+        "client-reset-by-another-sender",
+        State.INTERFERED,
+        "The connection was reset in the client's name by another sender.",
+        "reset in the client's name",
+        all_of(facts.client_reset_by_another_sender),
+    ),
+    Rule(
+        "plain-answer-by-another-sender",
+        State.INTERFERED,
+        "The ClientHello was answered in plain text by another sender.",
+        "plain answer by another sender",
+        all_of(facts.plain_answer, facts.plain_answer_by_another_sender),
+    ),
+    Rule(
+        "alert-by-another-sender",
+        State.INTERFERED,
+        "The ClientHello was answered with an alert that another sender put into the connection.",
+        "alert by another sender",
+        all_of(facts.alert_by_another_sender),
+    ),
+    Rule(
+        "failed-repeatedly-beside-controls",
+        State.INTERFERED,
+        "This name failed repeatedly while controls around it got through.",
+        "failed while controls got through",
+        all_of(facts.failed_repeatedly_beside_controls),
+    ),
+    Rule(
+        "imitates-known-interception-ca",
+        State.SUSPECTED,
+        "The certificate bears the names of a known interception CA, but not its key.",
+        "names of a known CA, not its key",
+        all_of(facts.imitates_known_ca),
+    ),
+    Rule(
+        "bears-names-of-known-interception-ca",
+        State.SUSPECTED,
+        "The certificate bears the names of a known interception CA; nothing there can verify it.",
+        "names of a known CA, unverified",
+        all_of(facts.bears_names_of_known_ca),
+    ),
+    Rule(
+        "publicly-trusted",
+        State.GENUINE,
+        "The chain was publicly trusted on that day, for the name asked.",
+        "publicly trusted then",
+        all_of(
+            facts.publicly_trusted,
+            facts.name_matches,
+            facts.within_dates,
+            none_of(facts.server_bytes_conflict),
+            not_shown(facts.possession_refuted),
+        ),
+        "kz-2019-rcku-genuine",
+    ),
+    Rule(
+        "other-name",
+        State.UNDETERMINED,
+        "The chain was publicly trusted on that day, for another name than the one asked.",
+        "other name",
+        all_of(facts.publicly_trusted, none_of(facts.name_matches)),
+    ),
+    Rule(
+        "no-name-sent",
+        State.UNDETERMINED,
+        "The chain was publicly trusted on that day; the client asked for no name to compare it with.",
+        "trusted; no name was asked",
+        all_of(facts.publicly_trusted, facts.no_name_sent),
+    ),
+    Rule(
+        "name-not-captured",
+        State.UNDETERMINED,
+        "The chain was publicly trusted on that day; the name that was asked for was not captured.",
+        "trusted; name not captured",
+        all_of(facts.publicly_trusted, facts.name_not_captured),
+    ),
+    Rule(
+        "outside-its-dates",
+        State.UNDETERMINED,
+        "The chain is linked to a public root, and outside its dates by the capture's clock.",
+        "outside its dates",
+        all_of(facts.publicly_trusted, none_of(facts.within_dates)),
+    ),
+    Rule(
+        "conflicting-server-bytes",
+        State.UNDETERMINED,
+        "The chain was publicly trusted, but the server's side sent different bytes for the same place.",
+        "conflicting bytes",
+        all_of(facts.publicly_trusted, facts.server_bytes_conflict),
+    ),
+    Rule(
+        "signed-by-national-ca",
+        State.UNDETERMINED,
+        "The chain ends at a national CA, which is in lawful use and by itself no interception.",
+        "a national CA",
+        all_of(facts.signed_by_national_ca),
+    ),
+    Rule(
+        "root-public-at-another-time",
+        State.UNDETERMINED,
+        "The chain ends at a root that was publicly trusted at another time, not on that day.",
+        "root public at another time",
+        all_of(facts.root_public_at_another_time),
+    ),
+    Rule(
+        "unreadable-certificate",
+        State.UNDETERMINED,
+        "The certificate cannot be parsed.",
+        "unreadable certificate",
+        all_of(facts.unreadable),
+    ),
+    Rule(
+        "self-signed",
+        State.UNDETERMINED,
+        "The certificate signed itself: a router, a test server or an interceptor may do that.",
+        "self-signed",
+        all_of(facts.self_signed),
+    ),
+    Rule(
+        "private-root",
+        State.UNDETERMINED,
+        "The chain ends at a private root that no public bundle had: a company, a product or an interceptor.",
+        "signed by a private root",
+        all_of(facts.private_root),
+    ),
+    Rule(
+        "issuer-missing",
+        State.UNDETERMINED,
+        "Nobody in the capture or in the reference data signed the chain's last link.",
+        "issuer not known",
+        all_of(facts.issuer_missing),
+    ),
+    Rule(
+        "probe-unanswered",
+        State.UNDETERMINED,
+        "A TTL-limited probe that nobody answered: by itself nothing at all.",
+        "TTL-limited probe, no answer",
+        all_of(facts.probe_unanswered),
+    ),
+    Rule(
+        "certificate-encrypted",
+        State.UNDETERMINED,
+        "TLS 1.3: the certificate is encrypted, and without a key log nothing can be said of it.",
+        "TLS 1.3, certificate encrypted",
+        all_of(facts.absent(Absent.ENCRYPTED, Absent.UNDECRYPTABLE)),
+        "tls13-encrypted",
+    ),
+    Rule(
+        "session-resumed",
+        State.UNDETERMINED,
+        "A resumed session: no certificate was sent.",
+        "resumed session",
+        all_of(facts.absent(Absent.RESUMED)),
+        "resumed-session",
+    ),
+    Rule(
+        "plain-answer",
+        State.UNDETERMINED,
+        "The ClientHello was answered in plain text; nothing shows another sender.",
+        "answered in plain text",
+        all_of(facts.plain_answer),
+    ),
+    Rule(
+        "refused-with-alert",
+        State.UNDETERMINED,
+        "The ClientHello was answered with an alert: the server may refuse this name.",
+        "the server may refuse this name",
+        all_of(facts.server_alert),
+    ),
+    Rule(
+        "reset-once",
+        State.UNDETERMINED,
+        "Reset after the ClientHello; nothing shows another sender, and the server may refuse this name.",
+        "reset; nothing shows by whom",
+        all_of(facts.failed_with("reset")),
+    ),
+    Rule(
+        "no-answer",
+        State.UNDETERMINED,
+        "No answer to the ClientHello: one silence may be loss.",
+        "one silence may be loss",
+        all_of(facts.failed_with("silent")),
+    ),
+    Rule(
+        "one-sided",
+        State.UNDETERMINED,
+        "Only the client's direction was captured.",
+        "one direction only",
+        all_of(facts.absent(Absent.ONE_SIDED)),
+    ),
+    Rule(
+        "certificate-truncated",
+        State.UNDETERMINED,
+        "The certificate was cut short in the capture.",
+        "certificate cut short",
+        all_of(facts.absent(Absent.TRUNCATED, Absent.MALFORMED, Absent.LIMIT)),
+    ),
+    Rule(
+        "no-tls",
+        State.UNDETERMINED,
+        "A TCP connection to a TLS port with no TLS in it.",
+        "no TLS in it",
+        all_of(facts.no_tls),
+    ),
+    Rule(
+        "handshake-not-captured",
+        State.UNDETERMINED,
+        "The handshake, or the part with the certificate, was not captured.",
+        "handshake not captured",
+        all_of(facts.absent(Absent.NOT_CAPTURED)),
+        "mid-connection",
+    ),
+    Rule(
+        "no-certificate",
+        State.UNDETERMINED,
+        "The handshake has no certificate of the server.",
+        "no certificate",
+        all_of(facts.absent(Absent.NOT_SENT, Absent.NOT_REACHED, Absent.SCRUBBED)),
+    ),
+)
+
+NOTHING = Rule(
+    "nothing-to-judge",
+    State.UNDETERMINED,
+    "Nothing in the capture decides this connection.",
+    "nothing to judge",
+    all_of(),
+)
+
+REMARKS: tuple[Fact, ...] = (
+    facts.possession_proved,
+    facts.chain_is_specimen,
+    facts.hello_by_another_sender,
+    facts.server_bytes_conflict,
+    facts.tls13_not_kept,
+)
+"""Facts that decide nothing by themselves and are told beside the verdict where they are true."""
