@@ -28,6 +28,7 @@ class Attempt:
     listed: bool
     through: bool
     """Answered with a publicly trusted chain, or the handshake went on."""
+    trusted: bool
     failed: str | None
 
 
@@ -94,6 +95,7 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             name,
             observation.target is not None,
             trusted or went_on,
+            trusted,
             observation.failed,
         )
         if attempt.failed and name:

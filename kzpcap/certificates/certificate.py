@@ -27,8 +27,10 @@ class Certificate:
     """Why it could not be read (the fields below are then empty)."""
     subject: str = ""
     issuer: str = ""
+    subject_key: str = ""
+    """The subject as names are compared: string types, case and spaces do not count (RFC 5280 section 7.1)."""
+    issuer_key: str = ""
     subject_der: bytes = b""
-    issuer_der: bytes = b""
     common_name: str = ""
     issuer_common_name: str = ""
     serial: str = ""
@@ -56,7 +58,7 @@ class Certificate:
     @property
     def self_named(self) -> bool:
         """Subject and issuer are equal."""
-        return bool(self.subject_der) and self.subject_der == self.issuer_der
+        return bool(self.subject_key) and self.subject_key == self.issuer_key
 
     @property
     def has_san(self) -> bool:
@@ -121,8 +123,9 @@ def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
         der,
         subject=_name(cert.subject),
         issuer=_name(cert.issuer),
+        subject_key=name_key(cert.subject.rfc4514_string()),
+        issuer_key=name_key(cert.issuer.rfc4514_string()),
         subject_der=cert.subject.public_bytes(),
-        issuer_der=cert.issuer.public_bytes(),
         common_name=_common_name(cert.subject),
         issuer_common_name=_common_name(cert.issuer),
         serial=serial,
@@ -134,6 +137,11 @@ def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
         signature_hash=hash_name,
         **found,
     )
+
+
+def name_key(text: str) -> str:
+    """A distinguished name (RFC 4514 text) in the form in which names are compared."""
+    return " ".join(text.casefold().split())
 
 
 def _name(name: Any) -> str:

@@ -83,9 +83,17 @@ class ChainJudge:
             found = self.cache[key] = self._judge(chain, time_ns)
         return found
 
+    def known_issuer(self, certificate: Certificate) -> Certificate | None:
+        """The known interception CA that signed another one, verified; None where there is none."""
+        for ca in self.reference.interception_cas:
+            if ca.certificate.subject_key == certificate.issuer_key and ca.certificate.sha256 != certificate.sha256:
+                if signed_by(certificate.der, ca.certificate.der):
+                    return ca.certificate
+        return None
+
     def _judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
         leaf = chain[0]
-        if leaf.problem and not leaf.subject_der and not leaf.issuer_der:
+        if leaf.problem and not leaf.subject_key:
             return ChainFacts(leaf)
         pools = (Pool.of(chain[1:]), self.pool, self.shipped)
         public, standing = self._public(leaf, pools, time_ns)
@@ -140,7 +148,7 @@ class ChainJudge:
             return path, self.known[path.anchor.spki_sha256]
         if not trusted:
             for ca in self.reference.interception_cas:
-                if ca.certificate.subject_der != leaf.issuer_der and signed_by(leaf.der, ca.certificate.der):
+                if ca.certificate.subject_key != leaf.issuer_key and signed_by(leaf.der, ca.certificate.der):
                     return Path((leaf, ca.certificate)), ca
         return None, None
 
@@ -158,7 +166,7 @@ class ChainJudge:
                 (
                     candidate
                     for pool in pools
-                    for candidate in pool.named(path[-1].issuer_der)
+                    for candidate in pool.named(path[-1].issuer_key)
                     if candidate.sha256 not in seen and signed_by(path[-1].der, candidate.der)
                 ),
                 None,
@@ -174,7 +182,7 @@ class ChainJudge:
         for certificate in climb:
             for ca in self.reference.interception_cas:
                 known = ca.certificate
-                if certificate.issuer_der == known.subject_der:
+                if certificate.issuer_key == known.subject_key:
                     return Imitation(ca, "issuer_name", signed_by(certificate.der, known.der) is False)
                 if certificate.authority_key_id and certificate.authority_key_id == known.subject_key_id:
                     return Imitation(ca, "key_id", signed_by(certificate.der, known.der) is False)

@@ -42,7 +42,7 @@ def signed_by(child: bytes, issuer: bytes) -> bool | None:
 class Pool:
     """Certificates that may be issuers, by subject."""
 
-    by_subject: dict[bytes, list[Certificate]] = field(default_factory=dict)
+    by_subject: dict[str, list[Certificate]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, certificates: Iterable[Certificate]) -> Pool:
@@ -52,14 +52,14 @@ class Pool:
             pool.add(certificate)
         return pool
 
-    def named(self, subject_der: bytes) -> Iterable[Certificate]:
+    def named(self, subject_key: str) -> Iterable[Certificate]:
         """Those with this subject."""
-        return self.by_subject.get(subject_der, ())
+        return self.by_subject.get(subject_key, ())
 
     def add(self, certificate: Certificate) -> None:
         """Add one, if it can be read."""
-        if certificate.problem is None or certificate.subject_der:
-            entries = self.by_subject.setdefault(certificate.subject_der, [])
+        if certificate.problem is None or certificate.subject_key:
+            entries = self.by_subject.setdefault(certificate.subject_key, [])
             if all(entry.sha256 != certificate.sha256 for entry in entries):
                 entries.append(certificate)
 
@@ -82,7 +82,7 @@ def may_issue(issuer: Certificate, below: int) -> bool:
 
 
 def paths_to(
-    leaf: Certificate, pools: tuple[Pool, ...], anchors_named: Callable[[bytes], Iterable[Certificate]]
+    leaf: Certificate, pools: tuple[Pool, ...], anchors_named: Callable[[str], Iterable[Certificate]]
 ) -> list[Path]:
     """Every way from `leaf` over the pools to an anchor, each link verified; shortest first, bounded.
 
@@ -94,7 +94,7 @@ def paths_to(
     while queue and checks < MAX_CHECKS:
         path = queue.pop(0)
         last = path[-1]
-        for anchor in anchors_named(last.issuer_der):
+        for anchor in anchors_named(last.issuer_key):
             checks += 1
             if anchor.sha256 == last.sha256 or signed_by(last.der, anchor.der):
                 found.append(Path(path if anchor.sha256 == last.sha256 else (*path, anchor)))
@@ -102,7 +102,7 @@ def paths_to(
             continue
         seen = {certificate.sha256 for certificate in path}
         for pool in pools:
-            for issuer in pool.named(last.issuer_der):
+            for issuer in pool.named(last.issuer_key):
                 if issuer.sha256 in seen or not may_issue(issuer, len(path) - 1):
                     continue
                 seen.add(issuer.sha256)
@@ -119,7 +119,7 @@ def wire_order(chain: tuple[Certificate, ...]) -> list[int | None]:
             (
                 index
                 for index, issuer in enumerate(chain)
-                if issuer.subject_der == certificate.issuer_der and signed_by(certificate.der, issuer.der)
+                if issuer.subject_key == certificate.issuer_key and signed_by(certificate.der, issuer.der)
             ),
             None,
         )

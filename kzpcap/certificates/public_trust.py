@@ -7,7 +7,6 @@ not after the day, or the earliest there is; which one, the answer says.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
 from bisect import bisect_right
@@ -16,7 +15,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.errors import ReferenceDataError
 from kzpcap.reference.targets import day
 
@@ -62,13 +61,13 @@ class PublicTrust:
     def _positions(self) -> dict[str, list[int]]:
         found: dict[str, list[int]] = {}
         for position, root in enumerate(self.roots):
-            found.setdefault(root["subject_sha256"], []).append(position)
+            found.setdefault(name_key(root["subject"]), []).append(position)
         return found
 
     @lru_cache(maxsize=1024)  # noqa: B019 - one PublicTrust lives as long as the process
-    def roots_named(self, subject_der: bytes) -> tuple[Certificate, ...]:
+    def roots_named(self, subject_key: str) -> tuple[Certificate, ...]:
         """Every root of any release with this subject; only these are decoded."""
-        positions = self._positions.get(hashlib.sha256(subject_der).hexdigest(), ())
+        positions = self._positions.get(subject_key, ())
         return tuple(parse(base64.b64decode(self._pems[position])) for position in positions)
 
     def release_at(self, time_ns: int) -> int:

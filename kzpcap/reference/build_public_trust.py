@@ -73,7 +73,6 @@ def main(folder: Path, out: Path) -> None:
             {
                 "sha256": name,
                 "subject": certificate.subject,
-                "subject_sha256": hashlib.sha256(certificate.subject_der).hexdigest(),
                 "spki_sha256": certificate.spki_sha256,
                 "in": members[name],
             }

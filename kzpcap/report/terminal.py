@@ -16,7 +16,7 @@ from kzpcap.report.summary import Summary
 from kzpcap.report.text import day_and_time, decode, safe
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
-from kzpcap.verdict.rules import State
+from kzpcap.verdict.rules import NOTHING, RULES, State
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Connection, Report
@@ -163,14 +163,14 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
             lists = ", ".join(
                 f"{name}{_force(summary, name, counts)}" for name, counts in summary.lists.items() if counts[state.value]
             )
-            parts.append(f"{targets[state.value]} of {total_targets} target connections ({lists})")
+            parts.append(f"{targets[state.value]} of {total_targets} target connection{'' if total_targets == 1 else 's'} ({lists})")
         if others:
             parts.append(f"{others} other{'s' if others > 1 else ''}")
         out(_found(state.value, ", ".join(parts)))
         if state is not State.INTERFERED:
             for identity in _identities(collected, state, report):
                 out(wrap(f"by   {identity}", 17, 22) + "\n")
-        out(wrap("at   unknown: no path evidence", 17, 22) + "\n")
+            out(wrap("at   unknown: no path evidence", 17, 22) + "\n")
     out(_found("genuine", _both(targets["genuine"], states["genuine"] - targets["genuine"])))
     out(_found("undetermined", _both(targets["undetermined"], states["undetermined"] - targets["undetermined"])))
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
@@ -215,24 +215,28 @@ def _identities(collected: Collected, state: State, report: Report) -> Iterable[
 def _table(collected: Collected, options: Options, out: Callable[[str], object]) -> None:
     if not collected.lines:
         return
-    server = max(10, min(21, max(len(connection.observation.server[0]) for connection in collected.lines)))
-    name = WIDTH - 8 - 2 - server - 2 - 2 - 12 - 2 - 20
+    names = [_target_name(connection.observation) for connection in collected.lines]
+    server = max(6, min(20, max(len(connection.observation.server[0]) for connection in collected.lines)))
+    room = WIDTH - 8 - 2 - server - 2 - 2 - 12 - 2
+    name = max(8, min(max(map(len, names)), room - min(34, max(len(c.verdict.rule.because) for c in collected.lines))))
+    reason = room - name
     out(f"\n{'TIME':<8}  {'SERVER':<{server}}  {'SNI':<{name}}  {'STATE':<12}  BECAUSE\n")
-    for connection in collected.lines:
+    for connection, sni in zip(collected.lines, names, strict=True):
         observation, verdict = connection.observation, connection.verdict
-        sni = _sni(observation)
-        target = observation.target
-        if target is not None:
-            sni = ("" if target.exact else "(sub) ") + sni
         state = f"{verdict.state.value:<12}"
         if options.colour and verdict.state in COLOURS:
             state = f"\x1b[{COLOURS[verdict.state]}m{state}\x1b[0m"
         out(
             f"{day_and_time(observation.time_ns)[11:]}  {cut(observation.server[0], server):<{server}}  "
-            f"{cut(sni, name):<{name}}  {state}  {cut(verdict.rule.because, 20)}\n"
+            f"{cut(sni, name):<{name}}  {state}  {cut(verdict.rule.because, reason)}\n"
         )
     if collected.lines_left:
         out(f"(+{collected.lines_left} more: --all shows them)\n")
+
+
+def _target_name(observation: Observation) -> str:
+    target = observation.target
+    return ("(sub) " if target is not None and not target.exact else "") + _sni(observation)
 
 
 def _sni(observation: Observation) -> str:
@@ -248,12 +252,12 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
     out(f"  {verdict.state.value:<14}{'rule ' + verdict.rule.id:>{WIDTH - 16}}\n")
     out(wrap(verdict.rule.says, 2) + "\n")
     _finding(verdict.evidence, 4, out)
-    extra = list(verdict.remarks)
-    if extra or verdict.also:
+    further = [rule for rule in verdict.also if RULE_STATES.get(rule) in SHOWN]
+    if verdict.remarks or further:
         out("  also\n")
-        for remark in extra:
+        for remark in verdict.remarks:
             _finding(remark, 4, out)
-        for rule in verdict.also:
+        for rule in further:
             out(f"    + rule {rule} holds too\n")
     target = observation.target
     if target is not None:
@@ -272,7 +276,7 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
         certificate = report.surroundings.certificates[name]
         dates = f"{day_and_time(certificate.not_before)[:10]} to {day_and_time(certificate.not_after)[:10]}" if certificate.subject else "unreadable"
         out(wrap(f"certificate {name[:16]}... {safe(certificate.common_name or certificate.subject)[:60]}, {certificate.key}, {dates}", 2, 6) + "\n")
-    if verdict.unsettled:
+    if verdict.unsettled and verdict.state is not State.INTERFERED:
         out("  cannot be settled here\n")
         for rule in verdict.unsettled:
             out(f"    ? {RULE_WORDS.get(rule, rule)} (rule {rule})\n")
@@ -297,7 +301,8 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
     out("\nCOUNTS\n")
     for name, counts in summary.lists.items():
         states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-        out(_found(name, f"{sum(counts.values())} target connections{_force(summary, name, counts)}: {states}"))
+        total = sum(counts.values())
+        out(_found(name, f"{total} target connection{'' if total == 1 else 's'}{_force(summary, name, counts)}: {states}"))
     if summary.subdomains:
         out(_found("subdomains", f"{summary.subdomains} connections to subdomains of listed names (not counted as targets)"))
     out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {summary.connections - sum(summary.target_states.values()):,} to no target"))
@@ -307,12 +312,7 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
         out(_found("without one", reasons))
 
 
-def _words() -> dict[str, str]:
-    from kzpcap.verdict.rules import NOTHING, RULES
-
-    return {rule.id: rule.because for rule in (*RULES, NOTHING)}
-
-
-RULE_WORDS = _words()
+RULE_WORDS = {rule.id: rule.because for rule in (*RULES, NOTHING)}
+RULE_STATES = {rule.id: rule.state for rule in RULES}
 
 __all__ = ["Options", "Verdict", "write"]

@@ -49,9 +49,11 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
     links = facts.interception.certificates
     generation = facts.interception_ca.generation
     names = " <- ".join(f'"{certificate.common_name}"' for certificate in links)
+    root = surroundings.chains.known_issuer(links[-1])
+    beyond = f', itself signed by "{root.common_name}"' if root else ""
     return Finding(
         True,
-        f"signatures verified from the leaf up: {names}",
+        f"signatures verified from the leaf up: {names}{beyond}",
         _frames(observation),
         (
             Finding(
@@ -381,6 +383,20 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
     kind = "to the same server" if around[0].server == server else "of the same client within ten minutes"
     return Finding(True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames)
+
+
+def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The same server answered other names with a publicly trusted chain: the name made the difference."""
+    controls = surroundings.controls_by_server.get(observation.server[0], ())
+    others = [c for c in controls if c.trusted and c.name and c.name != observation.server_name]
+    if not others:
+        return Finding(False, "no other name at this server got a publicly trusted chain")
+    names = ", ".join(sorted({str(control.name) for control in others})[:3])
+    return Finding(
+        True,
+        f"the same server answered other names ({names}) with a publicly trusted chain",
+        tuple(control.frame for control in others[:6]),
+    )
 
 
 # what is missing

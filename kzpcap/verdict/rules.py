@@ -53,6 +53,7 @@ RULES: tuple[Rule, ...] = (
         "Whoever answered does not hold the key of the certificate it showed: a certificate that was replayed.",
         "replayed without its key",
         all_of(facts.certificate_visible, facts.possession_refuted),
+        "replayed-chain",
     ),
     Rule(
         "signed-by-known-interception-ca",
@@ -75,6 +76,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate is signed by an interception CA that was given on the command line.",
         "signed by the supplied CA",
         all_of(facts.chain_verified_to_supplied_ca, not_shown(facts.possession_refuted)),
+        "lab-interception",
     ),
     Rule(
         "resumes-intercepted-session",
@@ -82,6 +84,7 @@ RULES: tuple[Rule, ...] = (
         "The session resumes one that was issued behind an interception certificate.",
         "resumes an intercepted session",
         all_of(facts.resumes_intercepted_session),
+        "resumed-session",
     ),
     Rule(
         "reset-by-another-sender",
@@ -104,6 +107,7 @@ RULES: tuple[Rule, ...] = (
         "The ClientHello was answered in plain text by another sender.",
         "plain answer by another sender",
         all_of(facts.plain_answer, facts.plain_answer_by_another_sender),
+        "block-page",
     ),
     Rule(
         "alert-by-another-sender",
@@ -111,6 +115,7 @@ RULES: tuple[Rule, ...] = (
         "The ClientHello was answered with an alert that another sender put into the connection.",
         "alert by another sender",
         all_of(facts.alert_by_another_sender),
+        "block-page",
     ),
     Rule(
         "failed-repeatedly-beside-controls",
@@ -118,6 +123,7 @@ RULES: tuple[Rule, ...] = (
         "This name failed repeatedly while controls around it got through.",
         "failed while controls got through",
         all_of(facts.failed_repeatedly_beside_controls),
+        "silent-beside-controls",
     ),
     Rule(
         "imitates-known-interception-ca",
@@ -125,6 +131,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate bears the names of a known interception CA, but not its key.",
         "names of a known CA, not its key",
         all_of(facts.imitates_known_ca),
+        "names-without-the-key",
     ),
     Rule(
         "bears-names-of-known-interception-ca",
@@ -153,6 +160,7 @@ RULES: tuple[Rule, ...] = (
         "The chain was publicly trusted on that day, for another name than the one asked.",
         "other name",
         all_of(facts.publicly_trusted, none_of(facts.name_matches)),
+        "untrusted-kinds",
     ),
     Rule(
         "no-name-sent",
@@ -174,6 +182,7 @@ RULES: tuple[Rule, ...] = (
         "The chain is linked to a public root, and outside its dates by the capture's clock.",
         "outside its dates",
         all_of(facts.publicly_trusted, none_of(facts.within_dates)),
+        "untrusted-kinds",
     ),
     Rule(
         "conflicting-server-bytes",
@@ -209,6 +218,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate signed itself: a router, a test server or an interceptor may do that.",
         "self-signed",
         all_of(facts.self_signed),
+        "untrusted-kinds",
     ),
     Rule(
         "private-root",
@@ -223,6 +233,7 @@ RULES: tuple[Rule, ...] = (
         "Nobody in the capture or in the reference data signed the chain's last link.",
         "issuer not known",
         all_of(facts.issuer_missing),
+        "untrusted-kinds",
     ),
     Rule(
         "probe-unanswered",
@@ -260,6 +271,7 @@ RULES: tuple[Rule, ...] = (
         "The ClientHello was answered with an alert: the server may refuse this name.",
         "the server may refuse this name",
         all_of(facts.server_alert),
+        "block-page",
     ),
     Rule(
         "reset-once",
@@ -267,6 +279,7 @@ RULES: tuple[Rule, ...] = (
         "Reset after the ClientHello; nothing shows another sender, and the server may refuse this name.",
         "reset; nothing shows by whom",
         all_of(facts.failed_with("reset")),
+        "reset-after-client-hello",
     ),
     Rule(
         "no-answer",
@@ -324,6 +337,7 @@ NOTHING = Rule(
 REMARKS: tuple[Fact, ...] = (
     facts.possession_proved,
     facts.chain_is_specimen,
+    facts.server_genuine_for_other_names,
     facts.hello_by_another_sender,
     facts.server_bytes_conflict,
     facts.tls13_not_kept,

@@ -1,0 +1,732 @@
+"""Build the captures of this folder: `python captures/make.py [NAME...]`.
+
+Every connection is written packet by packet with dpkt. Handshakes are those of OpenSSL (Python's ssl over memory
+buffers) under throw-away CAs, or, where a published certificate is shown, put together message by message. Truth
+is written from what was built, never from what kzpcap says of it. Addresses are those for documentation (RFC 5737).
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import random
+import shutil
+import ssl
+import struct
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dpkt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+HERE = Path(__file__).parent
+DATA = HERE.parent / "kzpcap" / "reference" / "data"
+CLIENT, SERVER, OTHER = "192.0.2.10", "203.0.113.80", "198.51.100.7"
+JULY_2019 = datetime.datetime(2019, 7, 20, 9, 14, 2, tzinfo=datetime.UTC)
+SPRING_2026 = datetime.datetime(2026, 4, 2, 12, 0, 0, tzinfo=datetime.UTC)
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+def address(text: str) -> bytes:
+    return bytes(int(part) for part in text.split("."))
+
+
+@dataclass
+class Capture:
+    """Packets with their times; written as pcapng."""
+
+    start: datetime.datetime
+    packets: list[tuple[float, bytes]] = field(default_factory=list)
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.now = self.start.timestamp()
+
+    def add(self, frame: bytes, wait: float) -> int:
+        self.now += wait
+        self.packets.append((self.now, frame))
+        return len(self.packets)
+
+    def write(self, path: Path) -> None:
+        with path.open("wb") as file:
+            writer = dpkt.pcapng.Writer(file)
+            for when, frame in self.packets:
+                writer.writepkt(frame, ts=when)
+
+
+class Connection:
+    """One TCP connection between a client and whoever answers; TTLs are as seen beside the client."""
+
+    def __init__(self, capture: Capture, port: int, server: str = SERVER, server_port: int = 443) -> None:
+        self.capture = capture
+        self.ends = (CLIENT, port), (server, server_port)
+        self.ttl = [64, 57]
+        self.seq = [1_000_000 + port * 7919, 5_000_000 + port * 104_729]
+        self.ip_id = [port, 0]
+        self.last_frame = 0
+
+    def packet(
+        self, who: int, flags: int, payload: bytes = b"", wait: float = 0.0002, ttl: int | None = None, df: bool = True
+    ) -> int:
+        (src, sport), (dst, dport) = self.ends[who], self.ends[1 - who]
+        options = b"\x02\x04\x05\xb4\x01\x01\x04\x02" if flags & SYN else b""
+        tcp = dpkt.tcp.TCP(
+            sport=sport,
+            dport=dport,
+            seq=self.seq[who] & 0xFFFFFFFF,
+            ack=self.seq[1 - who] & 0xFFFFFFFF if flags & ACK else 0,
+            flags=flags,
+            win=64_240,
+            opts=options,
+            data=payload,
+        )
+        tcp.off = (20 + len(options)) // 4
+        self.ip_id[who] = (self.ip_id[who] + 1) & 0xFFFF
+        ip = dpkt.ip.IP(
+            src=address(src),
+            dst=address(dst),
+            p=6,
+            ttl=ttl if ttl is not None else self.ttl[who],
+            id=self.ip_id[who],
+            data=tcp,
+            df=int(df),
+        )
+        ip.len = len(ip)
+        frame = dpkt.ethernet.Ethernet(
+            src=b"\x02\x00\x5e\x00\x53" + bytes([who]), dst=b"\x02\x00\x5e\x00\x53" + bytes([1 - who]), data=ip
+        )
+        number = self.capture.add(bytes(frame), wait)
+        if not flags & RST:
+            self.seq[who] += len(payload) + (1 if flags & (SYN | FIN) else 0)
+        self.last_frame = number
+        return number
+
+    def open(self) -> None:
+        self.packet(0, SYN)
+        self.packet(1, SYN | ACK, wait=0.031)
+        self.packet(0, ACK)
+
+    def send(self, who: int, data: bytes, wait: float = 0.0005, ttl: int | None = None) -> int:
+        frame = 0
+        for at in range(0, len(data), 1400):
+            frame = self.packet(who, PSH | ACK, data[at : at + 1400], wait if at == 0 else 0.0001, ttl)
+        self.packet(1 - who, ACK)
+        return frame
+
+    def close(self) -> None:
+        self.packet(0, FIN | ACK)
+        self.packet(1, FIN | ACK, wait=0.03)
+        self.packet(0, ACK)
+
+
+# handshakes put together message by message
+
+
+def record(kind: int, body: bytes) -> bytes:
+    return struct.pack(">BHH", kind, 0x0303, len(body)) + body
+
+
+def message(kind: int, body: bytes) -> bytes:
+    return bytes([kind]) + len(body).to_bytes(3, "big") + body
+
+
+def vector(body: bytes, size: int) -> bytes:
+    return len(body).to_bytes(size, "big") + body
+
+
+def client_hello(name: str, rng: random.Random, suites: tuple[int, ...] = (0xC02F, 0xC030, 0x009C, 0x009D)) -> bytes:
+    host = name.encode()
+    extensions = struct.pack(">HH", 0, len(host) + 5) + vector(b"\0" + vector(host, 2), 2)
+    extensions += bytes.fromhex("000a00060004001d0017") + bytes.fromhex("000b00020100")
+    extensions += bytes.fromhex("000d000800060401050106 01".replace(" ", ""))
+    body = b"\x03\x03" + rng.randbytes(32) + vector(rng.randbytes(32), 1)
+    body += vector(b"".join(suite.to_bytes(2, "big") for suite in suites), 2) + b"\x01\x00" + vector(extensions, 2)
+    return record(22, message(1, body))
+
+
+def server_flight(chain: list[bytes], suite: int, rng: random.Random, exchange: bytes = b"") -> bytes:
+    hello = b"\x03\x03" + rng.randbytes(32) + vector(rng.randbytes(32), 1) + suite.to_bytes(2, "big") + b"\x00"
+    certificates = vector(b"".join(vector(der, 3) for der in chain), 3)
+    flight = message(2, hello) + message(11, certificates)
+    if exchange:
+        flight += message(12, exchange)
+    return record(22, flight + message(14, b""))
+
+
+def rsa_handshake(connection: Connection, name: str, chain: list[bytes], rng: random.Random) -> None:
+    """A whole TLS 1.2 handshake with RSA key exchange: the server never signs."""
+    connection.open()
+    connection.send(0, client_hello(name, rng))
+    connection.send(1, server_flight(chain, 0x009C, rng), wait=0.034)
+    finished = record(22, rng.randbytes(40))
+    connection.send(0, record(22, message(16, vector(rng.randbytes(256), 2))) + record(20, b"\x01") + finished)
+    connection.send(1, record(20, b"\x01") + finished, wait=0.03)
+    connection.send(0, record(23, rng.randbytes(220)))
+    connection.send(1, record(23, rng.randbytes(1_900)), wait=0.05)
+    connection.close()
+
+
+# throw-away authorities and OpenSSL
+
+
+@dataclass
+class Authority:
+    """A throw-away CA."""
+
+    name: x509.Name
+    key: Any
+    certificate: x509.Certificate
+
+    @classmethod
+    def make(cls, common_name: str, at: datetime.datetime, country: str | None = None) -> Authority:
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(NameOID.COUNTRY_NAME, country)] if country else []
+        name = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(at - datetime.timedelta(days=400))
+            .not_valid_after(at + datetime.timedelta(days=4000))
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        return cls(name, key, certificate)
+
+    def issue(
+        self, names: list[str], at: datetime.datetime, days: int = 90, own: bool = False, strong: bool = False
+    ) -> tuple[Any, x509.Certificate]:
+        key = rsa.generate_private_key(65537, 2048) if strong else ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject if own else self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(at - datetime.timedelta(days=30))
+            .not_valid_after(at + datetime.timedelta(days=days))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        )
+        return key, builder.sign(key if own else self.key, hashes.SHA256())
+
+
+def pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def server_context(key: Any, certificate: x509.Certificate, version: ssl.TLSVersion) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = context.maximum_version = version
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "both.pem"
+        path.write_bytes(
+            pem(certificate)
+            + key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context.load_cert_chain(path)
+    return context
+
+
+def client_context(trusts: Authority | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    if trusts:
+        context.load_verify_locations(cadata=pem(trusts.certificate).decode())
+    else:
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def openssl(
+    connection: Connection,
+    name: str | None,
+    server: ssl.SSLContext,
+    client: ssl.SSLContext,
+    session: ssl.SSLSession | None = None,
+    answer_ttl: int | None = None,
+) -> ssl.SSLSession | None:
+    """Run a real handshake over memory buffers and write what each side sent; gives the client's session."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname=name, session=session)
+    theirs = server.wrap_bio(to_server_in := ssl.MemoryBIO(), to_client_out := ssl.MemoryBIO(), server_side=True)
+    connection.open()
+
+    def move() -> None:
+        said = to_server.read()
+        if said:
+            connection.send(0, said)
+            to_server_in.write(said)
+        answered = to_client_out.read()
+        if answered:
+            connection.send(1, answered, wait=0.03, ttl=answer_ttl)
+            to_client.write(answered)
+
+    done = [False, False]
+    for _ in range(8):
+        for index, side in enumerate((ours, theirs)):
+            if done[index]:
+                continue
+            try:
+                side.do_handshake()
+                done[index] = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError:
+                done[index] = True  # the client refused the certificate
+            move()
+    try:
+        ours.write(b"GET / HTTP/1.1\r\nHost: example\r\n\r\n")
+        move()
+        theirs.read(4096)
+        theirs.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        move()
+        ours.read(4096)
+    except ssl.SSLError:
+        pass
+    connection.close()
+    try:
+        return ours.session
+    except ValueError:  # the handshake was refused: no session
+        return None
+
+
+# the captures
+
+
+@dataclass
+class Built:
+    """A finished capture with its truth."""
+
+    capture: Capture
+    title: str
+    text: str
+    connections: list[dict[str, Any]]
+    options: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    waits_for: str | None = None
+
+
+def published(name: str) -> bytes:
+    path = next(DATA.rglob(name))
+    return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(serialization.Encoding.DER)
+
+
+def qaznet_chain() -> list[bytes]:
+    return [published("kz2019_injected_leaf_rcku.kz.pem"), published("kz2019_intermediate_Security_Certificate.pem")]
+
+
+def genuine_chain() -> list[bytes]:
+    return [published("rcku.kz_genuine_leaf_thawte.pem"), published("thawte_ev_rsa_ca_2018.pem")]
+
+
+def kz_2019_rcku() -> Built:
+    rng = random.Random(2019)
+    capture = Capture(JULY_2019)
+    rsa_handshake(Connection(capture, 50_001), "rcku.kz", genuine_chain(), rng)
+    rsa_handshake(Connection(capture, 50_002), "www.facebook.com", qaznet_chain(), rng)
+    rsa_handshake(Connection(capture, 50_003), "rcku.kz", genuine_chain(), rng)
+    return Built(
+        capture,
+        "July 2019, rebuilt: the same server with a listed name and with its own",
+        "A RECONSTRUCTION, no recording. The chain of the second connection is the real one that Kazakhstan's system\n"
+        "showed for rcku.kz in July 2019 (published by Censored Planet with full PEM); the handshake around it, times\n"
+        "and addresses are made up. The name asked is a listed one and the certificate is the server's own, forged, as\n"
+        "the published probes saw it. RSA key exchange: the server signs nothing, so nobody's key was needed. Because the\n"
+        "certificate is public, kzpcap says that a replay cannot be excluded. The two connections around it ask for the\n"
+        "server's own name and get its genuine chain.",
+        [
+            {"server_name": "rcku.kz", "state": "genuine", "rule_id": "publicly-trusted", "target": None},
+            {
+                "server_name": "www.facebook.com",
+                "state": "intercepted",
+                "rule_id": "signed-by-known-interception-ca",
+                "identity": "known_generation:kz-2019-qaznet",
+                "target": {"list": "kz-2019", "match": "exact", "in_force": True},
+                "possession": "not_possible",
+                "remark": "a replay cannot be excluded",
+            },
+            {"server_name": "rcku.kz", "state": "genuine", "rule_id": "publicly-trusted", "target": None},
+        ],
+    )
+
+
+def kz_2019_rcku_genuine() -> Built:
+    rng = random.Random(2020)
+    capture = Capture(JULY_2019)
+    rsa_handshake(Connection(capture, 50_011), "rcku.kz", genuine_chain(), rng)
+    return Built(
+        capture,
+        "The genuine twin: rcku.kz with its own certificate, by the trust of July 2019",
+        "Built around the published genuine certificate of rcku.kz and its issuer. The root was in the public bundle of\n"
+        "2019; it has since been removed, so today's trust store would judge this capture wrongly.",
+        [{"server_name": "rcku.kz", "state": "genuine", "rule_id": "publicly-trusted", "possession": "not_possible"}],
+    )
+
+
+def replayed_chain() -> Built:
+    rng = random.Random(2021)
+    capture = Capture(JULY_2019)
+    connection = Connection(capture, 50_021)
+    connection.open()
+    connection.send(0, client_hello("www.facebook.com", rng))
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    raw = point.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    exchange = b"\x03\x00\x17" + vector(raw, 1) + b"\x04\x01" + vector(rng.randbytes(256), 2)
+    connection.send(1, server_flight(qaznet_chain(), 0xC02F, rng, exchange), wait=0.034)
+    connection.close()
+    return Built(
+        capture,
+        "The real forged chain of 2019, replayed by somebody without its key",
+        "The ServerKeyExchange is not signed with the leaf's key: whoever answered has only the published certificate.\n"
+        "This is no interception by the CA's owner, and kzpcap must not say so.",
+        [
+            {
+                "server_name": "www.facebook.com",
+                "state": "undetermined",
+                "rule_id": "replayed-without-its-key",
+                "possession": "refuted",
+            }
+        ],
+    )
+
+
+def supplied(public: Authority, *extra: tuple[str, Authority]) -> tuple[dict[str, list[str]], dict[str, bytes]]:
+    options = {"trusted_root": ["root.pem"]}
+    files = {"root.pem": pem(public.certificate)}
+    for name, authority in extra:
+        options.setdefault("interception_ca", []).append(name)
+        files[name] = pem(authority.certificate)
+    return options, files
+
+
+def lab_interception() -> Built:
+    at = SPRING_2026
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB interception CA", at)
+    capture = Capture(at)
+    genuine = server_context(*public.issue(["www.example.org", "vk.com"], at), ssl.TLSVersion.TLSv1_2)
+    forged = server_context(*box.issue(["vk.com"], at, strong=True), ssl.TLSVersion.TLSv1_2)
+    openssl(Connection(capture, 50_031), "www.example.org", genuine, client_context())
+    openssl(Connection(capture, 50_032), "vk.com", forged, client_context(), answer_ttl=61)
+    openssl(Connection(capture, 50_033), "vk.com", forged, client_context(public), answer_ttl=61)
+    options, files = supplied(public, ("interception.pem", box))
+    return Built(
+        capture,
+        "A laboratory interceptor that takes over at the ClientHello; one client goes on, one refuses",
+        "OpenSSL on both sides under throw-away CAs (names say LAB). The second and third connections are answered by\n"
+        "a box four hops nearer than the server: the SYN-ACK has TTL 57, the ServerHello 61. The third client knows the\n"
+        "public root only and refuses the certificate with an alert.",
+        [
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted", "possession": "proved"},
+            {
+                "server_name": "vk.com",
+                "state": "intercepted",
+                "rule_id": "signed-by-supplied-interception-ca",
+                "identity": "supplied_ca",
+                "possession": "proved",
+                "client_reaction": "went_on",
+                "remark": "two senders",
+            },
+            {
+                "server_name": "vk.com",
+                "state": "intercepted",
+                "rule_id": "signed-by-supplied-interception-ca",
+                "identity": "supplied_ca",
+                "client_reaction": "refused",
+            },
+        ],
+        options,
+        files,
+    )
+
+
+def names_without_the_key() -> Built:
+    at = JULY_2019
+    imitation = Authority.make("Security Certificate", at, "KZ")
+    capture = Capture(at)
+    forged = server_context(*imitation.issue(["vk.com"], at), ssl.TLSVersion.TLSv1_2)
+    openssl(Connection(capture, 50_041), "vk.com", forged, client_context())
+    return Built(
+        capture,
+        "The names of 2019 over another key",
+        "A throw-away CA called C=KZ, CN=Security Certificate, like the intermediate of 2019. A name is not a signature:\n"
+        "kzpcap may suspect, and must name nobody.",
+        [
+            {
+                "server_name": "vk.com",
+                "state": "suspected",
+                "rule_id": "imitates-known-interception-ca",
+                "identity": "unknown",
+                "possession": "proved",
+            }
+        ],
+    )
+
+
+def tls13_encrypted() -> Built:
+    at = SPRING_2026
+    public = Authority.make("LAB public root", at)
+    capture = Capture(at)
+    server = server_context(*public.issue(["www.example.org"], at), ssl.TLSVersion.TLSv1_3)
+    openssl(Connection(capture, 50_051), "www.example.org", server, client_context())
+    return Built(
+        capture,
+        "TLS 1.3 without keys",
+        "The certificate is encrypted. Nothing can be said of it: neither that it was genuine nor that it was forged.",
+        [
+            {
+                "server_name": "www.example.org",
+                "state": "undetermined",
+                "rule_id": "certificate-encrypted",
+                "certificate_absent": "ENCRYPTED",
+            }
+        ],
+    )
+
+
+def resumed_session() -> Built:
+    at = SPRING_2026
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB interception CA", at)
+    capture = Capture(at)
+    genuine = server_context(*public.issue(["www.example.org"], at), ssl.TLSVersion.TLSv1_2)
+    forged = server_context(*box.issue(["vk.com"], at), ssl.TLSVersion.TLSv1_2)
+    one, two = client_context(), client_context()
+    session = openssl(Connection(capture, 50_061), "www.example.org", genuine, one)
+    openssl(Connection(capture, 50_062), "www.example.org", genuine, one, session)
+    session = openssl(Connection(capture, 50_063, OTHER), "vk.com", forged, two)
+    openssl(Connection(capture, 50_064, OTHER), "vk.com", forged, two, session)
+    options, files = supplied(public, ("interception.pem", box))
+    return Built(
+        capture,
+        "Two resumed sessions: one of a genuine server, one of an interceptor",
+        "A resumed TLS 1.2 session shows no certificate. The second one presents the ticket that was issued behind an\n"
+        "interception certificate earlier in the capture; only the holder of that session's keys can accept it.",
+        [
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"},
+            {
+                "server_name": "www.example.org",
+                "state": "undetermined",
+                "rule_id": "session-resumed",
+                "certificate_absent": "RESUMED",
+            },
+            {"server_name": "vk.com", "state": "intercepted", "identity": "supplied_ca"},
+            {
+                "server_name": "vk.com",
+                "state": "intercepted",
+                "rule_id": "resumes-intercepted-session",
+                "certificate_absent": "RESUMED",
+            },
+        ],
+        options,
+        files,
+    )
+
+
+def reset_after_client_hello() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2022)
+    public = Authority.make("LAB public root", at)
+    capture = Capture(at)
+    genuine = server_context(*public.issue(["www.example.org", "vk.com"], at), ssl.TLSVersion.TLSv1_2)
+    expected = []
+    for turn in range(2):
+        openssl(Connection(capture, 50_071 + turn * 2), "www.example.org", genuine, client_context())
+        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"})
+        connection = Connection(capture, 50_072 + turn * 2)
+        connection.open()
+        connection.packet(0, PSH | ACK, client_hello("vk.com", rng))
+        connection.packet(1, RST | ACK, wait=0.011, ttl=125, df=False)
+        expected.append(
+            {
+                "server_name": "vk.com",
+                "state": "interfered",
+                "rule_id": "reset-by-another-sender",
+                "certificate_absent": "NOT_REACHED",
+            }
+        )
+    connection = Connection(capture, 50_079)
+    connection.open()
+    connection.packet(0, PSH | ACK, client_hello("unlisted.example.net", rng))
+    connection.packet(1, RST | ACK, wait=0.031)
+    expected.append({"server_name": "unlisted.example.net", "state": "undetermined", "rule_id": "reset-once"})
+    options, files = supplied(public)
+    return Built(
+        capture,
+        "Resets after the ClientHello, beside controls that got through",
+        "The resets for vk.com have TTL 125 where the server's SYN-ACK has 57: another sender. The last connection is\n"
+        "reset by the server itself, once, with the same TTL: that shows nothing.",
+        expected,
+        options,
+        files,
+    )
+
+
+def mid_connection() -> Built:
+    at = SPRING_2026
+    public = Authority.make("LAB public root", at)
+    whole = Capture(at)
+    server = server_context(*public.issue(["www.example.org"], at), ssl.TLSVersion.TLSv1_2)
+    first = Connection(whole, 50_081)
+    openssl(first, "www.example.org", server, client_context())
+    cut = next(i for i, (_, frame) in enumerate(whole.packets) if frame[54:55] == b"\x17") + 0
+    capture = Capture(at, whole.packets[cut:])
+    capture.now = whole.now
+    openssl(Connection(capture, 50_082), "www.example.org", server, client_context())
+    options, files = supplied(public)
+    return Built(
+        capture,
+        "A capture that starts in the middle of a connection",
+        "The first connection is already in application data: neither name nor certificate were captured. The second is\n"
+        "whole.",
+        [
+            {
+                "server_name": None,
+                "state": "undetermined",
+                "rule_id": "handshake-not-captured",
+                "certificate_absent": "NOT_CAPTURED",
+            },
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"},
+        ],
+        options,
+        files,
+    )
+
+
+def untrusted_kinds() -> Built:
+    at = SPRING_2026
+    public, private = Authority.make("LAB public root", at), Authority.make("LAB company root", at)
+    capture = Capture(at)
+    v12 = ssl.TLSVersion.TLSv1_2
+    names = ["www.example.org"]
+    for port, context in (
+        (50_091, server_context(*public.issue(names, at, days=-2), v12)),
+        (50_092, server_context(*public.issue(["other.example.net"], at), v12)),
+        (50_093, server_context(*public.issue(names, at, own=True), v12)),
+        (50_094, server_context(*private.issue(names, at), v12)),
+    ):
+        openssl(Connection(capture, port), names[0], context, client_context())
+    options, files = supplied(public)
+    states = ["outside-its-dates", "other-name", "self-signed", "issuer-missing"]
+    return Built(
+        capture,
+        "Certificates that a browser refuses, and that are no interception",
+        "Expired, for another name, self-signed, and by a private CA that is not in the capture: each is named for what\n"
+        "it is. An untrusted chain alone is not interception.",
+        [{"server_name": "www.example.org", "state": "undetermined", "rule_id": rule} for rule in states],
+        options,
+        files,
+    )
+
+
+def block_page() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2023)
+    capture = Capture(at)
+    connection = Connection(capture, 50_101)
+    connection.open()
+    connection.send(0, client_hello("vk.com", rng))
+    connection.send(1, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\n\r\nblocked", wait=0.01, ttl=61)
+    connection.close()
+    connection = Connection(capture, 50_102)
+    connection.open()
+    connection.send(0, client_hello("mail.ru", rng))
+    connection.packet(1, PSH | ACK, record(21, b"\x02\x70"), wait=0.01, ttl=61)
+    connection.close()
+    connection = Connection(capture, 50_103)
+    connection.open()
+    connection.send(0, client_hello("static.example.net", rng))
+    connection.packet(1, PSH | ACK, record(21, b"\x02\x70"), wait=0.03)
+    connection.close()
+    return Built(
+        capture,
+        "A block page and an alert put in by a box, and a server that refuses a name itself",
+        "The first two answers have another TTL than the SYN-ACK. The third has the server's own: it may refuse the name.",
+        [
+            {"server_name": "vk.com", "state": "interfered", "rule_id": "plain-answer-by-another-sender"},
+            {"server_name": "mail.ru", "state": "interfered", "rule_id": "alert-by-another-sender"},
+            {"server_name": "static.example.net", "state": "undetermined", "rule_id": "refused-with-alert"},
+        ],
+    )
+
+
+def silent_beside_controls() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2024)
+    public = Authority.make("LAB public root", at)
+    capture = Capture(at)
+    server = server_context(*public.issue(["www.example.org", "vk.com"], at), ssl.TLSVersion.TLSv1_2)
+    expected = []
+    openssl(Connection(capture, 50_111), "vk.com", server, client_context())
+    expected.append({"server_name": "vk.com", "state": "genuine", "rule_id": "publicly-trusted"})
+    for turn in range(3):
+        connection = Connection(capture, 50_120 + turn * 2)
+        connection.open()
+        hello = client_hello("vk.com", rng)
+        connection.packet(0, PSH | ACK, hello)
+        connection.seq[0] -= len(hello)
+        connection.packet(0, PSH | ACK, hello, wait=1.0)
+        expected.append(
+            {"server_name": "vk.com", "state": "interfered", "rule_id": "failed-repeatedly-beside-controls"}
+        )
+        openssl(Connection(capture, 50_121 + turn * 2), "www.example.org", server, client_context())
+        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"})
+    options, files = supplied(public)
+    return Built(
+        capture,
+        "A name that falls silent three times between controls that get through",
+        "The server hosts the name (its genuine chain is seen once, at the start). One silence would be nothing.",
+        expected,
+        options,
+        files,
+    )
+
+
+CAPTURES = {
+    "kz-2019-rcku": kz_2019_rcku,
+    "kz-2019-rcku-genuine": kz_2019_rcku_genuine,
+    "replayed-chain": replayed_chain,
+    "lab-interception": lab_interception,
+    "names-without-the-key": names_without_the_key,
+    "tls13-encrypted": tls13_encrypted,
+    "resumed-session": resumed_session,
+    "reset-after-client-hello": reset_after_client_hello,
+    "mid-connection": mid_connection,
+    "untrusted-kinds": untrusted_kinds,
+    "block-page": block_page,
+    "silent-beside-controls": silent_beside_controls,
+}
+
+
+def main(names: list[str]) -> None:
+    for name in names or CAPTURES:
+        built = CAPTURES[name]()
+        folder = HERE / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        built.capture.write(folder / "capture.pcapng")
+        truth = {"title": built.title, "options": built.options, "connections": built.connections}
+        (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+        for file, content in built.files.items():
+            (folder / file).write_bytes(content)
+        made = "Built by `python captures/make.py " + name + "`. Nothing in it was scrubbed: nobody's traffic is in it."
+        (folder / "README.md").write_text(f"# {built.title}\n\n{built.text}\n\n{made}\n")
+        print(f"{name:28} {len(built.capture.packets):4} packets, {len(built.connections)} connections")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

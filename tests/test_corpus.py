@@ -1,0 +1,100 @@
+"""The corpus of others' captures: recall and precision against independent tools, no crash, no hang, little memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import CORPUS, corpus_files, run
+
+FLOORS = {"ClientHello": 99.9, "SNI": 99.9, "ALPN": 99.9, "JA3": 99.5, "JA4": 99.5, "ServerHello": 99.5, "CertChain": 99.5}
+FIRST_CATEGORIES = "tls-plain|tls-clients|tls-server-only|tls-interception-products"
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus") / "out.jsonl"
+    done = run("handshakes", *map(str, corpus_files()))
+    assert b"Traceback" not in done.stderr
+    path.write_bytes(done.stdout)
+    return path
+
+
+def score(output, tmp_path, *options):
+    result = tmp_path / "scores.json"
+    done = subprocess.run(
+        [sys.executable, str(CORPUS / "score.py"), str(output), "--json", str(result), *options],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    print(done.stdout)
+    return json.loads(result.read_text())
+
+
+def shares(counts):
+    found, false, missed = counts["tp"], counts["fp"], counts["fn"]
+    return 100 * found / (found + false), 100 * found / (found + missed)
+
+
+@pytest.mark.parametrize("scope", ["core", "all"])
+def test_scores(output, tmp_path, scope):
+    total = score(output, tmp_path, "--scope", scope)["TOTAL"]
+    for metric, floor in FLOORS.items():
+        precision, recall = shares(total[metric])
+        assert min(precision, recall) >= floor, (metric, precision, recall)
+    assert shares(total["ICMP-TE"]) == (100, 100)
+
+
+def test_scores_of_the_first_categories(output, tmp_path):
+    total = score(output, tmp_path, "--category", FIRST_CATEGORIES)["TOTAL"]
+    for metric in FLOORS:
+        assert min(shares(total[metric])) >= 99, metric
+
+
+def test_malformed_and_negative_files_end_quickly_and_quietly():
+    """Each file by itself: no traceback, under two seconds, under 300 MB."""
+    code = (
+        "import resource,sys,time\n"
+        "from kzpcap import analyze, reference\n"
+        "from kzpcap.errors import CaptureError\n"
+        "ref = reference.load()\n"
+        "for path in sys.argv[1:]:\n"
+        "    start = time.monotonic()\n"
+        "    try:\n"
+        "        report = analyze(path, ref)\n"
+        "        judged = list(report.connections())\n"
+        "        report.close()\n"
+        "    except CaptureError:\n"
+        "        pass\n"
+        "    assert time.monotonic() - start < 2, path\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    chosen = [
+        str(path)
+        for path in corpus_files()
+        if path.parent.name == "malformed"
+        or json.loads((CORPUS / "truth" / f"{path.name}.json").read_text())["category"] == "negative"
+    ]
+    assert len(chosen) > 250
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *chosen], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) < 300_000, "kB of memory"
+    assert time.monotonic() - started < 120
+
+
+def test_nobody_is_accused_in_the_corpus():
+    """No capture of the corpus shows a known interception, and none may be called intercepted."""
+    names = [str(path) for path in corpus_files() if path.parent.name == "files"]
+    done = run("analyze", "--json", "--no-digest", *names)
+    states = {"intercepted": 0, "known": 0}
+    for line in done.stdout.splitlines():
+        summary = json.loads(line)["summary"]
+        states["intercepted"] += summary["states"].get("intercepted", 0)
+        states["known"] += sum("known_generation" in name for name in summary["interceptors"])
+    assert states == {"intercepted": 0, "known": 0}

@@ -1,0 +1,61 @@
+"""Every capture of captures/ cut at many lengths and with flipped bits: never a traceback, always what could be read."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kzpcap import analyze, reference
+from kzpcap.errors import CaptureError
+from tests.conftest import CAPTURES
+
+PATHS = sorted(CAPTURES.glob("*/capture.pcapng"))
+REFERENCE = reference.load()
+
+
+def judged(path):
+    report = analyze(str(path), REFERENCE)
+    try:
+        connections = list(report.connections())
+    finally:
+        report.close()
+    return report, connections
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.parent.name)
+def test_cut_anywhere(path, tmp_path):
+    whole = path.read_bytes()
+    before = judged(path)[0].capture["packets"]["read"]
+    rng = random.Random(1)
+    seen = 0
+    for length in sorted({0, 1, 4, 27, *(rng.randrange(len(whole)) for _ in range(60))}):
+        cut = tmp_path / "cut"
+        cut.write_bytes(whole[:length])
+        try:
+            report, _ = judged(cut)
+        except CaptureError as error:
+            assert length < 28, str(error)
+            continue
+        packets = report.capture["packets"]["read"]
+        assert seen <= packets <= before, "packets before the cut are kept"
+        seen = packets
+        notes = report.capture["notes"]
+        on_a_boundary = not notes
+        assert on_a_boundary or any(note["offset"] is not None for note in notes)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.parent.name)
+def test_flipped_bits(path, tmp_path):
+    whole = path.read_bytes()
+    rng = random.Random(2)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 8, 64))):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        file = tmp_path / "damaged"
+        file.write_bytes(damaged)
+        try:
+            judged(file)
+        except CaptureError as error:
+            assert str(error)

@@ -1,0 +1,101 @@
+"""The import law: a row may import the rows above it, never its own row's neighbours or below."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+ROWS = [
+    ["errors", "iana"],
+    ["wire"],
+    ["capture", "certificates.certificate", "certificates.signature"],
+    ["certificates.names", "certificates.possession"],
+    ["reference"],
+    ["certificates.linkage", "certificates.public_trust", "flows"],
+    ["certificates.chains"],
+    ["tls"],
+    ["paths"],
+    ["observations"],
+    ["surroundings"],
+    ["verdict"],
+    ["report"],
+    ["health"],
+    ["analysis"],
+    ["cli"],
+    ["__main__"],
+]
+HOMES = {
+    "cryptography": ("certificates", "tls.quic", "tls.keylog"),
+    "typer": ("cli",),
+    "dpkt": ("capture.witnesses",),
+    "scapy": ("capture.witnesses",),
+    "pyshark": ("capture.witnesses",),
+}
+
+
+def row_of(module: str) -> tuple[int, str] | None:
+    """The row of a module below kzpcap, and the entry it stands under; the package itself has none."""
+    best = None
+    for number, row in enumerate(ROWS):
+        for entry in row:
+            if (module == entry or module.startswith(entry + ".")) and (best is None or len(entry) > len(best[1])):
+                best = (number, entry)
+    return best
+
+
+def imports(path: Path):
+    """(module, at the top level or inside a function, only for type checking) of every import."""
+    tree = ast.parse(path.read_text())
+    checking = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            yield name, id(node) in checking
+
+
+def modules():
+    for path in sorted((ROOT / "kzpcap").rglob("*.py")):
+        parts = list(path.relative_to(ROOT / "kzpcap").with_suffix("").parts)
+        if parts[-1] == "__init__":
+            parts.pop()
+        yield ".".join(parts), path
+
+
+def test_every_module_has_a_row():
+    assert [name for name, _ in modules() if name and name != "certificates" and row_of(name) is None] == []
+
+
+def test_the_import_law():
+    broken = []
+    for name, path in modules():
+        here = row_of(name)
+        if here is None:
+            continue
+        for imported, checking in imports(path):
+            if checking or not imported.startswith("kzpcap."):
+                continue
+            there = row_of(imported.removeprefix("kzpcap."))
+            if there and there[1] != here[1] and there[0] >= here[0]:
+                broken.append(f"{name} imports {imported}")
+    assert broken == []
+
+
+def test_third_party_packages_stay_at_home():
+    broken = []
+    for name, path in modules():
+        for imported, _ in imports(path):
+            homes = HOMES.get(imported.split(".")[0])
+            if homes and not any(name == home or name.startswith(home + ".") for home in homes):
+                broken.append(f"{name} imports {imported}")
+    assert broken == []
