@@ -432,7 +432,12 @@ def lab_interception() -> Built:
         "a box four hops nearer than the server: the SYN-ACK has TTL 57, the ServerHello 61. The third client knows the\n"
         "public root only and refuses the certificate with an alert.",
         [
-            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted", "possession": "proved"},
+            {
+                "server_name": "www.example.org",
+                "state": "genuine",
+                "rule_id": "publicly-trusted",
+                "possession": "proved",
+            },
             {
                 "server_name": "vk.com",
                 "state": "intercepted",

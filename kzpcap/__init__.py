@@ -18,7 +18,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the public names load what they need on first use
+def __getattr__(name: str) -> Any:
     if name in _HOMES:
         from importlib import import_module
 

@@ -23,6 +23,8 @@ from kzpcap.report import model
 from kzpcap.surroundings import Surroundings, survey
 from kzpcap.tls.handshake import Handshake
 from kzpcap.tls.handshake import read as read_handshake
+from kzpcap.tls.keylog import KeyLog
+from kzpcap.tls.quic import is_gquic
 from kzpcap.verdict.judge import Verdict, judge
 
 BATCH = 65_536
@@ -75,8 +77,10 @@ class Report:
 class Reading:
     """A capture being read: flows in, handshakes out."""
 
-    def __init__(self, path: str, want_digest: bool = True) -> None:
+    def __init__(self, path: str, want_digest: bool = True, keylog: bytes = b"") -> None:
         self.notes = Notes()
+        self.keys = KeyLog()
+        self.keys.add(keylog)
         self.source: Source = open_source(path, self.notes, want_digest)
         try:
             self.records = Records(self.source.raw, self.notes)
@@ -89,9 +93,17 @@ class Reading:
         """Each finished flow with its handshake, in the order in which the flows ended."""
         released = 0
         while not self.scanner.done:
-            for flow in self.scanner.read(BATCH):
-                if flow.packets:
-                    yield flow, read_handshake(flow) if flow.protocol == TCP else None
+            ended = self.scanner.read(BATCH)
+            for block in self.records.secrets[self.keys.read :]:
+                self.keys.read += 1
+                self.keys.add(block)
+            for flow in ended:
+                if not flow.packets:
+                    continue
+                if flow.protocol != TCP and is_gquic(flow):
+                    self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
+                    continue
+                yield flow, read_handshake(flow, self.keys)
             if self.records.pos - released > 64 << 20:
                 released = self.records.pos
                 self.source.release(released)
@@ -108,16 +120,25 @@ class Reading:
         self.source.close()
 
 
-def analyze(path: str, reference: Reference, progress: Progress | None = None, want_digest: bool = True) -> Report:
-    """Analyse one capture ("-" is standard input); CaptureError where it is none."""
-    reading = Reading(path, want_digest)
+def analyze(
+    path: str,
+    reference: Reference,
+    progress: Progress | None = None,
+    want_digest: bool = True,
+    keylog: bytes = b"",
+) -> Report:
+    """Analyse one capture ("-" is standard input); CaptureError where it is none.
+
+    `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves.
+    """
+    reading = Reading(path, want_digest, keylog)
     try:
         observer = Observer(reference.target_lists)
         spill = Spill()
         vantage = Vantage()
         frames: dict[str, list[int]] = {}
         for flow, handshake in reading.flows(progress):
-            if flow.protocol != TCP:
+            if handshake is None and flow.protocol != TCP:
                 continue
             observation = observer.observe(flow, handshake)
             if observation is None:

@@ -59,6 +59,15 @@ def _reference(
     return reference.load(folder, targets, roots, cas)
 
 
+def _keylog(path: Path | None) -> bytes:
+    if path is None:
+        return b""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ReferenceDataError(f"{path}: {error.strerror}") from error
+
+
 def _name(path: str) -> str:
     return "standard input" if path == "-" else path
 
@@ -115,6 +124,9 @@ def analyze(
     reference_dir: Annotated[
         Path | None, typer.Option("--reference", metavar="DIR", help="Reference data in place of the shipped.")
     ] = None,
+    keylog: Annotated[
+        Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
+    ] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
@@ -127,10 +139,11 @@ def analyze(
 
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca)
+        keys = _keylog(keylog)
         bad = intercepted = 0
         for number, path in enumerate(files):
             try:
-                report = analysis.analyze(path, reference, _progress(path), not no_digest)
+                report = analysis.analyze(path, reference, _progress(path), not no_digest, keys)
             except CaptureError as error:
                 _complain(path, error)
                 bad += 1
@@ -141,7 +154,9 @@ def analyze(
                 else:
                     if number:
                         typer.echo("\n" + "=" * 80)
-                    options = terminal.Options(_name(path), all_lines, explain, sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+                    options = terminal.Options(
+                        _name(path), all_lines, explain, sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+                    )
                     summary = terminal.write(report, options, sys.stdout.write)
             finally:
                 report.close()
@@ -188,7 +203,7 @@ def handshakes(files: Files) -> None:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
 
 
-def _file_row(file: str, reading: Any) -> dict[str, Any]:  # noqa: ANN401 - a Reading; its module is loaded late
+def _file_row(file: str, reading: Any) -> dict[str, Any]:
     damage = [note.text for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
     return {"record": "file", "file": file, "packets": reading.scanner.packets, "error": damage[0] if damage else None}
 

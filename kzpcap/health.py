@@ -40,7 +40,13 @@ class Vantage:
             self.both_directions += 1
         if observation.syn or observation.syn_ack:
             self.with_syn += 1
-        sent = observation.syn.ttl if observation.syn else observation.client_hello.ttl if observation.client_hello else None
+        sent = (
+            observation.syn.ttl
+            if observation.syn
+            else observation.client_hello.ttl
+            if observation.client_hello
+            else None
+        )
         came = observation.syn_ack.ttl if observation.syn_ack else None
         if came is None and observation.server_marks:
             came = observation.server_marks[0].ttl
@@ -67,7 +73,9 @@ class Vantage:
         return "unknown", "the connections do not agree"
 
 
-def capture_health(source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage) -> dict[str, Any]:
+def capture_health(
+    source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage
+) -> dict[str, Any]:
     """The `capture` part of the report."""
     rebuilt = scanner.pcapdroid > 0
     where, basis = vantage.answer(rebuilt)
@@ -85,7 +93,12 @@ def capture_health(source: Source, records: Records, scanner: Scanner, notes: No
         "interfaces": [safe(decode(entry.name)) for entry in records.interfaces if entry.name][:16],
         "first_time": rfc3339(scanner.first_time) if scanner.first_time >= 0 else None,
         "last_time": rfc3339(scanner.last_time) if scanner.last_time >= 0 else None,
-        "packets": {"read": scanner.packets, "decoded": scanner.decoded, "skipped": skipped, "cut": scanner.cut_packets},
+        "packets": {
+            "read": scanner.packets,
+            "decoded": scanner.decoded,
+            "skipped": skipped,
+            "cut": scanner.cut_packets,
+        },
         "bytes": {"captured": scanner.captured_bytes, "on_the_wire": scanner.wire_bytes},
         "tcp": scanner.tcp_packets,
         "udp": scanner.udp_packets,
@@ -126,7 +139,10 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     if vantage.connections and not vantage.both_directions:
         said.append("only one direction was captured")
     if packets["cut"]:
-        said.append(f"{packets['cut']} packets were cut by the snapshot length: certificates may be missing (record whole packets)")
+        said.append(
+            f"{packets['cut']} packets were cut by the snapshot length: certificates may be missing"
+            " (record whole packets)"
+        )
     if health["headers_rebuilt"]:
         said.append("the capture app rebuilt the packets' headers: hop counts are withheld")
     if health["truncated"] or health["skipped_bytes"]:

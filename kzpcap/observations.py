@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO
+from typing import IO, Any
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.names import normalise
-from kzpcap.certificates.possession import Possession, server_key_exchange
+from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
 from kzpcap.flows import distance
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13
 from kzpcap.paths.icmp import address
@@ -166,7 +166,7 @@ class Observation:
             return "alert"
         if self.resets:
             return "reset"
-        return "silent" if self.syn_ack else None
+        return "silent" if self.syn_ack or self.transport != "tcp" else None
 
 
 @dataclass
@@ -197,7 +197,11 @@ class Observer:
         server_packets = [packet for packet in flow.packets if packet.direction != client_direction]
         client_packets = [packet for packet in flow.packets if packet.direction == client_direction]
         self.count += 1
-        facts = self._handshake_facts(handshake, flow, client_packets, server_packets) if handshake else _no_handshake(flow, server_packets)
+        facts = (
+            self._handshake_facts(handshake, flow, client_packets, server_packets)
+            if handshake
+            else _no_handshake(flow, server_packets)
+        )
         return Observation(
             index=self.count,
             first_frame=flow.first_frame,
@@ -220,7 +224,7 @@ class Observer:
 
     def _handshake_facts(
         self, handshake: Handshake, flow: Flow, client_packets: list[Packet], server_packets: list[Packet]
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         seen = handshake.client_hello
         hello = seen.hello if seen else None
         raw = hello.server_name if hello else None
@@ -266,7 +270,9 @@ class Observer:
             "possession_frame": frame,
             "resumed": handshake.resumed,
             "offered_session": _digests(hello.session_id, hello.session_ticket) if hello else (),
-            "issued_session": _digests(server.session_id if server and not is_tls13(server.version) else b"", *handshake.tickets),
+            "issued_session": _digests(
+                server.session_id if server and not is_tls13(server.version) else b"", *handshake.tickets
+            ),
             "alerts": handshake.alerts,
             "reaction": _reaction(handshake, client_packets),
             "history": handshake.history,
@@ -281,7 +287,7 @@ class Observer:
         }
 
 
-def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, object]:
+def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
     """A TCP connection to a port where TLS was expected, without any TLS byte."""
     return {
         "transport": "tcp", "tls": False, "server_name_raw": None, "server_name": None, "name_status": "no_hello",
@@ -367,8 +373,11 @@ def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
 
 def _possession(handshake: Handshake, chain: list[Certificate]) -> tuple[Possession | None, int | None]:
     """Whether the answer's ServerKeyExchange was signed with the leaf's key."""
-    if not chain or handshake.client_hello is None and handshake.server_hello is None:
+    if not chain or (handshake.client_hello is None and handshake.server_hello is None):
         return None, None
+    proof = handshake.certificate_verify
+    if proof is not None:
+        return certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed), proof.seen.frame
     exchange, hello, answer = handshake.key_exchange, handshake.client_hello, handshake.server_hello
     if exchange is None:
         if handshake.client_key_exchange or "n" in handshake.history:
@@ -376,7 +385,9 @@ def _possession(handshake: Handshake, chain: list[Certificate]) -> tuple[Possess
         return Possession.NOT_CAPTURED, None
     if hello is None or answer is None or hello.hello.sslv2_format:
         return Possession.NOT_CAPTURED, exchange.seen.frame
-    outcome = server_key_exchange(chain[0], hello.hello.random, answer.hello.random, exchange.body, answer.hello.version)
+    outcome = server_key_exchange(
+        chain[0], hello.hello.random, answer.hello.random, exchange.body, answer.hello.version
+    )
     return outcome, exchange.seen.frame
 
 
@@ -390,7 +401,7 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     if handshake.resumed:
         return Absent.RESUMED
     if answer is not None and is_tls13(answer.hello.version):
-        return Absent.ENCRYPTED
+        return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
     if answer is None:
         return _absent_without_hello(handshake, flow)
     if handshake.cut:
@@ -408,7 +419,7 @@ def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
     """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
     from_server = (flow.b_packets, flow.a_packets)[handshake.client_direction]
     if not from_server:
-        return Absent.ONE_SIDED
+        return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
     if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
         return Absent.NOT_CAPTURED
     if handshake.cut:

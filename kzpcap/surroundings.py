@@ -86,7 +86,9 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
         facts = surroundings.chain_facts(observation)
         name, server = observation.server_name, observation.server[0]
         trusted = facts is not None and facts.trusted
-        went_on = observation.server_hello is not None and observation.reaction is Reaction.WENT_ON and not observation.chain
+        went_on = (
+            observation.server_hello is not None and observation.reaction is Reaction.WENT_ON and not observation.chain
+        )
         attempt = Attempt(
             observation.time_ns,
             observation.first_frame,

@@ -32,10 +32,10 @@ def lab_files() -> list[Path]:
 
 def run(*arguments: str, interpreted: bool = False, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
     """Run the command line in a process of its own; `interpreted` without the compiled modules."""
-    start = [sys.executable, str(ROOT / "tests" / "interpreted.py")] if interpreted else [sys.executable, "-m", "kzpcap"]
-    return subprocess.run(
-        [*start, *arguments], capture_output=True, check=False, input=stdin, cwd=ROOT, timeout=600
+    start = (
+        [sys.executable, str(ROOT / "tests" / "interpreted.py")] if interpreted else [sys.executable, "-m", "kzpcap"]
     )
+    return subprocess.run([*start, *arguments], capture_output=True, check=False, input=stdin, cwd=ROOT, timeout=600)
 
 
 def is_compiled() -> bool:

@@ -8,9 +8,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "kzpcap"
-COMPILED = {
-    f"kzpcap.capture.{name}": PACKAGE / "capture" / f"{name}.py" for name in ("container", "decode", "scan")
-}
+COMPILED = {f"kzpcap.capture.{name}": PACKAGE / "capture" / f"{name}.py" for name in ("container", "decode", "scan")}
 
 
 class SourceFirst:

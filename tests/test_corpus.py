@@ -11,7 +11,15 @@ import pytest
 
 from tests.conftest import CORPUS, corpus_files, run
 
-FLOORS = {"ClientHello": 99.9, "SNI": 99.9, "ALPN": 99.9, "JA3": 99.5, "JA4": 99.5, "ServerHello": 99.5, "CertChain": 99.5}
+FLOORS = {
+    "ClientHello": 99.9,
+    "SNI": 99.9,
+    "ALPN": 99.9,
+    "JA3": 99.5,
+    "JA4": 99.5,
+    "ServerHello": 99.5,
+    "CertChain": 99.5,
+}
 FIRST_CATEGORIES = "tls-plain|tls-clients|tls-server-only|tls-interception-products"
 
 

@@ -1,4 +1,4 @@
-"""Every capture of captures/ cut at many lengths and with flipped bits: never a traceback, always what could be read."""
+"""Every capture of captures/ cut at many lengths and with flipped bits: no traceback, always what could be read."""
 
 from __future__ import annotations
 

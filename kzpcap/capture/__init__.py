@@ -1,1 +1,1 @@
-
+"""Captures: containers, link layers, the scanner. `source.open_source` is the door."""

@@ -281,7 +281,9 @@ class Records:
                     self._cut("packet block", left)
                     self.pos = self.size
                     return False
-                if not self._resynchronise_block(f"block type {kind:#x} claims {length} of {left} bytes", length > left):
+                if not self._resynchronise_block(
+                    f"block type {kind:#x} claims {length} of {left} bytes", length > left
+                ):
                     return False
                 continue
             start = self.pos
@@ -395,7 +397,9 @@ class Records:
             return self._resynchronise_block(f"a section header claims {length} bytes", False)
         major = u16(self.data, self.pos + 12, self.big)
         if major != 1:
-            self.notes.add("unknown-version", f"a section of pcapng version {major}, read as version 1", offset=self.pos)
+            self.notes.add(
+                "unknown-version", f"a section of pcapng version {major}, read as version 1", offset=self.pos
+            )
         self.sections += 1
         self.interfaces = []
         for code, _ in self._options(self.pos + 24, self.pos + length - 4):

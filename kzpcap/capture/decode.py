@@ -119,7 +119,7 @@ def decode_ip(p: Packet, data: bytes, at: int, end: int) -> int:
 
 
 def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int) -> int:
-    """By link type (LINKTYPE_ registry, tcpdump.org/linktypes.html); `missing` bytes of the packet were not captured."""
+    """By link type (LINKTYPE_ registry, tcpdump.org/linktypes.html); `missing` bytes were not captured."""
     p.depth += 1
     if p.depth > MAX_DEPTH:
         return NESTED

@@ -45,7 +45,7 @@ cdef class Scanner:
     cdef Flow _open(self, Packet p, bytes key, bytes reverse)
     cdef void _end(self, Flow flow, bint early) except *
     @cython.locals(flow=Flow, quiet="long long", closed=bint)
-    cdef void _sweep(self, long long now, long long frame, Flow current) except *
+    cdef void _sweep(self, long long now, Flow current) except *
     @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
     cdef void _tcp(self, Packet p, object raw, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1

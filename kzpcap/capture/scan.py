@@ -14,8 +14,6 @@ from __future__ import annotations
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import (
     FRAGMENT,
-    ICMP,
-    ICMPV6,
     OK,
     TCP,
     UDP,
@@ -246,7 +244,7 @@ class Scanner:
         self.live += 1
         self.until_sweep -= 1
         if self.live > MAX_FLOWS or self.until_sweep <= 0:
-            self._sweep(p.time_ns, p.frame, flow)
+            self._sweep(p.time_ns, flow)
         return flow
 
     def _end(self, flow: Flow, early: bool) -> None:
@@ -262,7 +260,7 @@ class Scanner:
             self.early_flows += 1
         self.finished.append(flow)
 
-    def _sweep(self, now: int, frame: int, current: Flow) -> None:
+    def _sweep(self, now: int, current: Flow) -> None:
         """End flows that closed or fell quiet; under pressure, those that were quiet longest."""
         self.until_sweep = 65_536
         for flow in list(self.sides.values()):
@@ -357,7 +355,7 @@ class Scanner:
             flow.b_kept += p.captured
             flow.b_kept_packets += 1
         if self.buffered > MAX_BUFFERED:
-            self._sweep(p.time_ns, p.frame, flow)
+            self._sweep(p.time_ns, flow)
 
     def _duplicate(self, flow: Flow, p: Packet, raw: bytes) -> bool:
         """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower."""
@@ -401,6 +399,8 @@ class Scanner:
             known = True
         elif 20 <= head <= 26 and data[p.payload_at + 1] in (254, 1):  # DTLS record
             known = True
+        elif head == 1 and data[p.payload_at + 1] == 0 and 20 <= data[p.payload_at + 4] <= 26:  # DTLS in CAPWAP
+            known = True
         elif head & 0x08 and p.captured > 20 and (p.dport in (443, 80) or p.sport in (443, 80)):  # gQUIC public header
             known = True
         if not known:
@@ -428,7 +428,7 @@ class Scanner:
         flow.cost += cost
         self.buffered += cost
         if self.buffered > MAX_BUFFERED:
-            self._sweep(p.time_ns, p.frame, flow)
+            self._sweep(p.time_ns, flow)
 
     def _icmp(self, p: Packet, raw: bytes) -> None:
         if len(self.icmp) >= MAX_SIDE_PACKETS:
@@ -441,7 +441,11 @@ class Scanner:
         """Collect the pieces of an IP datagram; once whole, it is decoded like any other packet."""
         raw = self.raw
         size = 4 if p.version == 4 else 16
-        key = bytes(raw[p.address_at : p.address_at + size * 2]) + p.fragment_id.to_bytes(4, "big") + bytes((p.fragment_protocol,))
+        key = (
+            bytes(raw[p.address_at : p.address_at + size * 2])
+            + p.fragment_id.to_bytes(4, "big")
+            + bytes((p.fragment_protocol,))
+        )
         held = self.fragments.get(key)
         if held is None or p.frame - held.frame > 20_000:
             if len(self.fragments) >= MAX_FRAGMENTS:
@@ -459,7 +463,10 @@ class Scanner:
         for offset, other in held.pieces:
             low = max(offset, p.fragment_offset)
             high = min(offset + len(other), p.fragment_offset + len(piece))
-            if low < high and other[low - offset : high - offset] != piece[low - p.fragment_offset : high - p.fragment_offset]:
+            if (
+                low < high
+                and other[low - offset : high - offset] != piece[low - p.fragment_offset : high - p.fragment_offset]
+            ):
                 self.notes.add("conflict", "IP fragments that overlap with different bytes", p.frame)
         held.pieces.append((p.fragment_offset, piece))
         if p.fragment_offset == 0:

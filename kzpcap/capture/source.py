@@ -78,7 +78,7 @@ def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
         try:
             if not Path(path).is_file() and not Path(path).is_fifo():
                 raise CaptureError("a folder, not a capture" if Path(path).is_dir() else "no such file")
-            file = Path(path).open("rb")
+            file = Path(path).open("rb")  # noqa: SIM115 - closed with the source
             if not file.seekable():
                 spool: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
                 with file:
@@ -135,6 +135,8 @@ def _copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes:
             break
         written += len(block)
         if written > limit or (packed is not None and written > RATIO_AFTER and written > packed * MAX_RATIO):
-            raise CaptureError(f"it unpacks to more than {written >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written)
+            raise CaptureError(
+                f"it unpacks to more than {written >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
+            )
         target.write(block)
     target.flush()

@@ -1,1 +1,1 @@
-
+"""Certificates: what they say, who signed them, whether they were public that day."""

@@ -86,9 +86,11 @@ class ChainJudge:
     def known_issuer(self, certificate: Certificate) -> Certificate | None:
         """The known interception CA that signed another one, verified; None where there is none."""
         for ca in self.reference.interception_cas:
-            if ca.certificate.subject_key == certificate.issuer_key and ca.certificate.sha256 != certificate.sha256:
-                if signed_by(certificate.der, ca.certificate.der):
-                    return ca.certificate
+            known = ca.certificate
+            if known.sha256 == certificate.sha256 or known.subject_key != certificate.issuer_key:
+                continue
+            if signed_by(certificate.der, known.der):
+                return known
         return None
 
     def _judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
@@ -124,9 +126,7 @@ class ChainJudge:
             end,
         )
 
-    def _public(
-        self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int
-    ) -> tuple[Path | None, Standing | None]:
+    def _public(self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int) -> tuple[Path | None, Standing | None]:
         """The path whose anchor stood best on the day."""
         best: tuple[Path | None, Standing | None] = (None, None)
         for path in paths_to(leaf, pools, self.trust.roots_named):

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.signature import verify
 

@@ -46,6 +46,23 @@ def server_key_exchange(
     return Possession.REFUTED if outcome is False else Possession.NOT_CAPTURED
 
 
+def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:
+    """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key."""
+    from cryptography import x509
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            key = x509.load_der_x509_certificate(leaf.der).public_key()
+    except Exception:
+        return Possession.NOT_CAPTURED
+    rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature
+    outcome = _check(key, signed, rest, 0x0303)
+    if outcome is None:
+        return Possession.NOT_CAPTURED
+    return Possession.PROVED if outcome else Possession.REFUTED
+
+
 def _splits(body: bytes) -> list[tuple[bytes, bytes]]:
     """The ways to cut the signed parameters off: a named curve and a point, or the three vectors of DHE."""
     found = []
@@ -72,7 +89,7 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
 
     reader = Reader(rest)
     try:
-        algorithm = reader.uint(2) if version >= 0x0303 and version < 0xFE00 or version == 0xFEFD else None
+        algorithm = reader.uint(2) if (version >= 0x0303 and version < 0xFE00) or version == 0xFEFD else None
         signature = reader.vector(2)
     except ShortRead:
         return None
@@ -91,9 +108,16 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
                 digest = {9: hashes.SHA256(), 10: hashes.SHA384(), 11: hashes.SHA512()}[algorithm & 0xFF]
             scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if digest else None
             return verify(key, signature, signed, digest, scheme)
-        chosen: Any = {
-            1: hashes.MD5(), 2: hashes.SHA1(), 3: hashes.SHA224(), 4: hashes.SHA256(), 5: hashes.SHA384(), 6: hashes.SHA512()
-        }.get(algorithm >> 8)  # fmt: skip
+        by_number: tuple[Any, ...] = (
+            None,
+            hashes.MD5(),
+            hashes.SHA1(),
+            hashes.SHA224(),
+            hashes.SHA256(),
+            hashes.SHA384(),
+            hashes.SHA512(),
+        )
+        chosen = by_number[algorithm >> 8] if algorithm >> 8 < len(by_number) else None
         return verify(key, signature, signed, chosen) if chosen else None
     except (ValueError, TypeError):
         return None

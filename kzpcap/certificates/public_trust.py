@@ -19,7 +19,7 @@ from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.errors import ReferenceDataError
 from kzpcap.reference.targets import day
 
-PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.S)
+PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)

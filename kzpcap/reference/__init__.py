@@ -20,7 +20,7 @@ from kzpcap.errors import ReferenceDataError
 from kzpcap.reference.targets import TargetList, read_target_list
 
 DATA = Path(__file__).parent / "data"
-PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.S)
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,9 @@ class Reference:
     @cached_property
     def intermediates(self) -> tuple[Certificate, ...]:
         """Intermediates of public CAs, for chains whose server forgot them."""
-        return tuple(parse(der) for path in sorted((self.folder / "intermediates").glob("*.pem")) for der in read_pem(path))
+        return tuple(
+            parse(der) for path in sorted((self.folder / "intermediates").glob("*.pem")) for der in read_pem(path)
+        )
 
     @cached_property
     def anchors(self) -> tuple[Certificate, ...]:
@@ -175,7 +177,9 @@ def load(
         for path in sorted(base.rglob("*"))
         if path.is_file()
     }
-    shipped = {target.id: target for path in sorted((base / "targets").glob("*.txt")) for target in [read_target_list(path)]}
+    shipped = {
+        target.id: target for path in sorted((base / "targets").glob("*.txt")) for target in [read_target_list(path)]
+    }
     chosen = list(shipped.values())
     supplied: dict[str, str] = {}
     if targets:
@@ -197,6 +201,4 @@ def load(
             if certificate.problem:
                 raise ReferenceDataError(f"{label}: a certificate that cannot be read: {certificate.problem}")
             supplied[f"{label}:{certificate.sha256[:16]}"] = certificate.sha256
-    return replace(
-        reference, supplied_roots=tuple(roots), supplied_interception=tuple(cas), supplied_digests=supplied
-    )
+    return replace(reference, supplied_roots=tuple(roots), supplied_interception=tuple(cas), supplied_digests=supplied)

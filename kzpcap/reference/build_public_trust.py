@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kzpcap.certificates.certificate import parse
 
-PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.S)
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
 def bundle(folder: Path) -> bytes:
@@ -49,7 +49,9 @@ def release_date(version: str) -> str | None:
 
 def main(folder: Path, out: Path) -> None:
     """Read every release and write roots.pem and releases.json."""
-    dated = [(date, path.name, path) for path in folder.iterdir() if path.is_dir() and (date := release_date(path.name))]
+    dated = [
+        (date, path.name, path) for path in folder.iterdir() if path.is_dir() and (date := release_date(path.name))
+    ]
     releases = []
     members: dict[str, list[list[int]]] = {}
     ders: dict[str, bytes] = {}
@@ -82,7 +84,7 @@ def main(folder: Path, out: Path) -> None:
         text.append(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
     (out / "roots.pem").write_text("".join(text))
     document = {
-        "what": "Roots of the certifi bundle (derived from Mozilla's) by release; `in` lists runs of releases by index.",
+        "what": "Roots of the certifi bundle (derived from Mozilla's); `in` lists runs of releases by index.",
         "source": "certifi on the Python package index, cacert.pem of each release; MPL-2.0",
         "releases": releases,
         "roots": roots,

@@ -1,1 +1,1 @@
-
+"""The words: JSON (the product), the terminal, flat handshakes."""

@@ -34,7 +34,9 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
     out('],"certificates":{')
     first = True
     for name, certificate in report.surroundings.certificates.items():
-        out(("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}")
+        out(
+            ("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}"
+        )
         first = False
     out(f'}},"ladders":[],"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n')
     return summary

@@ -117,7 +117,13 @@ def finding(found: Finding) -> dict[str, Any]:
 def certificate(cert: Certificate, frames: list[int]) -> dict[str, Any]:
     """The facts of one certificate."""
     if cert.problem and not cert.subject_der:
-        return {"sha256": cert.sha256, "sha1": cert.sha1, "size": len(cert.der), "problem": cert.problem, "frames": frames}
+        return {
+            "sha256": cert.sha256,
+            "sha1": cert.sha1,
+            "size": len(cert.der),
+            "problem": cert.problem,
+            "frames": frames,
+        }
     return {
         "sha256": cert.sha256,
         "sha1": cert.sha1,

@@ -63,7 +63,11 @@ class Summary:
                 "subdomain_matches": self.subdomains,
                 "states": dict(sorted(self.target_states.items())),
                 "lists": {
-                    name: {"connections": sum(counts.values()), "in_force": self.in_force[name], "states": dict(sorted(counts.items()))}
+                    name: {
+                        "connections": sum(counts.values()),
+                        "in_force": self.in_force[name],
+                        "states": dict(sorted(counts.items())),
+                    }
                     for name, counts in sorted(self.lists.items())
                 },
             },

@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.iana import version_name
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from kzpcap.observations import Observation
 
 WIDTH = 80
+LABORATORY = (
+    "LABORATORY: trust anchors or interception CAs were given on the command line; "
+    "this is no finding about the public network."
+)
 SHOWN = (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
 MAX_TREES = 12
 MAX_LINES = 200
@@ -75,7 +79,7 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
     collected = _collect(report, options, summary)
     _health(report.capture, options, out)
     if report.reference.laboratory:
-        out(wrap("LABORATORY: trust anchors or interception CAs were given on the command line; this is no finding about the public network.", 2) + "\n")
+        out(wrap(LABORATORY, 2) + "\n")
     _findings(report, summary, collected, out)
     _table(collected, options, out)
     for connection in collected.trees:
@@ -134,10 +138,17 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in packets["skipped"].items())
         out(_row("skipped", reasons))
     for note in capture["notes"]:
-        place = f"frame {note['frame']}" if note["frame"] else f"offset {note['offset']:,}" if note["offset"] is not None else ""
+        place = (
+            f"frame {note['frame']}"
+            if note["frame"]
+            else f"offset {note['offset']:,}"
+            if note["offset"] is not None
+            else ""
+        )
         out(_row("note", f"{safe(note['text'])}" + (f" ({place})" if place else "")))
     if capture["checksums"]["wrong"]:
-        out(_row("checksums", f"{capture['checksums']['wrong']:,} of {capture['checksums']['checked']:,} kept packets are wrong (offloading does that)"))
+        wrong, checked = capture["checksums"]["wrong"], capture["checksums"]["checked"]
+        out(_row("checksums", f"{wrong:,} of {checked:,} kept packets are wrong (offloading does that)"))
     if capture["duplicates"]:
         out(_row("duplicates", f"{capture['duplicates']:,} packets captured twice were counted once"))
     for sentence in capture["means"]:
@@ -161,9 +172,12 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         parts = []
         if targets[state.value]:
             lists = ", ".join(
-                f"{name}{_force(summary, name, counts)}" for name, counts in summary.lists.items() if counts[state.value]
+                f"{name}{_force(summary, name, counts)}"
+                for name, counts in summary.lists.items()
+                if counts[state.value]
             )
-            parts.append(f"{targets[state.value]} of {total_targets} target connection{'' if total_targets == 1 else 's'} ({lists})")
+            noun = "target connection" if total_targets == 1 else "target connections"
+            parts.append(f"{targets[state.value]} of {total_targets} {noun} ({lists})")
         if others:
             parts.append(f"{others} other{'s' if others > 1 else ''}")
         out(_found(state.value, ", ".join(parts)))
@@ -175,7 +189,7 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
     out(_found("undetermined", _both(targets["undetermined"], states["undetermined"] - targets["undetermined"])))
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
         because = RULE_WORDS.get(rule, rule)
-        if rule not in ("publicly-trusted",):
+        if rule != "publicly-trusted":
             out(wrap(f"{sum(counts.values()):>4} {because}", 17, 22) + "\n")
 
 
@@ -253,9 +267,11 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
     out(wrap(verdict.rule.says, 2) + "\n")
     _finding(verdict.evidence, 4, out)
     further = [rule for rule in verdict.also if RULE_STATES.get(rule) in SHOWN]
-    if verdict.remarks or further:
+    told = _told(verdict.evidence)
+    remarks = [remark for remark in verdict.remarks if remark.says not in told]
+    if remarks or further:
         out("  also\n")
-        for remark in verdict.remarks:
+        for remark in remarks:
             _finding(remark, 4, out)
         for rule in further:
             out(f"    + rule {rule} holds too\n")
@@ -274,24 +290,40 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
         out(wrap(f"{version_name(observation.version)}{'; ' + reaction if reaction else ''}", 2, 4) + "\n")
     for name in observation.chain[:4]:
         certificate = report.surroundings.certificates[name]
-        dates = f"{day_and_time(certificate.not_before)[:10]} to {day_and_time(certificate.not_after)[:10]}" if certificate.subject else "unreadable"
-        out(wrap(f"certificate {name[:16]}... {safe(certificate.common_name or certificate.subject)[:60]}, {certificate.key}, {dates}", 2, 6) + "\n")
+        dates = (
+            f"{day_and_time(certificate.not_before)[:10]} to {day_and_time(certificate.not_after)[:10]}"
+            if certificate.subject
+            else "unreadable"
+        )
+        what = safe(certificate.common_name or certificate.subject)[:60]
+        out(wrap(f"certificate {name[:16]}... {what}, {certificate.key}, {dates}", 2, 6) + "\n")
     if verdict.unsettled and verdict.state is not State.INTERFERED:
         out("  cannot be settled here\n")
         for rule in verdict.unsettled:
             out(f"    ? {RULE_WORDS.get(rule, rule)} (rule {rule})\n")
 
 
+def _told(found: Finding) -> set[str]:
+    return {found.says}.union(*map(_told, found.children))
+
+
 def _finding(found: Finding, indent: int, out: Callable[[str], object]) -> None:
     sign = SIGNS[found.value]
     if found.operator and not found.says:
         if len(found.children) == 1:
-            _finding(found.children[0], indent, out)
+            only = found.children[0]
+            if found.operator in ("none_of", "not_shown") and only.value is not None:
+                only = replace(only, value=found.value)  # what it says is already said of what is not there
+            _finding(only, indent, out)
             return
         words = {"all_of": "all of", "any_of": "any of", "none_of": "none of", "not_shown": "not shown"}[found.operator]
         out(f"{' ' * indent}{sign} {words}\n")
     else:
-        frames = f"  [frame{'s' if len(found.frames) > 1 else ''} {', '.join(map(str, found.frames[:6]))}]" if found.frames else ""
+        frames = (
+            f"  [frame{'s' if len(found.frames) > 1 else ''} {', '.join(map(str, found.frames[:6]))}]"
+            if found.frames
+            else ""
+        )
         out(wrap(f"{sign} {safe(found.says)}{frames}", indent, indent + 4) + "\n")
     for child in found.children[:12]:
         _finding(child, indent + 2, out)
@@ -302,13 +334,24 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
     for name, counts in summary.lists.items():
         states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         total = sum(counts.values())
-        out(_found(name, f"{total} target connection{'' if total == 1 else 's'}{_force(summary, name, counts)}: {states}"))
+        out(
+            _found(
+                name, f"{total} target connection{'' if total == 1 else 's'}{_force(summary, name, counts)}: {states}"
+            )
+        )
     if summary.subdomains:
-        out(_found("subdomains", f"{summary.subdomains} connections to subdomains of listed names (not counted as targets)"))
-    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {summary.connections - sum(summary.target_states.values()):,} to no target"))
+        out(
+            _found(
+                "subdomains", f"{summary.subdomains} connections to subdomains of listed names (not counted as targets)"
+            )
+        )
+    others = summary.connections - sum(summary.target_states.values())
+    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {others:,} to no target"))
     out(_found("certificates", f"{len(report.surroundings.certificates):,} different ones"))
     if summary.absent:
-        reasons = ", ".join(f"{count:,} {reason.lower().replace('_', ' ')}" for reason, count in summary.absent.most_common())
+        reasons = ", ".join(
+            f"{count:,} {reason.lower().replace('_', ' ')}" for reason, count in summary.absent.most_common()
+        )
         out(_found("without one", reasons))
 
 

@@ -1,1 +1,1 @@
-
+"""Handshakes over TCP, QUIC and DTLS. `handshake.read` is the door."""

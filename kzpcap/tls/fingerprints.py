@@ -12,7 +12,7 @@ from kzpcap.tls.messages import ALPN, GROUPS, POINT_FORMATS, SERVER_NAME, Client
 
 JA4_VERSIONS = {
     0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2",
-    0xFEFF: "d1", 0xFEFD: "d2", 0xFEFC: "d3",
+    0x0100: "s1", 0xFEFF: "d1", 0xFEFD: "d2", 0xFEFC: "d3",
 }  # fmt: skip
 
 
@@ -57,7 +57,7 @@ def ja4(hello: ClientHello, transport: str) -> str | None:
     if not hello.complete or hello.sslv2_format:
         return None
     versions = [value for value in hello.supported_versions if not is_grease(value)]
-    version = (min(versions) if transport == "dtls" else max(versions)) if versions else hello.legacy_version
+    version = max(versions) if versions else hello.legacy_version
     suites = [f"{value:04x}" for value in hello.cipher_suites if not is_grease(value)]
     kinds = [kind for kind, _ in hello.extensions if not is_grease(kind)]
     name = "d" if SERVER_NAME in kinds else "i"

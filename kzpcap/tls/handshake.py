@@ -6,13 +6,14 @@ verdict/ to say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.decode import UDP, Packet
 from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream, direction_packets, reassemble
 from kzpcap.iana import is_tls13
-from kzpcap.tls import records, upgrade
+from kzpcap.tls import dtls, quic, records, upgrade
+from kzpcap.tls.keylog import KeyLog, open_flight
 from kzpcap.tls.messages import (
     PRE_SHARED_KEY,
     ClientHello,
@@ -87,6 +88,16 @@ class AlertSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateVerify:
+    """TLS 1.3's proof of possession: the signature scheme, the signature, and the bytes it signs."""
+
+    scheme: int
+    signature: bytes
+    signed: bytes
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
 class Handshake:
     """Everything TLS about one connection."""
 
@@ -119,6 +130,11 @@ class Handshake:
     """What the server said where a ServerHello should stand, if that is no TLS."""
     server_conflicts: tuple[tuple[int, int], ...]
     """Pairs of frames that brought different bytes for the same place of the server's stream."""
+    keys: str | None = None
+    """opened or wrong, where a key log had this connection's client random."""
+    certificate_verify: CertificateVerify | None = None
+    finished_ok: bool | None = None
+    """The server's Finished fits the keys and the captured transcript."""
 
     @property
     def client_hello(self) -> ClientHelloSeen | None:
@@ -159,13 +175,27 @@ class Handshake:
         return "session_id" if hello.session_id and hello.session_id == seen.hello.session_id else None
 
 
-def read(flow: Flow) -> Handshake | None:
-    """The TLS handshake of a TCP flow; None where there is no TLS in it."""
+def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
+    """The TLS handshake of a flow over TCP, QUIC or DTLS; None where there is no TLS in it.
+
+    With `keys`, the server's flight of TLS 1.3 over TCP is opened as far as its Certificate.
+    """
+    if flow.protocol == UDP:
+        return _read_datagrams(flow)
     streams = (reassemble(direction_packets(flow, 0)), reassemble(direction_packets(flow, 1)))
-    return read_streams(streams)
+    return read_streams(streams, keys)
 
 
-def read_streams(streams: tuple[Stream, Stream]) -> Handshake | None:
+def _read_datagrams(flow: Flow) -> Handshake | None:
+    for transport, reader in (("dtls", dtls.read), ("quic", quic.read)):
+        found = reader(flow)
+        if found is not None:
+            client, server, direction = found
+            return _build(client, server, direction, None, transport)
+    return None
+
+
+def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> Handshake | None:
     """The TLS handshake of two directions; None where there is no TLS."""
     sides = tuple(records.read(stream) for stream in streams)
     before: upgrade.Upgrade | None = None
@@ -183,7 +213,29 @@ def read_streams(streams: tuple[Stream, Stream]) -> Handshake | None:
     client = client_of(sides, before)
     if not _is_tls(sides):
         return None
-    return _build(sides[client], sides[1 - client], client, before)
+    handshake = _build(sides[client], sides[1 - client], client, before)
+    return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
+
+
+def _opened(handshake: Handshake, client: records.Side, server: records.Side, keys: KeyLog) -> Handshake:
+    """The handshake with what the keys show of the server's encrypted flight."""
+    hello, answer = handshake.client_hello, handshake.server_hello
+    if hello is None or answer is None or answer.hello.is_retry or not is_tls13(answer.hello.version):
+        return handshake
+    secret = keys.secrets.get(hello.hello.random)
+    if secret is None or not server.encrypted:
+        return handshake
+    opened = open_flight(client, server, secret, answer.hello.cipher_suite)
+    if opened is None:
+        return replace(handshake, keys="wrong")
+    chains = handshake.chains
+    if opened.certificates is not None and opened.certificate_record is not None:
+        seen = Seen.of(opened.certificate_record.packet)
+        chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
+    verify = None
+    if opened.signature and opened.verify_record:
+        verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_record.packet))
+    return replace(handshake, keys="opened", chains=chains, certificate_verify=verify, finished_ok=opened.finished_ok)
 
 
 def _clear(stream: Stream, side: records.Side) -> bytes:
@@ -224,8 +276,14 @@ def client_of(sides: tuple[records.Side, ...], before: upgrade.Upgrade | None) -
     return 0
 
 
-def _build(client: records.Side, server: records.Side, direction: int, before: upgrade.Upgrade | None) -> Handshake:
-    hellos = _client_hellos(client)
+def _build(
+    client: records.Side,
+    server: records.Side,
+    direction: int,
+    before: upgrade.Upgrade | None,
+    transport: str = "tcp",
+) -> Handshake:
+    hellos = _client_hellos(client, transport == "dtls")
     server_hellos = tuple(
         ServerHelloSeen(parsed, Seen.of(message.packet))
         for message in server.messages
@@ -242,7 +300,7 @@ def _build(client: records.Side, server: records.Side, direction: int, before: u
     client_data = [record for record in client.encrypted if record.kind == records.APPLICATION_DATA]
     server_data = [record for record in server.encrypted if record.kind == records.APPLICATION_DATA]
     return Handshake(
-        transport="tcp",
+        transport=transport,
         client_direction=direction,
         client_hellos=hellos,
         server_hellos=server_hellos,
@@ -292,13 +350,13 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
     return tuple(found)
 
 
-def _client_hellos(side: records.Side) -> tuple[ClientHelloSeen, ...]:
+def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, ...]:
     """Every ClientHello of the client, also those that overlapping segments hide behind the first copy."""
     found: list[ClientHelloSeen] = []
     if side.sslv2:
         hello, packet = side.sslv2
         found.append(ClientHelloSeen(hello, Seen.of(packet), packet.frame))
-    found += _parsed(side, False)
+    found += _parsed(side, False, is_dtls)
     if side.stream.conflicts:
         known = {(seen.hello.random, seen.hello.server_name) for seen in found}
         for seen in _parsed(records.read(reassemble(side.stream.packets, last_wins=True)), True):
@@ -307,11 +365,11 @@ def _client_hellos(side: records.Side) -> tuple[ClientHelloSeen, ...]:
     return tuple(found)
 
 
-def _parsed(side: records.Side, alternative: bool) -> list[ClientHelloSeen]:
+def _parsed(side: records.Side, alternative: bool, is_dtls: bool = False) -> list[ClientHelloSeen]:
     return [
         ClientHelloSeen(parsed, Seen.of(message.packet), message.first_frame, alternative)
         for message in side.messages
-        if message.kind == 1 and (parsed := client_hello(message.body, message.complete)) is not None
+        if message.kind == 1 and (parsed := client_hello(message.body, message.complete, is_dtls)) is not None
     ]
 
 

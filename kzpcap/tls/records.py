@@ -225,7 +225,11 @@ def _clear_hello(data: bytes, start: int, stop: int) -> bool:
     """A hello in clear after ChangeCipherSpec: the second ClientHello of a HelloRetryRequest in compatibility mode."""
     if stop - start < 6 or data[start] not in (1, 2):
         return False
-    return data[start + 1] == 0 and data[start + 4] == 3 and abs((data[start + 2] << 8 | data[start + 3]) + 4 - (stop - start)) < 4_096
+    return (
+        data[start + 1] == 0
+        and data[start + 4] == 3
+        and abs((data[start + 2] << 8 | data[start + 3]) + 4 - (stop - start)) < 4_096
+    )
 
 
 def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], final: bool) -> None:

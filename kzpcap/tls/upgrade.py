@@ -21,7 +21,7 @@ class Upgrade:
 
 
 STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
-    (name, re.compile(client, re.I | re.S), re.compile(server, re.I | re.S))
+    (name, re.compile(client, re.IGNORECASE | re.DOTALL), re.compile(server, re.IGNORECASE | re.DOTALL))
     for name, client, server in (
         ("smtp", rb"^(EHLO|HELO|LHLO|STARTTLS)\b", rb"^(220|250)[ -]"),
         ("imap", rb"\bSTARTTLS\r?\n", rb"^\* (OK|PREAUTH)|^\S+ OK "),
@@ -37,7 +37,7 @@ STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
         ("rdp", rb"^\x03\x00", rb"^\x03\x00"),
     )
 )
-CONNECT = re.compile(rb"^CONNECT +(?:\[([0-9a-fA-F:.]+)\]|([^\s:/]+)):(\d+)", re.I)
+CONNECT = re.compile(rb"^CONNECT +(?:\[([0-9a-fA-F:.]+)\]|([^\s:/]+)):(\d+)", re.IGNORECASE)
 
 
 def recognise(client: bytes, server: bytes) -> Upgrade | None:

@@ -1,1 +1,1 @@
-
+"""Conclusions: facts, rules in order, the judge."""

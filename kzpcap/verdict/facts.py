@@ -9,7 +9,7 @@ from __future__ import annotations
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
-from kzpcap.iana import alert_name, version_name
+from kzpcap.iana import alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Mark, Observation
 from kzpcap.paths.hops import differ
 from kzpcap.surroundings import Surroundings
@@ -58,8 +58,12 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
         (
             Finding(
                 True,
-                f"the key of \"{facts.interception_ca.certificate.common_name}\" is known: {generation.title}"
-                + (f", seen intercepting {generation.seen_first} to {generation.seen_last}" if generation.seen_first else ""),
+                f'the key of "{facts.interception_ca.certificate.common_name}" is known: {generation.title}'
+                + (
+                    f", seen intercepting {generation.seen_first} to {generation.seen_last}"
+                    if generation.seen_first
+                    else ""
+                ),
             ),
         ),
     )
@@ -92,7 +96,9 @@ def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surrou
 
 def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is a published certificate: anyone can replay it."""
-    title = next((surroundings.specimens[name] for name in observation.chain[:1] if name in surroundings.specimens), None)
+    title = next(
+        (surroundings.specimens[name] for name in observation.chain[:1] if name in surroundings.specimens), None
+    )
     if title is None:
         return Finding(False, "the leaf is no published specimen")
     return Finding(True, f"the leaf is {title}: a replay cannot be excluded", _frames(observation))
@@ -151,7 +157,9 @@ def root_public_at_another_time(observation: Observation, surroundings: Surround
         return Finding(False, "not a root that was public at another time")
     until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
-    return Finding(True, f'linked to "{anchor}", in the bundles from {facts.standing.first} {until}', _frames(observation))
+    return Finding(
+        True, f'linked to "{anchor}", in the bundles from {facts.standing.first} {until}', _frames(observation)
+    )
 
 
 def name_matches(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -164,7 +172,9 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
     if carries(facts.leaf, observation.server_name):
         return Finding(True, f"the certificate is for the name asked, {observation.server_name}", _frames(observation))
     listed = ", ".join(facts.leaf.dns_names[:3]) or facts.leaf.common_name or "no name"
-    return Finding(False, f"the certificate is not for {observation.server_name}: it has {listed}", _frames(observation))
+    return Finding(
+        False, f"the certificate is not for {observation.server_name}: it has {listed}", _frames(observation)
+    )
 
 
 def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -175,7 +185,9 @@ def within_dates(observation: Observation, surroundings: Surroundings) -> Findin
     when = facts.within_dates(observation.time_ns)
     if when == "valid":
         return Finding(True, "within its dates by the capture's clock", _frames(observation))
-    return Finding(False, "expired" if when == "expired" else "not yet valid by the capture's clock", _frames(observation))
+    return Finding(
+        False, "expired" if when == "expired" else "not yet valid by the capture's clock", _frames(observation)
+    )
 
 
 def signed_by_national_ca(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -215,7 +227,13 @@ def private_root(observation: Observation, surroundings: Surroundings) -> Findin
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
-    if facts.public is not None or facts.supplied is not None or facts.issuer_missing or facts.self_signed or not facts.end:
+    if (
+        facts.public is not None
+        or facts.supplied is not None
+        or facts.issuer_missing
+        or facts.self_signed
+        or not facts.end
+    ):
         return Finding(False, "not a chain to a private root")
     return Finding(True, f'signed by the private root "{facts.end.common_name}"', _frames(observation))
 
@@ -230,14 +248,22 @@ def unreadable(observation: Observation, surroundings: Surroundings) -> Finding:
     return Finding(True, f"the leaf cannot be parsed: {facts.leaf.problem}", _frames(observation))
 
 
+def _proof(observation: Observation) -> str:
+    return (
+        "CertificateVerify"
+        if observation.version is not None and is_tls13(observation.version)
+        else "ServerKeyExchange"
+    )
+
+
 def possession_proved(observation: Observation, surroundings: Surroundings) -> Finding:
     """Whoever answered holds the leaf's key."""
     del surroundings
     frames = (observation.possession_frame,) if observation.possession_frame else ()
     if observation.possession is Possession.PROVED:
-        return Finding(True, "whoever answered holds the leaf's key (ServerKeyExchange)", frames)
+        return Finding(True, f"whoever answered holds the leaf's key ({_proof(observation)})", frames)
     if observation.possession is Possession.REFUTED:
-        return Finding(False, "the ServerKeyExchange was not signed with the leaf's key", frames)
+        return Finding(False, f"the {_proof(observation)} was not signed with the leaf's key", frames)
     if observation.possession is Possession.NOT_POSSIBLE:
         return Finding(None, "RSA key exchange: the answer is not signed, so possession cannot be shown")
     return Finding(None, "no ServerKeyExchange to check possession with")
@@ -307,7 +333,9 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
         return Finding(False, "no reset in the client's name to compare")
     frames = (observation.syn.frame, mark.frame)
     if differ(observation.syn.ttl, mark.ttl):
-        return Finding(True, f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset: two senders", frames)
+        return Finding(
+            True, f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset: two senders", frames
+        )
     return Finding(False, "the client's reset has the SYN's TTL", frames)
 
 
@@ -334,7 +362,9 @@ def server_alert(observation: Observation, surroundings: Surroundings) -> Findin
     del surroundings
     for alert in observation.alerts:
         if not alert.from_client and alert.code is not None and observation.server_hello is None:
-            return Finding(True, f"the ClientHello was answered with the alert {alert_name(alert.code)}", (alert.seen.frame,))
+            return Finding(
+                True, f"the ClientHello was answered with the alert {alert_name(alert.code)}", (alert.seen.frame,)
+            )
     return Finding(False, "no alert in answer to the ClientHello")
 
 
@@ -382,7 +412,9 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if (server, name) not in surroundings.genuine_names and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
     kind = "to the same server" if around[0].server == server else "of the same client within ten minutes"
-    return Finding(True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames)
+    return Finding(
+        True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames
+    )
 
 
 def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:

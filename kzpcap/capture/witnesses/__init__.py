@@ -1,1 +1,1 @@
-
+"""Second readers, for corroboration only: nothing else imports them."""

@@ -1,0 +1,39 @@
+# make demo    set everything up and analyse the reconstruction of July 2019
+# make test    set everything up and run every check
+# make captures, make public-trust    build the captures and the trust history anew
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
+DEMO := captures/kz-2019-rcku/capture.pcapng
+
+.PHONY: demo test lint captures clean
+
+demo: $(VENV)/installed
+	$(BIN)/kzpcap analyze $(DEMO)
+
+# An editable install leaves the compiled modules beside their sources, where they go stale: build again when those change.
+$(VENV)/installed: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kzpcap needs Python 3.11 or later: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/tools: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+lint: $(VENV)/tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n auto
+
+captures: $(VENV)/tools
+	$(BIN)/python captures/make.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info kzpcap/capture/*.so kzpcap/capture/*.c

@@ -1,0 +1,188 @@
+"""SSLKEYLOGFILE and pcapng secrets: the TLS 1.3 server flight in clear, as far as its Certificate, and no further.
+
+RFC 8446 sections 4.4, 5.2 and 7.1; RFC 8879 for compressed certificates. Where the keys allow, CertificateVerify and
+Finished are checked: then whoever answered holds the leaf's key, and the transcript is the one that was captured.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap.flows import Stream
+from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list
+from kzpcap.tls.records import APPLICATION_DATA, EncryptedRecord, Message, Side
+from kzpcap.tls.secrets import expand_label, transcript
+from kzpcap.wire import Reader, ShortRead
+
+LINE = re.compile(rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{32,128})\s*$", re.MULTILINE)
+MAX_SECRETS = 1 << 18
+MAX_UNPACKED = 1 << 20
+SERVER_HANDSHAKE = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"
+
+SUITES = {  # cipher suite: (AEAD, key length, hash), RFC 8446 appendix B.4
+    0x1301: ("gcm", 16, "sha256"),
+    0x1302: ("gcm", 32, "sha384"),
+    0x1303: ("chacha", 32, "sha256"),
+    0x1304: ("ccm", 16, "sha256"),
+    0x1305: ("ccm8", 16, "sha256"),
+}
+
+
+@dataclass
+class KeyLog:
+    """Server handshake secrets by client random."""
+
+    secrets: dict[bytes, bytes] = field(default_factory=dict)
+    read: int = 0
+    """How many secrets blocks of the capture were read so far."""
+
+    def add(self, text: bytes) -> int:
+        """Take the lines of a key log; gives how many were of use."""
+        found = 0
+        for label, random, secret in LINE.findall(text):
+            if label == SERVER_HANDSHAKE and len(self.secrets) < MAX_SECRETS:
+                self.secrets[bytes.fromhex(random.decode())] = bytes.fromhex(secret.decode())
+                found += 1
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the server's encrypted flight holds."""
+
+    certificates: tuple[bytes, ...] | None
+    complete: bool
+    certificate_record: EncryptedRecord | None
+    signature: tuple[int, bytes, bytes] | None
+    """CertificateVerify: (scheme, signature, the bytes it signs)."""
+    verify_record: EncryptedRecord | None
+    finished_ok: bool | None
+    problem: str | None = None
+
+
+def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened | None:
+    """Decrypt the server's flight; None where the keys do not fit the records."""
+    if suite not in SUITES:
+        return None
+    _, _, digest = SUITES[suite]
+    flight, places = _plaintext(server, secret, suite)
+    if not flight:
+        return None
+    before = _hellos(client, server, digest)
+    certificates: tuple[bytes, ...] | None = None
+    whole = False
+    record = verify_record = None
+    signature: tuple[int, bytes, bytes] | None = None
+    finished: bool | None = None
+    problem: str | None = None
+    at = 0
+    while len(flight) - at >= 4:
+        length = int.from_bytes(flight[at + 1 : at + 4], "big")
+        body = flight[at + 4 : at + 4 + length]
+        complete = len(body) == length
+        kind = flight[at]
+        here = next((place for start, place in reversed(places) if start <= at + 3 + len(body)), None)
+        if kind in (11, 25) and certificates is None:
+            unpacked, problem = (body, None) if kind == 11 else _decompress(body)
+            if unpacked is not None:
+                certificates, whole = certificate_list(unpacked, 0x0304)
+                whole = whole and complete
+            record = here
+        elif kind == 15 and complete and before is not None and len(body) > 4:
+            signed = b" " * 64 + b"TLS 1.3, server CertificateVerify\0" + transcript(digest, *before, flight[:at])
+            signature = (int.from_bytes(body[:2], "big"), body[4:], signed)
+            verify_record = here
+        elif kind == 20 and complete and before is not None:
+            key = expand_label(secret, "finished", len(secret), digest)
+            finished = hmac.compare_digest(
+                hmac.new(key, transcript(digest, *before, flight[:at]), digest).digest(), body
+            )
+            break
+        if not complete:
+            break
+        at += 4 + length
+    return Opened(certificates, whole, record, signature, verify_record, finished, problem)
+
+
+def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tuple[int, EncryptedRecord]]]:
+    """The handshake bytes of the records that open with the handshake keys, in order."""
+    kind, size, digest = SUITES[suite]
+    if len(secret) != (48 if digest == "sha384" else 32):
+        return b"", []
+    aead = _aead(kind, expand_label(secret, "key", size, digest))
+    iv = int.from_bytes(expand_label(secret, "iv", 12, digest), "big")
+    flight = bytearray()
+    places: list[tuple[int, EncryptedRecord]] = []
+    for number, record in enumerate(r for r in server.encrypted if r.kind == APPLICATION_DATA):
+        raw = _bytes(server.stream, record.offset, 5 + record.length)
+        if raw is None or number > 64:
+            break
+        try:
+            plain = aead.decrypt((iv ^ number).to_bytes(12, "big"), raw[5:], raw[:5])
+        except Exception:  # InvalidTag, or a record too short for a tag: the handshake keys end here
+            break
+        content = plain.rstrip(b"\0")
+        if not content or content[-1] != 22:
+            break
+        places.append((len(flight), record))
+        flight += content[:-1]
+    return bytes(flight), places
+
+
+def _aead(kind: str, key: bytes) -> Any:
+    from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
+
+    if kind == "gcm":
+        return AESGCM(key)
+    return ChaCha20Poly1305(key) if kind == "chacha" else AESCCM(key, 8 if kind == "ccm8" else 16)
+
+
+def _bytes(stream: Stream, offset: int, length: int) -> bytes | None:
+    """A piece of the stream; None where part of it is missing."""
+    for run in stream.runs:
+        if run.offset <= offset and offset + length <= run.offset + len(run.data):
+            return run.data[offset - run.offset : offset - run.offset + length]
+    return None
+
+
+def _raw(message: Message) -> bytes:
+    return bytes([message.kind]) + len(message.body).to_bytes(3, "big") + message.body
+
+
+def _hellos(client: Side, server: Side, digest: str) -> tuple[bytes, ...] | None:
+    """The transcript up to the ServerHello (RFC 8446 section 4.4.1: a first hello is replaced by its hash)."""
+    hellos = [_raw(message) for message in client.messages if message.kind == 1 and message.complete]
+    answers = [message for message in server.messages if message.kind == 2 and message.complete]
+    retried = [message for message in answers if message.body[2:34] == HELLO_RETRY_RANDOM]
+    final = [message for message in answers if message not in retried]
+    if not hellos or not final:
+        return None
+    if not retried:
+        return hellos[0], _raw(final[0])
+    if len(hellos) < 2:
+        return None
+    hashed = transcript(digest, hellos[0])
+    return b"\xfe\0\0" + bytes([len(hashed)]) + hashed, _raw(retried[0]), hellos[1], _raw(final[0])
+
+
+def _decompress(body: bytes) -> tuple[bytes | None, str | None]:
+    """RFC 8879, bounded; brotli and zstd only where such a package is installed."""
+    reader = Reader(body)
+    try:
+        algorithm, length = reader.uint(2), reader.uint(3)
+        packed = reader.vector_here(3)
+    except ShortRead:
+        return None, "a compressed certificate that is cut"
+    if length > MAX_UNPACKED:
+        return None, f"a compressed certificate that claims {length} bytes"
+    if algorithm == 1:
+        try:
+            return zlib.decompressobj().decompress(packed, MAX_UNPACKED), None
+        except zlib.error as error:
+            return None, f"a compressed certificate that does not unpack: {error}"
+    name = {2: "brotli", 3: "zstd"}.get(algorithm, f"algorithm {algorithm}")
+    return None, f"the certificate is compressed with {name}, which kzpcap does not unpack"

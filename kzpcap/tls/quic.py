@@ -1,0 +1,278 @@
+"""QUIC Initial packets to the ClientHello and ServerHello in them: RFC 9000, 9001, 9369 and the drafts met in the wild.
+
+Initial keys follow from the client's first Destination Connection ID, so anyone may read them; nothing else is
+decrypted. CRYPTO frames may lie over many packets and come out of order; datagrams may hold several packets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
+from kzpcap.flows import Stream
+from kzpcap.tls.records import HISTORY, Message, Side
+from kzpcap.tls.secrets import expand_label, extract
+from kzpcap.wire import Reader, ShortRead
+
+V1, V2 = 0x00000001, 0x6B3343CF
+SALT_V1 = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
+SALT_V2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
+DRAFT_SALTS = (  # first draft with it, salt
+    (33, SALT_V1),
+    (29, bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")),
+    (23, bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")),
+    (21, bytes.fromhex("7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a")),
+)
+MAX_CRYPTO = 65_536
+MAX_KEYS = 8
+INITIAL, RETRY = 0, 3
+
+
+@dataclass(frozen=True, slots=True)
+class LongHeader:
+    """A long-header packet inside a datagram; `end` is where the next one begins."""
+
+    kind: int
+    version: int
+    dcid: bytes
+    scid: bytes
+    pn_offset: int
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Crypto:
+    """The CRYPTO stream of one direction's Initial packets."""
+
+    pieces: dict[int, tuple[bytes, Packet]] = field(default_factory=dict)
+
+    def add(self, offset: int, data: bytes, packet: Packet) -> None:
+        """Keep a frame; the longest at an offset counts."""
+        if offset + len(data) <= MAX_CRYPTO and len(data) > len(self.pieces.get(offset, (b"", None))[0]):
+            self.pieces[offset] = (data, packet)
+
+    def assemble(self) -> list[tuple[int, bytes, list[tuple[int, Packet]]]]:
+        """Contiguous runs: (offset, bytes, [(offset, packet that brought it)])."""
+        runs: list[tuple[int, bytearray, list[tuple[int, Packet]]]] = []
+        for offset in sorted(self.pieces):
+            data, packet = self.pieces[offset]
+            if runs and offset <= runs[-1][0] + len(runs[-1][1]):
+                begin, body, owners = runs[-1]
+                fresh = data[begin + len(body) - offset :]
+                if fresh:
+                    owners.append((begin + len(body), packet))
+                    body += fresh
+            else:
+                runs.append((offset, bytearray(data), [(offset, packet)]))
+        return [(begin, bytes(body), owners) for begin, body, owners in runs]
+
+
+def salt(version: int) -> bytes | None:
+    """The Initial salt of a version; None for one that is not known."""
+    if version == V1:
+        return SALT_V1
+    if version == V2:
+        return SALT_V2
+    if version >> 8 == 0xFF0000:
+        draft = version & 0xFF
+        return next((value for first, value in DRAFT_SALTS if draft >= first), None)
+    if version >> 16 == 0xFACE:  # Facebook's mvfst, by draft number
+        return DRAFT_SALTS[2][1] if version & 0xFF < 2 else DRAFT_SALTS[1][1]
+    return None
+
+
+def varint(reader: Reader) -> int:
+    """RFC 9000 section 16."""
+    first = reader.uint(1)
+    value = first & 0x3F
+    for _ in range((1 << (first >> 6)) - 1):
+        value = value << 8 | reader.uint(1)
+    return value
+
+
+def long_header(data: bytes, start: int) -> LongHeader | None:
+    """The long header at `start`; None for anything else."""
+    reader = Reader(data, start)
+    try:
+        first = reader.uint(1)
+        if not first & 0x80:
+            return None
+        version = reader.uint(4)
+        dcid = reader.vector(1)
+        scid = reader.vector(1)
+        if len(dcid) > 20 or len(scid) > 20 or version == 0:
+            return None
+        kind = (first >> 4 & 3) if version != V2 else (first >> 4 & 3) - 1 & 3
+        if kind == RETRY:
+            return LongHeader(kind, version, dcid, scid, reader.pos, start, len(data))
+        if kind == INITIAL:
+            token = varint(reader)
+            reader.take(token)
+        length = varint(reader)
+        return LongHeader(kind, version, dcid, scid, reader.pos, start, min(len(data), reader.pos + length))
+    except ShortRead:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Initial keys of one direction."""
+
+    key: bytes
+    iv: bytes
+    hp: bytes
+
+
+def initial_keys(version: int, dcid: bytes, label: str) -> Keys | None:
+    """The keys of "client in" or "server in" (RFC 9001 section 5.2, RFC 9369 section 3.3)."""
+    chosen = salt(version)
+    if chosen is None:
+        return None
+    secret = expand_label(extract(chosen, dcid), label, 32)
+    prefix = "quicv2 " if version == V2 else "quic "
+    return Keys(
+        expand_label(secret, prefix + "key", 16),
+        expand_label(secret, prefix + "iv", 12),
+        expand_label(secret, prefix + "hp", 16),
+    )
+
+
+def unprotect(data: bytes, header: LongHeader, keys: Keys) -> bytes | None:
+    """The payload of an Initial packet (RFC 9001 section 5.4); None where the keys do not fit."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    sample = data[header.pn_offset + 4 : header.pn_offset + 20]
+    if len(sample) < 16 or header.end - header.pn_offset < 20:
+        return None
+    mask = Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sample)
+    first = data[header.start] ^ (mask[0] & 0x0F)
+    size = (first & 3) + 1
+    number = bytes(data[header.pn_offset + i] ^ mask[1 + i] for i in range(size))
+    aad = bytes([first]) + data[header.start + 1 : header.pn_offset] + number
+    nonce = (int.from_bytes(keys.iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
+    try:
+        return AESGCM(keys.key).decrypt(nonce, data[header.pn_offset + size : header.end], aad)
+    except InvalidTag:
+        return None
+
+
+def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
+    """(offset, data) of the CRYPTO frames of an Initial packet's payload."""
+    reader = Reader(payload)
+    found: list[tuple[int, bytes]] = []
+    try:
+        while reader.left() > 0:
+            kind = reader.uint(1)
+            if kind in (0, 1):
+                continue
+            if kind in (2, 3):
+                varint(reader)
+                varint(reader)
+                ranges = varint(reader)
+                varint(reader)
+                for _ in range(min(ranges, 4_096)):
+                    varint(reader)
+                    varint(reader)
+                if kind == 3:
+                    for _ in range(3):
+                        varint(reader)
+            elif kind == 6:
+                offset = varint(reader)
+                found.append((offset, reader.take(varint(reader))))
+            else:
+                break
+    except ShortRead:
+        pass
+    return found
+
+
+def is_gquic(flow: Flow) -> bool:
+    """Google's own QUIC (Q0xx), which is not TLS and is left alone."""
+    return any(
+        packet.payload[1:3] == b"Q0" or packet.payload[9:11] == b"Q0" or packet.payload[1:3] == b"Q0"
+        for packet in flow.packets[:4]
+    )
+
+
+def read(flow: Flow) -> tuple[Side, Side, int] | None:
+    """(client's side, server's side, the client's direction); None where no Initial packet can be read."""
+    for direction in (0, 1):
+        sides = _read(flow, direction)
+        if sides is not None:
+            return (*sides, direction)
+    return None
+
+
+def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
+    keys: list[tuple[Keys, Keys]] = []
+    tried: set[bytes] = set()
+    streams = (Crypto(), Crypto())
+    for packet in flow.packets:
+        from_client = packet.direction == client
+        at = 0
+        while at < len(packet.payload):
+            header = long_header(packet.payload, at)
+            if header is None or header.end <= at:
+                break
+            at = header.end
+            if header.kind != INITIAL:
+                continue
+            payload = None
+            for ours, theirs in reversed(keys):
+                payload = unprotect(packet.payload, header, ours if from_client else theirs)
+                if payload is not None:
+                    break
+            if payload is None and from_client and header.dcid not in tried and len(tried) < MAX_KEYS:
+                tried.add(header.dcid)
+                pair = tuple(initial_keys(header.version, header.dcid, label) for label in ("client in", "server in"))
+                if pair[0] is None or pair[1] is None:
+                    continue
+                payload = unprotect(packet.payload, header, pair[0])
+                if payload is not None:
+                    keys.append((pair[0], pair[1]))
+            if payload is not None:
+                for offset, data in crypto_frames(payload):
+                    streams[0 if from_client else 1].add(offset, data, packet)
+    if not keys:
+        return None
+    sides = tuple(
+        _side(stream, [p for p in flow.packets if (p.direction == client) == (index == 0)])
+        for index, stream in enumerate(streams)
+    )
+    return sides[0], sides[1]
+
+
+def _side(crypto: Crypto, packets: list[Packet]) -> Side:
+    """The handshake messages of a CRYPTO stream."""
+    side = Side(Stream(packets=packets))
+    for begin, data, owners in crypto.assemble():
+        if begin != 0:
+            side.lost = True
+            continue
+        at = 0
+        while len(data) - at >= 4:
+            length = int.from_bytes(data[at + 1 : at + 4], "big")
+            body = data[at + 4 : at + 4 + length]
+            last = max((owner for owner in owners if owner[0] < at + 4 + len(body)), key=_frame_of)[1]
+            first = max((owner for owner in owners if owner[0] <= at), key=_offset_of)[1]
+            side.begin = 0
+            side.messages.append(Message(data[at], body, len(body) == length, at, first.frame, last))
+            side.order.append((last, HISTORY.get(data[at], "z")))
+            at += 4 + length
+            if len(body) < length or len(side.messages) > 16:
+                break
+    return side
+
+
+def _frame_of(owner: tuple[int, Any]) -> int:
+    frame: int = owner[1].frame
+    return frame
+
+
+def _offset_of(owner: tuple[int, Any]) -> int:
+    return owner[0]

@@ -1,0 +1,31 @@
+"""The key schedule's small parts: HKDF (RFC 5869) and HKDF-Expand-Label (RFC 8446 section 7.1)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+
+def extract(salt: bytes, key: bytes, digest: str = "sha256") -> bytes:
+    """HKDF-Extract."""
+    return hmac.new(salt, key, digest).digest()
+
+
+def expand_label(secret: bytes, label: str, length: int, digest: str = "sha256", context: bytes = b"") -> bytes:
+    """HKDF-Expand-Label."""
+    full = b"tls13 " + label.encode()
+    info = length.to_bytes(2, "big") + bytes([len(full)]) + full + bytes([len(context)]) + context
+    out, block, counter = b"", b"", 1
+    while len(out) < length:
+        block = hmac.new(secret, block + info + bytes([counter]), digest).digest()
+        out += block
+        counter += 1
+    return out[:length]
+
+
+def transcript(digest: str, *messages: bytes) -> bytes:
+    """The hash over handshake messages."""
+    running = hashlib.new(digest)
+    for message in messages:
+        running.update(message)
+    return running.digest()

@@ -1,0 +1,258 @@
+"""Certificates: what they say, who signed them, whether they were public that day, and who is never named."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzpcap import reference
+from kzpcap.certificates import names
+from kzpcap.certificates.certificate import parse
+from kzpcap.certificates.chains import ChainJudge
+from kzpcap.certificates.linkage import Pool, paths_to, signed_by, wire_order
+from kzpcap.certificates.possession import Possession, server_key_exchange
+from kzpcap.certificates.public_trust import PublicTrust
+from kzpcap.reference.targets import day
+
+REFERENCE = reference.load()
+TRUST = PublicTrust(REFERENCE.folder / "public_trust")
+JULY = day("2019-07-20")
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+def published(name):
+    return parse(reference.read_pem(next(REFERENCE.folder.rglob(name)))[0])
+
+
+LEAF = published("kz2019_injected_leaf_rcku.kz.pem")
+INTERMEDIATE = published("kz2019_intermediate_Security_Certificate.pem")
+GENUINE = published("rcku.kz_genuine_leaf_thawte.pem")
+THAWTE = published("thawte_ev_rsa_ca_2018.pem")
+
+
+def judge(*chain, time=JULY, data=REFERENCE):
+    return ChainJudge(data, TRUST).judge(chain, time)
+
+
+def make(subject, issuer=None, key=None, signer=None, ca=False, **extra):
+    """A throw-away certificate and its key."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    name = lambda text: x509.Name.from_rfc4514_string(text)  # noqa: E731
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer or subject))
+        .public_key(key.public_key())
+        .serial_number(extra.get("serial", 7))
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + datetime.timedelta(days=90))
+    )
+    if ca:
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=extra.get("length")), critical=True)
+    for value in extra.get("extensions", ()):
+        builder = builder.add_extension(value, critical=False)
+    der = builder.sign(signer or key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    return parse(der), key
+
+
+def test_the_published_pair_field_by_field():
+    """FACTS 1.7, as measured on the two published leaves."""
+    assert (LEAF.key, LEAF.exponent) == ("RSA-2048", 3)
+    assert GENUINE.exponent == 65537
+    assert LEAF.subject_der == GENUINE.subject_der
+    assert LEAF.dns_names == GENUINE.dns_names
+    assert GENUINE.not_before - LEAF.not_before == GENUINE.not_after - LEAF.not_after == 21_600 * 10**9
+    assert int(LEAF.serial, 16) - int(GENUINE.serial, 16) == 0xADB3AE52
+    assert [oid for oid, _ in LEAF.extensions] == [
+        "2.5.29.14",
+        "2.5.29.35",
+        "2.5.29.19",
+        "2.5.29.15",
+        "2.5.29.37",
+        "2.5.29.17",
+    ]
+    assert LEAF.authority_has_issuer
+    assert not GENUINE.authority_has_issuer
+    assert GENUINE.has_scts
+    assert not LEAF.has_scts
+
+
+def test_the_injected_chain_leads_to_the_known_key():
+    facts = judge(LEAF, INTERMEDIATE)
+    assert facts.interception_ca.generation.id == "kz-2019-qaznet"
+    assert facts.interception.certificates == (LEAF, INTERMEDIATE)
+    assert not facts.trusted
+
+
+def test_the_leaf_alone_is_enough():
+    assert judge(LEAF).interception_ca.generation.id == "kz-2019-qaznet"
+
+
+def test_the_genuine_leaf_by_the_trust_of_its_day():
+    facts = judge(GENUINE, THAWTE)
+    assert facts.trusted
+    assert facts.standing.release == "2019.6.16"
+    assert facts.interception is None
+    assert not judge(GENUINE, THAWTE, time=day("2026-11-01")).trusted, "the root has since been removed"
+
+
+def test_the_intermediate_may_be_missing_on_the_wire():
+    assert judge(GENUINE).trusted
+
+
+def test_a_surplus_known_certificate_signs_nothing():
+    facts = judge(GENUINE, THAWTE, INTERMEDIATE)
+    assert facts.trusted
+    assert facts.interception is None
+    stranger, _ = make("CN=stranger")
+    facts = judge(stranger, INTERMEDIATE)
+    assert facts.interception is None
+    assert facts.imitation is None
+
+
+@pytest.mark.parametrize("names_only", [False, True])
+def test_names_and_key_ids_without_the_key_name_nobody(names_only):
+    extensions = (
+        [] if names_only else [x509.AuthorityKeyIdentifier(bytes.fromhex(INTERMEDIATE.subject_key_id), None, None)]
+    )
+    _, key = make("CN=box", ca=True)
+    leaf, _ = make("CN=vk.com", "CN=Security Certificate,C=KZ", signer=key, extensions=extensions)
+    facts = judge(leaf)
+    assert facts.interception is None
+    assert facts.imitation.fails
+
+
+def test_every_certificate_of_the_reference_is_known_for_what_it_is():
+    for ca in REFERENCE.interception_cas:
+        assert judge(ca.certificate).interception_ca.generation == ca.generation, ca.certificate.subject
+    for ca in REFERENCE.national_cas:
+        facts = judge(ca.certificate, time=day("2023-01-01"))
+        assert facts.national is not None
+        assert facts.interception is None
+
+
+def test_an_end_entity_cannot_sign_another():
+    root, root_key = make("CN=root", ca=True)
+    middle, middle_key = make("CN=middle", "CN=root", signer=root_key)
+    leaf, _ = make("CN=leaf", "CN=middle", signer=middle_key)
+    anchors = Pool.of([root])
+    assert not paths_to(leaf, (Pool.of([middle]),), anchors.named)
+    good, good_key = make("CN=middle", "CN=root", signer=root_key, ca=True)
+    leaf, _ = make("CN=leaf", "CN=middle", signer=good_key)
+    assert [c.common_name for c in paths_to(leaf, (Pool.of([good]),), anchors.named)[0].certificates] == [
+        "leaf",
+        "middle",
+        "root",
+    ]
+
+
+def test_a_path_length_is_kept():
+    root, root_key = make("CN=root", ca=True)
+    one, one_key = make("CN=one", "CN=root", signer=root_key, ca=True, length=0)
+    two, two_key = make("CN=two", "CN=one", signer=one_key, ca=True)
+    leaf, _ = make("CN=leaf", "CN=two", signer=two_key)
+    assert not paths_to(leaf, (Pool.of([one, two]),), Pool.of([root]).named)
+
+
+def test_a_same_named_ca_did_not_sign():
+    real, real_key = make("CN=CA", ca=True)
+    other, _ = make("CN=CA", ca=True, serial=8)
+    leaf, _ = make("CN=leaf", "CN=CA", signer=real_key)
+    assert signed_by(leaf.der, real.der) is True
+    assert signed_by(leaf.der, other.der) is False
+
+
+def test_a_hundred_cross_signs_are_bounded():
+    key = ec.generate_private_key(ec.SECP256R1())
+    pool = Pool.of(make("CN=loop", key=key, ca=True, serial=i + 1)[0] for i in range(100))
+    leaf, _ = make("CN=leaf", "CN=loop", signer=key)
+    assert paths_to(leaf, (pool,), lambda name: ()) == []
+
+
+def test_wire_order_by_signature():
+    assert wire_order((THAWTE, GENUINE)) == [None, 0]
+
+
+@pytest.mark.parametrize("key", ["rsa", "ec"])
+@pytest.mark.parametrize("version", [0x0301, 0x0303])
+def test_possession(key, version):
+    private = rsa.generate_private_key(65537, 2048) if key == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    leaf, _ = make("CN=leaf", key=private)
+    params = b"\x03\x00\x17\x05point"
+    signed = b"c" * 32 + b"s" * 32 + params
+    body = params + exchange(private, signed, version)
+    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, body, version) is Possession.PROVED
+    assert server_key_exchange(leaf, b"c" * 32, b"x" * 32, body, version) is Possession.REFUTED
+    other, _ = make(
+        "CN=leaf",
+        key=rsa.generate_private_key(65537, 2048) if key == "rsa" else ec.generate_private_key(ec.SECP256R1()),
+    )
+    assert server_key_exchange(other, b"c" * 32, b"s" * 32, body, version) is Possession.REFUTED
+    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, params, version) is Possession.NOT_CAPTURED
+
+
+def exchange(private, signed, version):
+    import hashlib
+
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    if version == 0x0303:
+        if isinstance(private, rsa.RSAPrivateKey):
+            signature, scheme = private.sign(signed, padding.PKCS1v15(), hashes.SHA256()), b"\x04\x01"
+        else:
+            signature, scheme = private.sign(signed, ec.ECDSA(hashes.SHA256())), b"\x04\x03"
+        return scheme + len(signature).to_bytes(2, "big") + signature
+    if isinstance(private, rsa.RSAPrivateKey):  # MD5 and SHA-1 together, without DigestInfo: raw RSA
+        digest = hashlib.md5(signed).digest() + hashlib.sha1(signed).digest()
+        numbers = private.private_numbers()
+        size = private.key_size // 8
+        padded = b"\0\1" + b"\xff" * (size - 3 - len(digest)) + b"\0" + digest
+        signature = pow(int.from_bytes(padded, "big"), numbers.d, numbers.public_numbers.n).to_bytes(size, "big")
+    else:
+        signature = private.sign(signed, ec.ECDSA(hashes.SHA1()))
+    return len(signature).to_bytes(2, "big") + signature
+
+
+@pytest.mark.parametrize(
+    ("san", "name", "matches"),
+    [
+        ("vk.com", "vk.com", True),
+        ("*.vk.com", "m.vk.com", True),
+        ("*.vk.com", "vk.com", False),
+        ("*.vk.com", "a.b.vk.com", False),
+        ("*.com", "vk.com", False),
+        ("m*.vk.com", "m1.vk.com", False),
+        ("vk.com", "notvk.com", False),
+    ],
+)
+def test_names(san, name, matches):
+    leaf, _ = make("CN=other", extensions=[x509.SubjectAlternativeName([x509.DNSName(san)])])
+    assert names.carries(leaf, name) is matches
+
+
+def test_the_common_name_counts_only_without_a_san():
+    assert names.carries(make("CN=vk.com")[0], "vk.com")
+    assert not names.carries(
+        make("CN=vk.com", extensions=[x509.SubjectAlternativeName([x509.DNSName("a.b")])])[0], "vk.com"
+    )
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_certificate_with_a_problem(raw):
+    assert parse(raw).problem
+
+
+@given(st.integers(0, len(LEAF.der) - 1), st.integers(0, 255))
+def test_a_flipped_byte_never_keeps_the_verdict_by_accident(at, value):
+    changed = bytearray(LEAF.der)
+    if changed[at] == value:
+        return
+    changed[at] = value
+    facts = judge(parse(bytes(changed)), INTERMEDIATE)
+    assert facts.interception is None

@@ -1,0 +1,149 @@
+"""The command line as users meet it: exit status, messages, standard input, gzip, hostile names, speed of --help."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import resource
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+
+from kzpcap.report.json import schema
+from tests.conftest import CAPTURES, run
+
+QAZNET = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+GENUINE = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
+
+
+def test_the_2019_reconstruction_in_words():
+    text = run("analyze", str(QAZNET)).stdout.decode()
+    assert "intercepted    1 of 1 target connection (kz-2019, in force then)" in text
+    assert "Qaznet Trust Network, Kazakhstan 2016-2019" in text
+    assert "rule signed-by-known-interception-ca" in text
+    assert "[frame 28]" in text
+    assert "a replay cannot be excluded" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_exit_status(tmp_path):
+    nothing = tmp_path / "notes.txt"
+    nothing.write_text("this is a text file, not a capture")
+    assert run("analyze", str(QAZNET)).returncode == 0
+    assert run("analyze").returncode == 2
+    assert run("analyze", "--nonsense", str(QAZNET)).returncode == 2
+    done = run("analyze", "--exit-code", str(nothing), str(QAZNET))
+    assert done.returncode == 3
+    assert b"notes.txt: not a capture: plain text" in done.stderr
+    assert b"intercepted" in done.stdout, "all inputs are processed"
+    assert run("analyze", "--targets", "nothing", str(QAZNET)).returncode == 4
+    assert run("analyze", "--exit-code", str(QAZNET)).returncode == 10
+    assert run("analyze", "--exit-code", str(GENUINE)).returncode == 0
+    assert run("analyze", str(tmp_path / "missing.pcap")).returncode == 3
+
+
+def test_standard_input_and_gzip_give_the_same_connections(tmp_path):
+    plain = json.loads(run("analyze", "--json", str(QAZNET)).stdout)
+    piped = json.loads(run("analyze", "--json", "-", stdin=QAZNET.read_bytes()).stdout)
+    packed = tmp_path / "x.pcapng.gz"
+    packed.write_bytes(gzip.compress(QAZNET.read_bytes()))
+    unpacked = json.loads(run("analyze", "--json", str(packed)).stdout)
+    assert piped == plain
+    assert unpacked["connections"] == plain["connections"]
+    assert unpacked["capture"]["compression"] == "gzip"
+
+
+def test_a_bomb_is_refused(tmp_path):
+    packed = tmp_path / "bomb.gz"
+    with gzip.open(packed, "wb", compresslevel=9) as file:
+        for _ in range(80):
+            file.write(b"\0" * (1 << 20))
+    done = run("analyze", str(packed))
+    assert done.returncode == 3
+    assert b"refused" in done.stderr
+
+
+def test_several_files_are_several_lines():
+    lines = run("analyze", "--json", "--no-digest", str(QAZNET), str(GENUINE)).stdout.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        document = json.loads(line)
+        jsonschema.validate(document, schema())
+        assert document["capture"]["sha256"] is None
+        assert b"capture.pcapng" not in line
+
+
+def test_targets_can_be_chosen(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("rcku.kz\n")
+    document = json.loads(run("analyze", "--json", "--targets", str(own), str(GENUINE)).stdout)
+    assert document["connections"][0]["target"] == {
+        "name": "rcku.kz",
+        "list": "own",
+        "match": "exact",
+        "in_force": None,
+    }
+    document = json.loads(run("analyze", "--json", "--targets", "kz-2024", str(QAZNET)).stdout)
+    assert document["connections"][1]["target"] is None
+
+
+def test_a_laboratory_is_called_one():
+    folder = CAPTURES / "lab-interception"
+    options = ["--trusted-root", str(folder / "root.pem"), "--interception-ca", str(folder / "interception.pem")]
+    assert b"LABORATORY" in run("analyze", *options, str(folder / "capture.pcapng")).stdout
+    assert b"LABORATORY" not in run("analyze", str(QAZNET)).stdout
+
+
+def test_handshakes():
+    lines = [json.loads(line) for line in run("handshakes", str(QAZNET)).stdout.splitlines()]
+    assert [line["record"] for line in lines] == ["handshake"] * 3 + ["file"]
+    assert lines[1]["server_name"] == "www.facebook.com"
+    assert lines[1]["certificate_sha256"][0].startswith("2cf11ab305d222c9")
+    assert lines[1]["server_hello"]["cipher"] == "0x009c"
+    assert lines[3] == {"record": "file", "file": "capture.pcapng", "packets": 62, "error": None}
+
+
+def test_explain_and_all_show_every_connection():
+    text = run("analyze", "--all", "--explain", str(QAZNET)).stdout.decode()
+    assert text.count("rule publicly-trusted") == 2
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_schema_is_printed():
+    assert json.loads(run("schema").stdout) == schema()
+
+
+def test_a_hostile_file_name_and_sni_stay_visible(tmp_path):
+    sys.path.insert(0, str(CAPTURES))
+    import random
+
+    import make
+
+    capture = make.Capture(make.JULY_2019)
+    connection = make.Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, make.client_hello("\x1b[2Jvk.com\u202e", random.Random(1)))
+    connection.packet(1, make.RST | make.ACK, ttl=100)
+    path = tmp_path / "evil\x1b[31m.pcapng"
+    capture.write(path)
+    text = run("analyze", str(path)).stdout.decode()
+    assert "\x1b" not in text
+    assert "\\x1b[2Jvk.com\\u202e" in text or "\\x1b[2J" in text
+
+
+@pytest.mark.parametrize("limit", [0.30])
+def test_help_answers_at_once(limit):
+    """0.15 s is the aim on a quiet machine; the test allows for a busy one. Nothing heavy is imported."""
+    code = "import sys; from kzpcap import cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"cryptography", "kzpcap.analysis", "kzpcap.reference"} & set(done.stdout.split())
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert run("--help").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < limit

@@ -1,0 +1,181 @@
+"""Containers: every magic, byte order and block that the formats define, and what damage leaves."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzpcap.capture.container import Records
+from kzpcap.capture.health import Notes
+from kzpcap.errors import CaptureError
+
+PACKETS = [(1_563_613_200, 123_456, b"a" * 60), (1_563_613_201, 1, b"b" * 61)]
+
+
+def records(raw):
+    notes = Notes()
+    reader = Records(raw, notes)
+    found = []
+    while reader.advance():
+        found.append(
+            (reader.frame, reader.time_ns, reader.link_type, raw[reader.offset : reader.offset + reader.captured])
+        )
+    return reader, found, notes
+
+
+def pcap(order="<", magic=0xA1B2C3D4, extra=b"", link=1, packets=PACKETS):
+    out = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, 65_535, link)
+    for seconds, fraction, data in packets:
+        out += struct.pack(order + "IIII", seconds, fraction, len(data), len(data)) + extra + data
+    return out
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("magic", "tick", "extra"),
+    [(0xA1B2C3D4, 1_000, b""), (0xA1B23C4D, 1, b""), (0xA1B2CD34, 1_000, b"\0" * 8)],
+    ids=["micro", "nano", "kuznetzov"],
+)
+def test_pcap(order, magic, tick, extra):
+    _, found, notes = records(pcap(order, magic, extra))
+    assert [entry[3] for entry in found] == [data for _, _, data in PACKETS]
+    assert found[0][1] == 1_563_613_200 * 10**9 + 123_456 * tick
+    assert [entry[2] for entry in found] == [1, 1]
+    assert not notes.kept
+
+
+def block(order, kind, body):
+    body += b"\0" * (-len(body) % 4)
+    length = 12 + len(body)
+    return struct.pack(order + "II", kind, length) + body + struct.pack(order + "I", length)
+
+
+def section(order):
+    return block(order, 0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1))
+
+
+def interface(order, link, options=b""):
+    return block(order, 1, struct.pack(order + "HHI", link, 0, 0) + options)
+
+
+def enhanced(order, index, ticks, data, original=None):
+    head = struct.pack(order + "IIIII", index, ticks >> 32, ticks & 0xFFFFFFFF, len(data), original or len(data))
+    return block(order, 6, head + data)
+
+
+def test_pcapng_sections_of_both_orders_and_their_interfaces():
+    raw = b""
+    for order in ("<", ">"):
+        raw += section(order) + interface(order, 1) + interface(order, 101)
+        raw += enhanced(order, 0, 1_563_613_200_000_000, b"x" * 33) + enhanced(order, 1, 7, b"y" * 20)
+    _, found, notes = records(raw)
+    assert [(entry[0], entry[2], len(entry[3])) for entry in found] == [
+        (1, 1, 33),
+        (2, 101, 20),
+        (3, 1, 33),
+        (4, 101, 20),
+    ]
+    assert found[0][1] == 1_563_613_200 * 10**9
+    assert not notes.kept
+
+
+@pytest.mark.parametrize(
+    ("resolution", "ticks", "expected"),
+    [
+        (b"\x09", 5_000_000_001, 5_000_000_001),
+        (b"\x03", 1_500, 1_500_000_000),
+        (b"\x8a", 1_536, 1_500_000_000),
+        (b"\x00", 3, 3 * 10**9),
+    ],
+)
+def test_if_tsresol(resolution, ticks, expected):
+    options = struct.pack("<HH", 9, 1) + resolution + b"\0\0\0" + struct.pack("<HH", 0, 0)
+    _, found, _ = records(section("<") + interface("<", 1, options) + enhanced("<", 0, ticks, b"z" * 20))
+    assert found[0][1] == expected
+
+
+def test_if_tsoffset():
+    options = struct.pack("<HHq", 14, 8, 100) + struct.pack("<HH", 0, 0)
+    _, found, _ = records(section("<") + interface("<", 1, options) + enhanced("<", 0, 2_000_000, b"z" * 20))
+    assert found[0][1] == 102 * 10**9
+
+
+def test_simple_and_obsolete_packet_blocks():
+    raw = section("<") + interface("<", 1) + block("<", 3, struct.pack("<I", 20) + b"s" * 20)
+    raw += block("<", 2, struct.pack("<HHIIII", 0, 0, 0, 9_000_000, 22, 22) + b"p" * 22)
+    _, found, _ = records(raw)
+    assert [entry[3] for entry in found] == [b"s" * 20, b"p" * 22]
+    assert found[1][1] == 9 * 10**9
+
+
+def test_secrets_are_kept_and_name_resolution_is_counted():
+    line = b"SERVER_HANDSHAKE_TRAFFIC_SECRET aa bb\n"
+    raw = section("<") + block("<", 10, struct.pack("<II", 0x544C534B, len(line)) + line) + block("<", 4, b"\0\0\0\0")
+    reader, _, _ = records(raw)
+    assert reader.secrets == [line]
+    assert reader.private_blocks == 1
+
+
+def test_a_cut_record_keeps_all_before_it():
+    whole = pcap()
+    _, found, notes = records(whole[:-5])
+    assert len(found) == 1
+    assert [(note.kind, note.offset) for note in notes.kept] == [("cut-short", 24 + 16 + 60)]
+
+
+def test_reading_goes_on_after_a_damaged_record():
+    packets = [(1_563_613_200 + i, 0, bytes([i]) * 60) for i in range(6)]
+    raw = bytearray(pcap(packets=packets))
+    at = 24 + 2 * 76
+    raw[at + 8 : at + 12] = b"\xff\xff\xff\x7f"
+    reader, found, notes = records(bytes(raw))
+    assert [entry[3][0] for entry in found] == [0, 1, 3, 4, 5]
+    assert reader.skipped_bytes == 76
+    assert notes.kept[0].offset == at
+
+
+def test_reading_goes_on_after_a_damaged_block():
+    raw = bytearray(section("<") + interface("<", 1) + b"".join(enhanced("<", 0, i, bytes([i]) * 40) for i in range(4)))
+    start = raw.index(b"\x01" * 40) - 28
+    raw[start + 4 : start + 8] = b"\xff\xff\xff\xff"
+    _, found, notes = records(bytes(raw))
+    assert [entry[3][0] for entry in found] == [0, 2, 3]
+    assert notes.kept[0].offset == start
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "empty"),
+        (b"hello, this is a text file\n", "plain text"),
+        (b"\x89PNG\r\n", "PNG"),
+        (b"%PDF-1.7", "PDF"),
+        (b'{"a":1}', "JSON"),
+    ],
+)
+def test_what_is_no_capture_is_named(raw, words):
+    with pytest.raises(CaptureError, match=words):
+        Records(raw, Notes())
+
+
+def test_an_impossible_clock_is_a_note():
+    _, found, notes = records(section("<") + interface("<", 1) + enhanced("<", 0, (1 << 64) - 1, b"z" * 20))
+    assert found[0][1] == 0
+    assert notes.counts["clock"] == 1
+
+
+@given(st.sampled_from([pcap(), section("<") + interface("<", 1) + enhanced("<", 0, 1, b"q" * 40)]), st.data())
+def test_any_bytes_end_in_records_or_in_a_capture_error(start, data):
+    raw = bytearray(start)
+    for _ in range(data.draw(st.integers(0, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    raw += data.draw(st.binary(max_size=60))
+    try:
+        reader, found, _ = records(bytes(raw))
+    except CaptureError:
+        return
+    assert sum(len(entry[3]) for entry in found) <= len(raw)
+    assert reader.pos <= len(raw) + 4

@@ -1,0 +1,93 @@
+"""QUIC Initials: the vectors of RFC 9001 appendix A, pieces out of order, hostile bytes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzpcap.capture.decode import Packet
+from kzpcap.tls import quic
+from tests.build import client_hello_body, message, vector
+
+DCID = bytes.fromhex("8394c8f03e515708")
+
+
+def test_keys_of_rfc_9001_appendix_a():
+    client = quic.initial_keys(quic.V1, DCID, "client in")
+    assert client.key.hex() == "1f369613dd76d5467730efcbe3b1a22d"
+    assert client.iv.hex() == "fa044b2f42a3fd3b46fb255c"
+    assert client.hp.hex() == "9f50449e04a0e810283a1e9933adedd2"
+    server = quic.initial_keys(quic.V1, DCID, "server in")
+    assert server.key.hex() == "cf3a5331653c364c88f0f379b6067e37"
+
+
+def test_keys_of_rfc_9369_appendix_a():
+    client = quic.initial_keys(quic.V2, DCID, "client in")
+    assert client.key.hex() == "8b1a0bc121284290a29e0971b5cd045d"
+    assert client.hp.hex() == "45b95e15235d6f45a6b19cbcb0294ba9"
+
+
+def varint(value):
+    return (value | 0x4000).to_bytes(2, "big")
+
+
+def initial(frames, number, version=quic.V1, dcid=DCID):
+    """A protected client Initial."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    keys = quic.initial_keys(version, dcid, "client in")
+    plain = frames + b"\0" * max(0, 40 - len(frames))
+    kind = 0xC0 if version != quic.V2 else 0xD0
+    head = bytes([kind]) + version.to_bytes(4, "big") + vector(dcid, 1) + vector(b"", 1) + b"\0"
+    head += varint(len(plain) + 16 + 1) + bytes([number])
+    nonce = (int.from_bytes(keys.iv, "big") ^ number).to_bytes(12, "big")
+    sealed = AESGCM(keys.key).encrypt(nonce, plain, head)
+    mask = Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sealed[3:19])
+    out = bytearray(head + sealed)
+    out[0] ^= mask[0] & 0x0F
+    out[len(head) - 1] ^= mask[1]
+    return bytes(out)
+
+
+def crypto(offset, data):
+    return b"\x06" + varint(offset) + varint(len(data)) + data
+
+
+class Flow:
+    def __init__(self, *datagrams):
+        self.packets = []
+        for number, (direction, data) in enumerate(datagrams):
+            packet = Packet()
+            packet.frame, packet.direction, packet.payload = number + 1, direction, data
+            self.packets.append(packet)
+
+
+def test_a_hello_in_pieces_out_of_order_and_coalesced():
+    hello = message(1, client_hello_body(b"quic.example"))
+    for version in (quic.V1, quic.V2, 0xFF00001D):
+        late, early = crypto(40, hello[40:]), crypto(0, hello[:40])
+        one = initial(late, 1, version) + initial(early, 2, version)
+        client, server, direction = quic.read(Flow((0, one)))
+        assert direction == 0
+        assert client.messages[0].body == hello[4:]
+        assert client.messages[0].complete
+        assert not server.messages
+
+
+def test_a_hello_over_two_datagrams_has_the_frames_of_both():
+    hello = message(1, client_hello_body(b"quic.example"))
+    client, _, _ = quic.read(Flow((1, initial(crypto(0, hello[:50]), 1)), (1, initial(crypto(50, hello[50:]), 2))))
+    assert (client.messages[0].first_frame, client.messages[0].packet.frame) == (1, 2)
+
+
+def test_other_keys_open_nothing():
+    raw = bytearray(initial(crypto(0, b"\1\0\0\0"), 1))
+    raw[-1] ^= 1
+    assert quic.read(Flow((0, bytes(raw)))) is None
+
+
+@given(st.binary(max_size=300), st.binary(max_size=100))
+def test_any_bytes(first, second):
+    assert quic.read(Flow((0, b"\xc0\0\0\0\1" + first), (1, second))) is None
+    quic.crypto_frames(first)

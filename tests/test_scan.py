@@ -1,0 +1,141 @@
+"""What the scanner hands on: connections told apart, ladders kept, duplicates counted, memory bounded."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+
+import pytest
+
+from kzpcap.capture import scan
+from kzpcap.capture.container import Records
+from kzpcap.capture.health import Notes
+
+logging.getLogger("scapy").setLevel(logging.ERROR)
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from scapy.layers.inet import IP, TCP, UDP, fragment
+    from scapy.layers.inet6 import IPv6, IPv6ExtHdrFragment, fragment6
+    from scapy.packet import Raw
+    from scapy.utils import PcapWriter
+
+
+def flows(packets, gap=0.01):
+    file = io.BytesIO()
+    file.close_ = file.close
+    file.close = lambda: None
+    writer = PcapWriter(file, linktype=101, sync=True)
+    for number, packet in enumerate(packets):
+        packet = packet if isinstance(packet, tuple) else (packet, 1_700_000_000 + number * gap)
+        packet[0].time = packet[1]
+        writer.write(packet[0])
+    notes = Notes()
+    scanner = scan.Scanner(Records(file.getvalue(), notes), notes)
+    found = []
+    while not scanner.done:
+        found += scanner.read(1_000)
+    return sorted(found, key=lambda flow: flow.first_frame), scanner
+
+
+def ip(who=0, ttl=64, number=1, **fields):
+    src, dst = ("192.0.2.1", "203.0.113.1") if who == 0 else ("203.0.113.1", "192.0.2.1")
+    sport, dport = (40_000, 443) if who == 0 else (443, 40_000)
+    return IP(src=src, dst=dst, ttl=ttl, id=number) / TCP(sport=sport, dport=dport, **fields)
+
+
+def test_a_reused_port_is_another_connection():
+    one = [ip(flags="S", seq=1), ip(1, flags="SA", seq=9), ip(flags="FA", seq=2), ip(1, flags="FA", seq=10)]
+    two = [ip(flags="S", seq=500), ip(1, flags="SA", seq=900)]
+    found, scanner = flows(one + two)
+    assert [flow.first_frame for flow in found] == [1, 5]
+    assert scanner.syn_packets == 4
+
+
+def test_a_retransmitted_syn_is_the_same_connection():
+    found, _ = flows([ip(flags="S", seq=1), ip(flags="S", seq=1, number=2), ip(1, flags="SA", seq=9)], gap=1)
+    assert len(found) == 1
+
+
+def test_a_rising_ttl_is_kept_and_never_a_duplicate():
+    hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
+    ladder = [ip(ttl=ttl, number=ttl, flags="PA", seq=2) / Raw(hello) for ttl in range(1, 9)]
+    (flow,), scanner = flows([ip(flags="S", seq=1), *ladder], gap=0.0001)
+    assert [packet.ttl for packet in flow.packets if packet.payload] == list(range(1, 9))
+    assert scanner.duplicates == 0
+
+
+@pytest.mark.parametrize("later_ttl", [64, 63])
+def test_the_same_packet_captured_twice_is_counted_once(later_ttl):
+    packets = [ip(flags="S", seq=1)]
+    for ttl in (64, later_ttl):
+        packets.append(ip(ttl=ttl, number=5, flags="PA", seq=2) / Raw(b"same bytes"))
+    (flow,), scanner = flows(packets, gap=0.0001)
+    assert scanner.duplicates == 1
+    assert sum(bool(packet.payload) for packet in flow.packets) == 1
+    assert flow.a_packets == 3
+
+
+def test_ipv4_fragments_are_reassembled_in_any_order():
+    whole = ip(flags="PA", seq=2) / Raw(bytes(range(250)) * 12)
+    pieces = fragment(whole, 800)
+    (flow,), scanner = flows(pieces[::-1])
+    assert flow.packets[0].payload == bytes(range(250)) * 12
+    assert (scanner.fragment_packets, scanner.reassembled) == (len(pieces), 1)
+
+
+def test_ipv6_fragments_are_reassembled():
+    whole = (
+        IPv6(src="2001:db8::1", dst="2001:db8::2")
+        / IPv6ExtHdrFragment(id=7)
+        / TCP(sport=1, dport=443, flags="PA")
+        / Raw(b"z" * 3_000)
+    )
+    (flow,), scanner = flows(fragment6(whole, 1_280))
+    assert flow.packets[0].payload == b"z" * 3_000
+    assert scanner.reassembled == 1
+
+
+def test_overlapping_fragments_are_noted():
+    first = IP(src="192.0.2.1", dst="203.0.113.1", id=3, flags="MF", proto=6) / Raw(b"a" * 64)
+    other = IP(src="192.0.2.1", dst="203.0.113.1", id=3, frag=4, proto=6) / Raw(b"b" * 64)
+    _, scanner = flows([first, other])
+    assert scanner.notes.counts["conflict"] == 1
+
+
+def test_wrong_checksums_are_counted_not_dropped():
+    packet = ip(flags="PA", seq=2) / Raw(b"data")
+    packet[TCP].chksum = 0x1234
+    (flow,), scanner = flows([packet])
+    assert scanner.wrong_checksums == 1
+    assert flow.packets[0].payload == b"data"
+    assert flow.packets[0].checksum_ok is False
+
+
+def test_what_a_bound_gives_up_is_counted():
+    big = [ip(number=i, flags="PA", seq=2 + i * 1_000) / Raw(b"x" * 1_000) for i in range(60)]
+    (flow,), scanner = flows(big)
+    kept = sum(len(packet.payload) for packet in flow.packets)
+    assert kept <= scan.PLAIN_LIMIT + 1_000
+    assert flow.given_up == scanner.given_up_packets == 60 - kept // 1_000
+    assert flow.a_bytes == 60_000
+
+
+def test_idle_flows_end_and_keep_their_order():
+    packets = []
+    for number in range(3):
+        packets.append(
+            (
+                IP(src="192.0.2.1", dst=f"203.0.113.{number + 1}") / TCP(sport=4_000, dport=443, flags="S"),
+                1_700_000_000 + number * 2_000,
+            )
+        )
+    found, _ = flows(packets)
+    assert [flow.first_frame for flow in found] == [1, 2, 3]
+
+
+def test_dns_answers_and_icmp_are_set_aside():
+    answer = IP(src="192.0.2.53", dst="192.0.2.1") / UDP(sport=53, dport=5_000) / Raw(b"\0" * 12)
+    found, scanner = flows([answer])
+    assert not found
+    assert len(scanner.dns) == 1
