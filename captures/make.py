@@ -70,6 +70,7 @@ class Connection:
         self.seq = [1_000_000 + port * 7919, 5_000_000 + port * 104_729]
         self.ip_id = [port, 0]
         self.last_frame = 0
+        self.intercepted = False
 
     def packet(
         self, who: int, flags: int, payload: bytes = b"", wait: float = 0.0002, ttl: int | None = None, df: bool = True
@@ -140,9 +141,11 @@ def vector(body: bytes, size: int) -> bytes:
     return len(body).to_bytes(size, "big") + body
 
 
-def client_hello(name: str, rng: random.Random, suites: tuple[int, ...] = (0xC02F, 0xC030, 0x009C, 0x009D)) -> bytes:
-    host = name.encode()
-    extensions = struct.pack(">HH", 0, len(host) + 5) + vector(b"\0" + vector(host, 2), 2)
+def client_hello(
+    name: str | None, rng: random.Random, suites: tuple[int, ...] = (0xC02F, 0xC030, 0x009C, 0x009D)
+) -> bytes:
+    host = (name or "").encode()
+    extensions = struct.pack(">HH", 0, len(host) + 5) + vector(b"\0" + vector(host, 2), 2) if name else b""
     extensions += bytes.fromhex("000a00060004001d0017") + bytes.fromhex("000b00020100")
     extensions += bytes.fromhex("000d000800060401050106 01".replace(" ", ""))
     body = b"\x03\x03" + rng.randbytes(32) + vector(rng.randbytes(32), 1)
@@ -319,7 +322,7 @@ class Built:
     connections: list[dict[str, Any]]
     options: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    waits_for: str | None = None
+    ladders: list[dict[str, Any]] = field(default_factory=list)
 
 
 def published(name: str) -> bytes:
@@ -701,6 +704,162 @@ def silent_beside_controls() -> Built:
     )
 
 
+# TTL ladders over the published path
+
+HOPS = ["185.120.76.1", "88.204.195.89", "212.154.195.97", "92.47.151.210"]
+HOPS += ["95.56.243.92", "178.89.110.198", "178.89.110.206"]
+BOX_HOP, SERVER_HOP = 5, 8
+
+
+def time_exceeded(connection: Connection, hop: int) -> None:
+    """The router at this hop answers the last packet with an RFC 792 quote of it."""
+    quoted = bytearray(connection.capture.packets[-1][1][14:])
+    quoted[8] = 1  # the TTL with which it arrived
+    icmp = dpkt.icmp.ICMP(type=11, code=0, data=b"\0\0\0\0" + bytes(quoted[:28]))
+    ip = dpkt.ip.IP(src=address(HOPS[hop - 1]), dst=address(CLIENT), p=1, ttl=255 - hop + 1, id=hop, data=icmp)
+    ip.len = len(ip)
+    frame = dpkt.ethernet.Ethernet(src=b"\x02\x00\x5e\x00\x53\x01", dst=b"\x02\x00\x5e\x00\x53\x00", data=ip)
+    connection.capture.add(bytes(frame), 0.002 * hop)
+
+
+def probe(connection: Connection, hello: bytes, ttl: int) -> None:
+    """The same segment with a TTL of its own: the sequence number does not move on."""
+    connection.packet(0, PSH | ACK, hello, wait=0.08, ttl=ttl)
+    connection.seq[0] -= len(hello)
+    if ttl < SERVER_HOP:
+        reached_box = ttl >= BOX_HOP and connection.intercepted
+        if not reached_box:
+            time_exceeded(connection, ttl)
+
+
+def answer(connection: Connection, hello: bytes, chain: list[bytes], rng: random.Random) -> None:
+    connection.seq[0] += len(hello)
+    connection.send(
+        1, server_flight(chain, 0x009C, rng), wait=0.03, ttl=64 - BOX_HOP + 1 if connection.intercepted else None
+    )
+    connection.packet(0, RST | ACK)
+
+
+def ladder_truth(shape: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "server_name": "www.facebook.com",
+            "control_server_name": None,
+            "shape": shape,
+            "interceptor_ttl": BOX_HOP,
+            "effect": "certificate",
+            "control_terminating_ttl": SERVER_HOP,
+            "bound": "exact",
+            "placement": "in_path",
+            "last_clean_hop": {
+                "ttl": 4,
+                "address": "92.47.151.210",
+                "asn": 50482,
+                "network": "Kazakhtelecom",
+                "published": "AS9198 as published 2019",
+            },
+            "first_intercepted_hop": {"ttl": 5, "address": "95.56.243.92", "asn": 9198, "network": "Kazakhtelecom"},
+        }
+    ]
+
+
+def kz_2019_ladder() -> Built:
+    rng = random.Random(2031)
+    capture = Capture(JULY_2019)
+    expected: list[dict[str, Any]] = []
+    for ttl in range(1, 11):
+        for target in (True, False):
+            connection = Connection(capture, 51_000 + ttl * 2 + target)
+            connection.ttl[1] = 64 - SERVER_HOP + 1
+            connection.intercepted = target
+            connection.open()
+            hello = client_hello("www.facebook.com" if target else None, rng)
+            probe(connection, hello, ttl)
+            name = "www.facebook.com" if target else None
+            if ttl >= (BOX_HOP if target else SERVER_HOP):
+                answer(connection, hello, qaznet_chain() if target else genuine_chain(), rng)
+                if target:
+                    expected.append({"server_name": name, "state": "intercepted", "place": "edge"})
+                else:
+                    expected.append({"server_name": name, "state": "undetermined", "rule_id": "no-name-sent"})
+            else:
+                expected.append({"server_name": name, "state": "undetermined", "rule_id": "probe-unanswered"})
+    return Built(
+        capture,
+        "The published path of July 2019 as a TTL ladder: one connection for each TTL",
+        "A RECONSTRUCTION with the addresses and the real chain that Censored Planet published: the target is answered\n"
+        "with the forged certificate from TTL 5 on, the control (a ClientHello without a name, as in the published\n"
+        "measurement) only by the server at TTL 8. So the box sits between hop 4 (92.47.151.210) and hop 5 (95.56.243.92).\n"
+        "Today's table gives the first to AS50482; in 2019 it was published as AS9198. Both are Kazakhtelecom.",
+        expected,
+        ladders=ladder_truth("connection_per_ttl"),
+    )
+
+
+def kz_2019_ladder_one_connection() -> Built:
+    rng = random.Random(2032)
+    capture = Capture(JULY_2019)
+    expected: list[dict[str, Any]] = []
+    for target in (True, False):
+        connection = Connection(capture, 52_000 + target)
+        connection.ttl[1] = 64 - SERVER_HOP + 1
+        connection.intercepted = target
+        connection.open()
+        hello = client_hello("www.facebook.com" if target else None, rng)
+        last = BOX_HOP if target else SERVER_HOP
+        for ttl in range(1, last + 1):
+            probe(connection, hello, ttl)
+        answer(connection, hello, qaznet_chain() if target else genuine_chain(), rng)
+        if target:
+            expected.append({"server_name": "www.facebook.com", "state": "intercepted", "place": "edge"})
+        else:
+            expected.append({"server_name": None, "state": "undetermined", "rule_id": "no-name-sent"})
+    return Built(
+        capture,
+        "The published path of July 2019 as a TTL ladder: one connection, the same segment with rising TTL",
+        "A RECONSTRUCTION in the shape of the published tool (work_ttl.py): after the TCP handshake the same ClientHello\n"
+        "segment is sent again and again with TTL 1, 2, 3 ... until something answers. A reader that takes the copies for\n"
+        "retransmissions destroys this evidence. An answer belongs to no one probe; here the bounds meet at TTL 5.",
+        expected,
+        ladders=ladder_truth("one_connection"),
+    )
+
+
+def clean_ladder() -> Built:
+    rng = random.Random(2033)
+    capture = Capture(JULY_2019)
+    expected: list[dict[str, Any]] = []
+    for ttl in range(1, 10):
+        for name in ("vk.com", "www.example.org"):
+            connection = Connection(capture, 53_000 + ttl * 2 + (name == "vk.com"))
+            connection.ttl[1] = 64 - SERVER_HOP + 1
+            connection.open()
+            hello = client_hello(name, rng)
+            probe(connection, hello, ttl)
+            if ttl >= SERVER_HOP:
+                answer(connection, hello, genuine_chain(), rng)
+            rule = "other-name" if ttl >= SERVER_HOP else "probe-unanswered"
+            expected.append({"server_name": name, "state": "undetermined", "rule_id": rule, "place": "unknown"})
+    return Built(
+        capture,
+        "A clean ladder: target and control are answered by the server alone",
+        "Nothing on the path answered for the server: no place may be told.",
+        expected,
+        ladders=[
+            {
+                "server_name": "vk.com",
+                "control_server_name": "www.example.org",
+                "interceptor_ttl": None,
+                "control_terminating_ttl": SERVER_HOP,
+                "bound": None,
+                "last_clean_hop": None,
+                "first_intercepted_hop": None,
+                "placement": "unknown",
+            }
+        ],
+    )
+
+
 CAPTURES = {
     "kz-2019-rcku": kz_2019_rcku,
     "kz-2019-rcku-genuine": kz_2019_rcku_genuine,
@@ -714,6 +873,9 @@ CAPTURES = {
     "untrusted-kinds": untrusted_kinds,
     "block-page": block_page,
     "silent-beside-controls": silent_beside_controls,
+    "kz-2019-ladder": kz_2019_ladder,
+    "kz-2019-ladder-one-connection": kz_2019_ladder_one_connection,
+    "clean-ladder": clean_ladder,
 }
 
 
@@ -724,7 +886,12 @@ def main(names: list[str]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         built.capture.write(folder / "capture.pcapng")
-        truth = {"title": built.title, "options": built.options, "connections": built.connections}
+        truth = {
+            "title": built.title,
+            "options": built.options,
+            "connections": built.connections,
+            "ladders": built.ladders,
+        }
         (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
         for file, content in built.files.items():
             (folder / file).write_bytes(content)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kzpcap import __version__
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import TCP
+from kzpcap.capture.decode import TCP, UDP
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Flow, Scanner
 from kzpcap.capture.source import Source, open_source
@@ -16,8 +16,10 @@ from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.health import Vantage, capture_health
 from kzpcap.observations import Observation, Observer, Spill
-from kzpcap.paths.icmp import IcmpError
+from kzpcap.paths.icmp import Echo, IcmpError, address, read_echo
 from kzpcap.paths.icmp import read as read_icmp
+from kzpcap.paths.ladders import RouteProbe
+from kzpcap.paths.networks import Networks
 from kzpcap.reference import Reference
 from kzpcap.report import model
 from kzpcap.surroundings import Surroundings, survey
@@ -26,6 +28,8 @@ from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
 from kzpcap.verdict.judge import Verdict, judge
+from kzpcap.verdict.place import Ladder, place_of
+from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
 Progress = Callable[[int, int], None]
@@ -48,13 +52,17 @@ class Report:
     surroundings: Surroundings
     spill: Spill
     icmp: list[IcmpError]
+    ladders: tuple[Ladder, ...]
+    networks: Networks
     frames: dict[str, list[int]] = field(default_factory=dict)
     """Certificate digest to the first frames in which it was seen."""
 
     def connections(self) -> Iterator[Connection]:
         """Every connection with its verdict, by first frame."""
         for observation in self.spill:
-            yield Connection(observation, judge(observation, self.surroundings))
+            verdict = judge(observation, self.surroundings)
+            place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
+            yield Connection(observation, replace(verdict, place=place) if place else verdict)
 
     def head(self) -> dict[str, Any]:
         """What stands before the connections."""
@@ -114,6 +122,16 @@ class Reading:
         """Every ICMP error of the capture, in order."""
         return [error for packet in self.scanner.icmp if (error := read_icmp(packet)) is not None]
 
+    def echoes(self) -> list[Echo]:
+        """Every echo request and reply."""
+        return [echo for packet in self.scanner.icmp if (echo := read_echo(packet)) is not None]
+
+    def route_probes(self) -> list[RouteProbe]:
+        """The UDP probes of traceroutes."""
+        return [
+            RouteProbe(address(p.dst), p.ttl, p.frame, p.ip_id, (p.sport, p.dport), UDP) for p in self.scanner.probes
+        ]
+
     def close(self) -> None:
         """Close the capture."""
         del self.scanner, self.records
@@ -157,6 +175,11 @@ def analyze(
         surroundings = Surroundings(observer.certificates, chains, reference.specimens)
         survey(spill, surroundings)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage)
-        return Report(reference, health, surroundings, spill, reading.icmp_errors(), frames)
+        errors = reading.icmp_errors()
+        probes = Probes()
+        probes.collect(spill)
+        found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
+        networks = Networks(reference.folder / "asn")
+        return Report(reference, health, surroundings, spill, errors, found, networks, frames)
     finally:
         reading.close()

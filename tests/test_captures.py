@@ -39,6 +39,11 @@ def test_truth(directory, interpreted):
     assert len(document["connections"]) == len(truth["connections"])
     for expected, connection in zip(truth["connections"], document["connections"], strict=True):
         check(expected, connection)
+    assert len(document["ladders"]) == len(truth["ladders"])
+    for expected, ladder in zip(truth["ladders"], document["ladders"], strict=True):
+        for key, value in expected.items():
+            got = ladder[key]
+            assert ({k: got[k] for k in value} if isinstance(value, dict) else got) == value, key
 
 
 def check(expected, connection):
@@ -48,6 +53,8 @@ def check(expected, connection):
         elif key == "target":
             got = connection["target"]
             assert (got if value is None else {k: got[k] for k in value}) == value
+        elif key == "place":
+            assert connection["place"]["where"] == value
         elif key == "remark":
             assert any(value in remark["says"] for remark in connection["remarks"]), connection["remarks"]
         else:

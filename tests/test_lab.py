@@ -43,3 +43,9 @@ def test_states_targets_and_chains(counts):
     assert numbers.get("state wrong", 0) == 0, wrong
     assert numbers.get("state wrong in noca", 0) == 0, wrong
     assert numbers.get("state wrong in noroot", 0) == 0, wrong
+
+
+def test_ladders(counts):
+    numbers, wrong = counts
+    assert numbers["ladder right"] == 30
+    assert numbers.get("ladder wrong", 0) == 0, wrong

@@ -33,6 +33,8 @@ class IcmpError:
     q_sport: int | None = None
     q_dport: int | None = None
     q_seq: int | None = None
+    q_echo: tuple[int, int] | None = None
+    """Identifier and sequence number of a quoted echo request."""
 
     @property
     def time_exceeded(self) -> bool:
@@ -72,10 +74,34 @@ def read(packet: Packet) -> IcmpError | None:
     if protocol in (6, 17, 132) and len(upper) >= 4:
         seq = int.from_bytes(upper[4:8], "big") if protocol == 6 and len(upper) >= 8 else None
         ports = (int.from_bytes(upper[:2], "big"), int.from_bytes(upper[2:4], "big"), seq)
+    echo = None
+    if protocol in (1, 58) and len(upper) >= 8 and upper[0] in (8, 128):
+        echo = (int.from_bytes(upper[4:6], "big"), int.from_bytes(upper[6:8], "big"))
     return IcmpError(
         packet.frame, packet.time_ns, version, kind, code, address(packet.src), address(packet.dst), packet.ttl,
-        *fields, *marks, *ports,
+        *fields, *marks, *ports, echo,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """An echo request or reply."""
+
+    frame: int
+    request: bool
+    src: str
+    dst: str
+    ttl: int
+    key: tuple[int, int]
+
+
+def read_echo(packet: Packet) -> Echo | None:
+    """The echo request or reply in an ICMP packet."""
+    body = packet.payload
+    if len(body) < 8 or body[0] not in ((8, 0) if packet.protocol == ICMP else (128, 129)):
+        return None
+    key = (int.from_bytes(body[4:6], "big"), int.from_bytes(body[6:8], "big"))
+    return Echo(packet.frame, body[0] in (8, 128), address(packet.src), address(packet.dst), packet.ttl, key)
 
 
 def _upper_v6(quote: bytes) -> tuple[int, bytes]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.report import model
+from kzpcap.report.ladders import document as ladder_document
 from kzpcap.report.summary import Summary
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
             ("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}"
         )
         first = False
-    out(f'}},"ladders":[],"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n')
+    ladders = text([ladder_document(ladder, report.networks) for ladder in report.ladders])
+    out(f'}},"ladders":{ladders},"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n')
     return summary
 
 

@@ -5,15 +5,15 @@ Colour only helps: every word stands without it. Text from the capture passes `s
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.iana import version_name
+from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
-from kzpcap.report.text import day_and_time, decode, safe
+from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
 from kzpcap.verdict.rules import NOTHING, RULES, State
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from kzpcap.analysis import Connection, Report
     from kzpcap.observations import Observation
 
-WIDTH = 80
 LABORATORY = (
     "LABORATORY: trust anchors or interception CAs were given on the command line; "
     "this is no finding about the public network."
@@ -55,19 +54,6 @@ class Collected:
     grouped: dict[str, Counter[str]] = field(default_factory=dict)
 
 
-def wrap(text: str, indent: int, hang: int | None = None) -> str:
-    """Fold a sentence into the width."""
-    return "\n".join(
-        textwrap.wrap(
-            text,
-            WIDTH,
-            initial_indent=" " * indent,
-            subsequent_indent=" " * (indent if hang is None else hang),
-            break_on_hyphens=False,
-        )
-    )
-
-
 def cut(text: str, width: int) -> str:
     """Text in a column, cut with a mark where it is too long."""
     return text if len(text) <= width else text[: width - 1] + "~"
@@ -84,6 +70,8 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
     _table(collected, options, out)
     for connection in collected.trees:
         _tree(report, connection, out)
+    for ladder in report.ladders[:MAX_TREES]:
+        draw(ladder, report.networks, out)
     if collected.trees_left:
         out(f"\n(+{collected.trees_left} more with the same kinds of evidence: --json has all)\n")
     _counts(report, summary, out)
@@ -184,7 +172,8 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         if state is not State.INTERFERED:
             for identity in _identities(collected, state, report):
                 out(wrap(f"by   {identity}", 17, 22) + "\n")
-            out(wrap("at   unknown: no path evidence", 17, 22) + "\n")
+        for place in _places(collected, state):
+            out(wrap(f"at   {place}", 17, 22) + "\n")
     out(_found("genuine", _both(targets["genuine"], states["genuine"] - targets["genuine"])))
     out(_found("undetermined", _both(targets["undetermined"], states["undetermined"] - targets["undetermined"])))
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
@@ -224,6 +213,16 @@ def _identities(collected: Collected, state: State, report: Report) -> Iterable[
         else:
             found["unknown: no verified signature by a known key"] = None
     return found
+
+
+def _places(collected: Collected, state: State) -> Iterable[str]:
+    """Where the verdicts place it, each once; the unknown last."""
+    found: dict[str, None] = {}
+    for connection in collected.lines:
+        if connection.verdict.state is state:
+            place = connection.verdict.place
+            found[place.basis if place.where != "unknown" else f"unknown: {place.basis}"] = None
+    return sorted(found, key=lambda text: text.startswith("unknown"))[:4]
 
 
 def _table(collected: Collected, options: Options, out: Callable[[str], object]) -> None:

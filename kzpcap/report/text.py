@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from datetime import UTC, datetime
 
+WIDTH = 80
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -39,3 +41,16 @@ def rfc3339(time_ns: int) -> str:
 def day_and_time(time_ns: int) -> str:
     """A time in UTC for reading, to the second."""
     return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def wrap(text: str, indent: int, hang: int | None = None) -> str:
+    """Fold a sentence into the width."""
+    return "\n".join(
+        textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=" " * indent,
+            subsequent_indent=" " * (indent if hang is None else hang),
+            break_on_hyphens=False,
+        )
+    )

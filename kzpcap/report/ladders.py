@@ -1,0 +1,158 @@
+"""Ladders in the report: the JSON, with the AS of each hop, and the drawing for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kzpcap.paths.networks import Networks
+from kzpcap.report.text import safe, wrap
+from kzpcap.verdict.place import Hop, Ladder
+
+ANSWERS = {
+    "intercepted": "forged certificate",
+    "suspected": "suspect certificate",
+    "interfered": "blocked",
+    "genuine": "genuine certificate",
+    "answered": "TLS answer",
+    "silence": "(no answer)",
+}
+EFFECTS = {
+    "certificate": "the target got the forged certificate",
+    "suspected_certificate": "the target got a suspect certificate",
+    "reset": "the target was reset",
+    "alert": "the target got an alert",
+    "plain_answer": "the target got a plain answer",
+    "silence": "the target got nothing",
+}
+
+
+def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
+    """One ladder as JSON."""
+    return {
+        "client": ladder.client,
+        "server": {"address": ladder.server, "port": ladder.dport},
+        "server_name": ladder.server_name,
+        "control_server_name": ladder.control_server_name,
+        "shape": ladder.shape,
+        "method": "PROBED",
+        "interceptor_ttl": ladder.interceptor_ttl,
+        "effect": ladder.effect,
+        "control_terminating_ttl": ladder.control_terminating_ttl,
+        "bound": ladder.bound,
+        "last_clean_hop": hop(ladder.last_clean_hop, networks),
+        "first_intercepted_hop": hop(ladder.first_intercepted_hop, networks),
+        "last_answering_hop": hop(ladder.last_answering_hop, networks),
+        "placement": ladder.placement,
+        "destination_ttl": ladder.destination_ttl,
+        "support": {"ttls_with_effect": ladder.hits, "ttls_probed_from_there": ladder.tries, "mixed": ladder.mixed},
+        "notes": list(ladder.notes),
+        "as_source": networks.source,
+        "steps": [{"ttl": step.ttl, "target": step.target, "control": step.control} for step in ladder.steps],
+    }
+
+
+def hop(seen: Hop | None, networks: Networks) -> dict[str, Any] | None:
+    """A hop with its AS; null address where the router was not seen."""
+    if seen is None:
+        return None
+    network = networks.of(seen.address) if seen.address else None
+    return {
+        "ttl": seen.ttl,
+        "address": seen.address,
+        "asn": network.asn if network else None,
+        "network": (network.operator or network.name) if network else None,
+        "published": networks.published(seen.address) if seen.address else None,
+        "seen_by": seen.seen_by,
+        "other_addresses": list(seen.others),
+    }
+
+
+def draw(ladder: Ladder, networks: Networks, out: Callable[[str], object]) -> None:
+    """The ladder hop by hop, target beside control, with the box where it sits."""
+    out(f"\nPATH to {safe(ladder.server)}, counted from the capture point\n")
+    target = safe(ladder.server_name or "(no name)")
+    control = f"{safe(ladder.control_server_name or '(no name)')} (control)"
+    has_control = any(step.control for step in ladder.steps)
+    out(f"  TTL  {_column(target)}  {control[:34] if has_control else ''}".rstrip() + "\n")
+    for step in ladder.steps:
+        if ladder.interceptor_ttl is not None and step.ttl == ladder.interceptor_ttl:
+            words = f" from here on {EFFECTS.get(ladder.effect or '', 'the target was answered')} "
+            out("  " + words.center(76, "=") + "\n")
+        line = f"  {step.ttl:>3}  {_column(_cell(step.target, networks))}  {_cell(step.control, networks)[:35]}"
+        out(line.rstrip() + "\n")
+    for sentence in sentences(ladder, networks):
+        out(wrap(sentence, 2, 4) + "\n")
+
+
+def _column(text: str) -> str:
+    return f"{text[:34]:<34}"
+
+
+def _cell(side: dict[str, object] | None, networks: Networks) -> str:
+    if side is None:
+        return ""
+    exceeded: Any = side["time_exceeded"]
+    answer = str(side["answer"])
+    if answer in ANSWERS and answer != "silence":
+        return ANSWERS[answer] + (" + ICMP" if exceeded else "")
+    if exceeded:
+        first = str(exceeded[0]["address"])
+        network = networks.of(first)
+        return f"{first:<15} {f'AS{network.asn}' if network else ''}" + (" ..." if len(exceeded) > 1 else "")
+    return ANSWERS["silence"]
+
+
+def sentences(ladder: Ladder, networks: Networks) -> list[str]:
+    """What the ladder shows, in words, each bound and doubt told."""
+    if ladder.interceptor_ttl is None:
+        said = ["nothing on this path answered for the server"]
+        if ladder.control_terminating_ttl is not None:
+            said.append(f"the control got a genuine certificate from TTL {ladder.control_terminating_ttl} on")
+        return [*said, *ladder.notes]
+    k = ladder.interceptor_ttl
+    said = []
+    before, after = ladder.last_clean_hop, ladder.first_intercepted_hop
+    if ladder.bound == "exact":
+        said.append(f"between {_hop_text(before, k - 1)} and {_hop_text(after, k)}")
+    else:
+        said.append(f"at {_hop_text(after, k)} or beyond it, not nearer")
+    said += [_as_text(entry, networks) for entry in (before, after) if entry and entry.address]
+    last = ladder.control_terminating_ttl
+    if last is not None and ladder.bound == "exact":
+        further = f"{last - k} hop{'' if last - k == 1 else 's'}"
+        said.append(f"exact: the control went {further} further, to TTL {last}")
+    said.append(
+        {
+            "in_path": "in the path: no ICMP came beside the answer, and the control's did",
+            "on_path": "beside the path: the probe travelled on, ICMP came beside the answer",
+            "at_destination": "at the destination's own hop, by an independent traceroute",
+            "unknown": "whether it sits in the path or beside it cannot be told",
+        }[ladder.placement]
+    )
+    if before and not before.address and ladder.last_answering_hop:
+        nearest = _hop_text(ladder.last_answering_hop, k - 1)
+        said.append(f"hop {k - 1} was not seen; the nearest router that answered is {nearest}")
+    if ladder.mixed:
+        said.append(f"mixed: {ladder.hits} of {ladder.tries} TTLs from there on had the effect")
+    said += ladder.notes
+    said.append(f"AS numbers by {networks.source}; those of border routers are uncertain")
+    return said
+
+
+def _hop_text(entry: Hop | None, ttl: int) -> str:
+    if entry is None or ttl < 1:
+        return "the capture point" if ttl < 1 else f"hop {ttl}"
+    if entry.others:
+        return f"hop {entry.ttl} ({' or '.join(entry.others[:3])})"
+    return f"hop {entry.ttl} ({entry.address})" if entry.address else f"hop {entry.ttl} (not seen)"
+
+
+def _as_text(entry: Hop, networks: Networks) -> str:
+    address = entry.address or ""
+    network = networks.of(address)
+    parts = [f"{network.text}, {network.source}" if network else "no AS in the table"]
+    published = networks.published(address)
+    if published:
+        parts.append(published)
+    return f"{address}: {'; '.join(parts)}"

@@ -1,0 +1,99 @@
+"""From observations to judged ladders: which connections were probes, how each ended, and which routes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kzpcap.observations import Observation
+from kzpcap.paths.icmp import Echo, IcmpError
+from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.judge import judge
+from kzpcap.verdict.place import Ladder, Outcome, judge_ladders
+
+MAX_PROBED = 100_000
+MAX_ROUTE_TTL = 40
+
+
+class Probes:
+    """Collects, over all observations, those that can be part of a ladder or of a TCP traceroute."""
+
+    def __init__(self) -> None:
+        self.probed: dict[int, Observation] = {}
+        self.sent: list[Sent] = []
+        self.routes: list[RouteProbe] = []
+        self.targets: set[str | None] = set()
+
+    def collect(self, observations: Iterable[Observation]) -> None:
+        """One pass."""
+        for observation in observations:
+            if observation.transport != "tcp" or observation.tunnels or observation.proxied:
+                continue
+            if observation.probe_ttl is not None and len(self.probed) < MAX_PROBED:
+                self._add(observation)
+            elif not observation.hello_sent and observation.syn and observation.syn.ttl <= MAX_ROUTE_TTL:
+                key = (observation.client[1], observation.server[1])
+                syn = observation.syn
+                self.routes.append(RouteProbe(observation.server[0], syn.ttl, syn.frame, syn.ip_id, key, 6))
+
+    def _add(self, observation: Observation) -> None:
+        self.probed[observation.index] = observation
+        if observation.target is not None and observation.target.exact:
+            self.targets.add(observation.server_name)
+        full = observation.syn.ttl if observation.syn and len({p.ttl for p in observation.probes}) <= 2 else None
+        for probe in observation.probes:
+            if full is not None and probe.ttl >= full - 1:
+                continue
+            self.sent.append(
+                Sent(
+                    observation.index,
+                    probe.ttl,
+                    probe.frame,
+                    probe.time_ns,
+                    probe.ip_id,
+                    observation.client[0],
+                    observation.client[1],
+                    observation.server[0],
+                    observation.server[1],
+                    observation.server_name,
+                )
+            )
+
+
+def ladders(
+    probes: Probes, surroundings: Surroundings, errors: list[IcmpError], echoes: list[Echo], udp: list[RouteProbe]
+) -> tuple[Ladder, ...]:
+    """The judged ladders of a capture."""
+    series: list[Series] = find_series(probes.sent, errors)
+    if not series:
+        return ()
+    asked = [RouteProbe(e.dst, e.ttl, e.frame, 0, e.key, 1) for e in echoes if e.request and e.ttl <= MAX_ROUTE_TTL]
+    routes = find_routes([*udp, *asked, *probes.routes], errors, echoes)
+    outcomes: dict[int, Outcome] = {}
+
+    def outcome_of(index: int) -> Outcome | None:
+        observation = probes.probed.get(index)
+        if observation is None:
+            return None
+        if index not in outcomes:
+            outcomes[index] = _outcome(observation, surroundings)
+        return outcomes[index]
+
+    return judge_ladders(series, outcome_of, probes.targets.__contains__, routes)
+
+
+def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
+    verdict = judge(observation, surroundings)
+    facts = surroundings.chain_facts(observation)
+    frames = [seen.frame for seen in (observation.server_hello, observation.chain_seen) if seen]
+    if not frames:
+        after = observation.client_hello.frame if observation.client_hello else 0
+        frames = [mark.frame for mark in observation.server_marks if mark.frame > after and mark.what != "syn_ack"]
+    return Outcome(
+        verdict.state,
+        verdict.rule.id,
+        facts is not None and facts.trusted,
+        observation.server_hello is not None,
+        min(frames, default=None),
+        observation.failed,
+    )

@@ -1,0 +1,181 @@
+"""Places are concluded from ladders only as far as the packets go: built series, every trap of FACTS section 5."""
+
+from __future__ import annotations
+
+import pytest
+
+from kzpcap.paths.ladders import Route, Sent, Series, Step, find_series
+from kzpcap.verdict.place import Outcome, judge_ladders
+from kzpcap.verdict.rules import State
+
+FORGED = Outcome(State.INTERCEPTED, "x", False, True, 10_000, None)
+GENUINE = Outcome(State.GENUINE, "x", True, True, 10_000, None)
+RESET = Outcome(State.INTERFERED, "x", False, False, 10_000, "reset")
+SILENT = Outcome(State.UNDETERMINED, "x", False, False, None, "silent")
+
+
+def series(name, answers, hops, shape="connection_per_ttl"):
+    """`answers` and `hops` by TTL; the connection index is name and TTL."""
+    entry = Series("192.0.2.1", "203.0.113.1", 443, name, shape)
+    for ttl in sorted(set(answers) | set(hops)):
+        step = Step(ttl, [ttl * 10], [(name, ttl)])
+        for address in hops.get(ttl, ()):
+            step.hops[address] = ttl * 10 + 1
+        entry.steps[ttl] = step
+        entry.sent.append(Sent((name, ttl), ttl, ttl * 10, 0, ttl, "192.0.2.1", 1, "203.0.113.1", 443, name))
+    return entry, {(name, ttl): answer for ttl, answer in answers.items()}
+
+
+def judged(*built, routes=None, targets=("vk.com",)):
+    outcomes = {key: value for _, found in built for key, value in found.items()}
+    ladders = judge_ladders([entry for entry, _ in built], outcomes.get, set(targets).__contains__, routes or {})
+    assert len(ladders) == 1
+    return ladders[0]
+
+
+def routers(low, high, network=0):
+    return {ttl: [f"10.{network}.0.{ttl}"] for ttl in range(low, high)}
+
+
+def forged_from(k, to=10):
+    return {ttl: SILENT if ttl < k else FORGED for ttl in range(1, to)}
+
+
+def genuine_from(k, to=10):
+    return {ttl: SILENT if ttl < k else GENUINE for ttl in range(1, to)}
+
+
+def test_an_exact_edge_in_the_path():
+    ladder = judged(series("vk.com", forged_from(4), routers(1, 4)), series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (4, "exact", "in_path")
+    assert (ladder.last_clean_hop.address, ladder.first_intercepted_hop.address) == ("10.0.0.3", "10.0.0.4")
+    assert ladder.control_terminating_ttl == 8
+
+
+def test_a_tcp_terminator_gives_a_bound_only():
+    ladder = judged(series("vk.com", forged_from(3), routers(1, 3)), series(None, genuine_from(3), routers(1, 3)))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (3, "at_or_beyond", "unknown")
+    assert ladder.first_intercepted_hop.address is None
+    assert "TCP terminator" in ladder.notes[0]
+
+
+def test_no_control_gives_a_bound_only():
+    ladder = judged(series("vk.com", forged_from(4), routers(1, 4)))
+    assert ladder.bound == "at_or_beyond"
+
+
+def test_a_merely_earlier_tls_answer_is_nothing():
+    ladder = judged(series("vk.com", genuine_from(3), routers(1, 3)), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.interceptor_ttl is None
+    assert ladder.bound is None
+    assert ladder.last_clean_hop is None
+
+
+def test_other_paths_name_no_hop_by_the_control():
+    ladder = judged(
+        series("vk.com", forged_from(4), routers(1, 4)), series(None, genuine_from(8), routers(1, 8, network=9))
+    )
+    assert ladder.first_intercepted_hop.address is None
+    assert ladder.last_clean_hop.address == "10.0.0.3", "the target's own Time Exceeded names it"
+    assert any("load balancing" in note for note in ladder.notes)
+
+
+def test_several_routers_at_one_ttl_are_listed_and_none_chosen():
+    hops = routers(1, 4)
+    hops[3] = ["10.0.0.3", "10.7.7.3"]
+    ladder = judged(series("vk.com", forged_from(4), hops), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.last_clean_hop.address is None
+    assert ladder.last_clean_hop.others == ("10.0.0.3", "10.7.7.3")
+
+
+def test_icmp_beside_the_answer_is_on_path():
+    ladder = judged(series("vk.com", forged_from(4), routers(1, 8)), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.placement == "on_path"
+
+
+def test_a_reset_is_an_effect_of_its_own():
+    answers = {ttl: SILENT if ttl < 5 else RESET for ttl in range(1, 10)}
+    ladder = judged(series("vk.com", answers, routers(1, 5)), series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.effect) == (5, "reset")
+
+
+def test_a_drop_needs_a_control_that_goes_on():
+    silent = dict.fromkeys(range(1, 10), SILENT)
+    ladder = judged(series("vk.com", silent, routers(1, 4)), series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.effect, ladder.bound) == (4, "silence", "exact")
+    alone = judged(series("vk.com", silent, routers(1, 4)))
+    assert alone.interceptor_ttl is None, "silence is not blocking"
+
+
+def test_one_silence_is_loss():
+    answers = genuine_from(8)
+    hops = routers(1, 8)
+    del hops[7]
+    ladder = judged(series("vk.com", answers, hops), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.interceptor_ttl is None
+
+
+def test_at_the_destination_by_an_independent_traceroute():
+    route = Route("203.0.113.1", {ttl: {f"10.0.0.{ttl}": ttl} for ttl in range(1, 8)}, destination_ttl=8)
+    ladder = judged(
+        series("vk.com", forged_from(8), routers(1, 8)),
+        series(None, genuine_from(8), routers(1, 8)),
+        routes={"203.0.113.1": route},
+    )
+    assert (ladder.placement, ladder.bound) == ("at_destination", "exact")
+
+
+def test_a_traceroute_names_a_hop_that_probes_did_not():
+    route = Route("203.0.113.1", {3: {"10.0.0.3": 5}, 4: {"10.0.0.4": 6}})
+    built = (series("vk.com", forged_from(4), routers(1, 3)), series(None, genuine_from(4), routers(1, 3)))
+    ladder = judged(*built, routes={"203.0.113.1": route})
+    assert (ladder.last_clean_hop.address, ladder.last_clean_hop.seen_by) == ("10.0.0.3", "traceroute")
+    assert ladder.first_intercepted_hop.address == "10.0.0.4"
+    contradicting = Route("203.0.113.1", {2: {"10.9.9.9": 4}, 3: {"10.0.0.3": 5}})
+    assert judged(*built, routes={"203.0.113.1": contradicting}).last_clean_hop.address is None
+
+
+def test_the_series_that_differs_is_the_target_though_on_no_list():
+    ladder = judged(
+        series("a.example", forged_from(4), routers(1, 4)),
+        series("b.example", genuine_from(8), routers(1, 8)),
+        targets=(),
+    )
+    assert (ladder.server_name, ladder.control_server_name) == ("a.example", "b.example")
+
+
+def test_mixed_answers_are_told():
+    answers = forged_from(4)
+    answers[6] = GENUINE
+    ladder = judged(series("vk.com", answers, routers(1, 4)), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.mixed
+
+
+def one_connection(answer_frame, answers_with, last=9, exceeded=4):
+    entry = Series("192.0.2.1", "203.0.113.1", 443, "vk.com", "one_connection")
+    for ttl in range(1, last):
+        step = Step(ttl, [ttl * 10], ["one"])
+        if ttl < exceeded:
+            step.hops[f"10.0.0.{ttl}"] = ttl * 10 + 1
+        entry.steps[ttl] = step
+        entry.sent.append(Sent("one", ttl, ttl * 10, 0, ttl, "192.0.2.1", 1, "203.0.113.1", 443, "vk.com"))
+    outcome = Outcome(answers_with.state, "x", answers_with.trusted, True, answer_frame, None)
+    return entry, {"one": outcome}
+
+
+def test_one_connection_where_the_bounds_meet():
+    ladder = judged(one_connection(45, FORGED), series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.bound) == (4, "exact")
+    assert ladder.first_intercepted_hop.address == "10.0.0.4"
+
+
+def test_a_late_answer_claims_no_single_hop():
+    ladder = judged(one_connection(75, FORGED), series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.bound) == (4, "at_or_beyond")
+    assert any("from 4 to 7" in note for note in ladder.notes)
+
+
+@pytest.mark.parametrize(("ttls", "found"), [([1, 2], 0), ([1, 2, 3], 1), ([1, 1, 1], 0)])
+def test_a_ladder_has_at_least_three_ttls(ttls, found):
+    sent = [Sent(i, ttl, i + 1, 0, 0, "a", i, "b", 443, None) for i, ttl in enumerate(ttls)]
+    assert len(find_series(sent, [])) == found
