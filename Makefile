@@ -1,6 +1,6 @@
 # make demo    set everything up and analyse the reconstruction of July 2019
 # make test    set everything up and run every check
-# make captures, make public-trust    build the captures and the trust history anew
+# make captures    build every capture anew (with new keys)
 
 PYTHON ?= python3
 VENV := .venv

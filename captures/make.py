@@ -71,6 +71,7 @@ class Connection:
         self.ip_id = [port, 0]
         self.last_frame = 0
         self.intercepted = False
+        self.segment = 1400
 
     def packet(
         self, who: int, flags: int, payload: bytes = b"", wait: float = 0.0002, ttl: int | None = None, df: bool = True
@@ -115,8 +116,8 @@ class Connection:
 
     def send(self, who: int, data: bytes, wait: float = 0.0005, ttl: int | None = None) -> int:
         frame = 0
-        for at in range(0, len(data), 1400):
-            frame = self.packet(who, PSH | ACK, data[at : at + 1400], wait if at == 0 else 0.0001, ttl)
+        for at in range(0, len(data), self.segment):
+            frame = self.packet(who, PSH | ACK, data[at : at + self.segment], wait if at == 0 else 0.0001, ttl)
         self.packet(1 - who, ACK)
         return frame
 
@@ -263,21 +264,32 @@ def openssl(
     client: ssl.SSLContext,
     session: ssl.SSLSession | None = None,
     answer_ttl: int | None = None,
+    decoy: bytes = b"",
+    lose: int = 0,
 ) -> ssl.SSLSession | None:
     """Run a real handshake over memory buffers and write what each side sent; gives the client's session."""
     to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     ours = client.wrap_bio(to_client, to_server, server_hostname=name, session=session)
     theirs = server.wrap_bio(to_server_in := ssl.MemoryBIO(), to_client_out := ssl.MemoryBIO(), server_side=True)
     connection.open()
+    opened = len(connection.capture.packets)
 
     def move() -> None:
         said = to_server.read()
+        if said and decoy and len(connection.capture.packets) == opened:
+            connection.packet(0, PSH | ACK, decoy, ttl=5)
+            connection.seq[0] -= len(decoy)
         if said:
             connection.send(0, said)
             to_server_in.write(said)
         answered = to_client_out.read()
         if answered:
+            nonlocal lose
+            before = len(connection.capture.packets)
             connection.send(1, answered, wait=0.03, ttl=answer_ttl)
+            if lose:  # the capture misses this segment of the server's first flight
+                del connection.capture.packets[before + lose]
+                lose = 0
             to_client.write(answered)
 
     done = [False, False]
@@ -438,7 +450,7 @@ def lab_interception() -> Built:
             {
                 "server_name": "www.example.org",
                 "state": "genuine",
-                "rule_id": "publicly-trusted",
+                "rule_id": "trusted-by-supplied-anchor",
                 "possession": "proved",
             },
             {
@@ -525,7 +537,7 @@ def resumed_session() -> Built:
         "A resumed TLS 1.2 session shows no certificate. The second one presents the ticket that was issued behind an\n"
         "interception certificate earlier in the capture; only the holder of that session's keys can accept it.",
         [
-            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"},
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "trusted-by-supplied-anchor"},
             {
                 "server_name": "www.example.org",
                 "state": "undetermined",
@@ -554,7 +566,7 @@ def reset_after_client_hello() -> Built:
     expected = []
     for turn in range(2):
         openssl(Connection(capture, 50_071 + turn * 2), "www.example.org", genuine, client_context())
-        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"})
+        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "trusted-by-supplied-anchor"})
         connection = Connection(capture, 50_072 + turn * 2)
         connection.open()
         connection.packet(0, PSH | ACK, client_hello("vk.com", rng))
@@ -608,7 +620,7 @@ def mid_connection() -> Built:
                 "rule_id": "handshake-not-captured",
                 "certificate_absent": "NOT_CAPTURED",
             },
-            {"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"},
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "trusted-by-supplied-anchor"},
         ],
         options,
         files,
@@ -680,7 +692,7 @@ def silent_beside_controls() -> Built:
     server = server_context(*public.issue(["www.example.org", "vk.com"], at), ssl.TLSVersion.TLSv1_2)
     expected = []
     openssl(Connection(capture, 50_111), "vk.com", server, client_context())
-    expected.append({"server_name": "vk.com", "state": "genuine", "rule_id": "publicly-trusted"})
+    expected.append({"server_name": "vk.com", "state": "genuine", "rule_id": "trusted-by-supplied-anchor"})
     for turn in range(3):
         connection = Connection(capture, 50_120 + turn * 2)
         connection.open()
@@ -692,7 +704,7 @@ def silent_beside_controls() -> Built:
             {"server_name": "vk.com", "state": "interfered", "rule_id": "failed-repeatedly-beside-controls"}
         )
         openssl(Connection(capture, 50_121 + turn * 2), "www.example.org", server, client_context())
-        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "publicly-trusted"})
+        expected.append({"server_name": "www.example.org", "state": "genuine", "rule_id": "trusted-by-supplied-anchor"})
     options, files = supplied(public)
     return Built(
         capture,
@@ -860,6 +872,228 @@ def clean_ladder() -> Built:
     )
 
 
+def missing_pieces() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2041)
+    public, private = Authority.make("LAB public root", at), Authority.make("LAB company root", at)
+    capture = Capture(at)
+    expected: list[dict[str, Any]] = []
+
+    def connection(port: int, rule: str, **truth: Any) -> Connection:
+        truth.setdefault("server_name", "www.example.org")
+        expected.append({"state": "undetermined", "rule_id": rule, **truth})
+        return Connection(capture, port)
+
+    key, leaf = private.issue(["www.example.org"], at, strong=True)
+    del key
+    one = connection(54_001, "private-root")
+    one.open()
+    one.send(0, client_hello("www.example.org", rng))
+    one.send(1, server_flight([der(leaf), der(private.certificate)], 0x009C, rng))
+    one.close()
+    two = connection(54_002, "plain-answer", certificate_absent="NOT_REACHED")
+    two.open()
+    two.send(0, client_hello("www.example.org", rng))
+    two.send(1, b"HTTP/1.1 400 Bad Request\r\n\r\n", wait=0.03)
+    two.close()
+    three = connection(54_003, "no-answer", certificate_absent="NOT_REACHED")
+    three.open()
+    hello = client_hello("www.example.org", rng)
+    three.packet(0, PSH | ACK, hello)
+    three.seq[0] -= len(hello)
+    three.packet(0, PSH | ACK, hello, wait=1.0)
+    four = connection(54_004, "no-tls", server_name=None)
+    four.open()
+    four.close()
+    five = connection(54_005, "one-sided", certificate_absent="ONE_SIDED")
+    five.packet(0, SYN)
+    five.packet(0, ACK)
+    five.packet(0, PSH | ACK, client_hello("www.example.org", rng))
+    six = connection(54_006, "no-certificate", certificate_absent="NOT_SENT")
+    six.open()
+    six.send(0, client_hello("www.example.org", rng, (0x00A8,)))
+    hello = b"\x03\x03" + rng.randbytes(32) + b"\0" + b"\x00\xa8" + b"\0"
+    six.send(1, record(22, message(2, hello) + message(14, b"")))
+    six.close()
+    _, trusted = public.issue(["www.example.org"], at, strong=True)
+    seven = connection(54_007, "name-not-captured", server_name=None)
+    seven.packet(1, SYN | ACK)
+    seven.send(1, server_flight([der(trusted)], 0x009C, rng))
+    eight = connection(54_008, "certificate-truncated", certificate_absent="TRUNCATED", certificates=[])
+    eight.open()
+    eight.send(0, client_hello("www.example.org", rng))
+    flight = server_flight([der(trusted) + b"\0" * 2_000], 0x009C, rng)
+    eight.packet(1, PSH | ACK, flight[:600], wait=0.03)
+    nine = connection(54_009, "unreadable-certificate")
+    nine.open()
+    nine.send(0, client_hello("www.example.org", rng))
+    nine.send(1, server_flight([b"\x30\x03\x02\x01\x05"], 0x009C, rng))
+    nine.close()
+    ten = connection(54_010, "client-reset-by-another-sender", state="interfered", server_name="vk.com")
+    ten.open()
+    ten.packet(0, PSH | ACK, client_hello("vk.com", rng))
+    ten.packet(0, RST | ACK, ttl=52)
+    eleven = connection(54_011, "conflicting-server-bytes")
+    eleven.open()
+    eleven.send(0, client_hello("www.example.org", rng))
+    flight = server_flight([der(trusted)], 0x009C, rng)
+    start = eleven.seq[1]
+    eleven.send(1, flight)
+    eleven.seq[1] = start
+    eleven.send(1, flight[:100] + rng.randbytes(200))
+    options, files = supplied(public)
+    return Built(
+        capture,
+        "What is missing, and why: one connection for each reason",
+        "A private root on the wire, a plain answer by the server itself, silence once, no TLS at all, one direction only, no\n"
+        "certificate sent (a pre-shared key), the client's side not captured, a certificate cut short, one that cannot be\n"
+        "read, a reset in the client's name, and different bytes for the same place of the server's stream.",
+        expected,
+        options,
+        files,
+    )
+
+
+def tricks() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2043)
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB interception CA", at)
+    capture = Capture(at)
+    v12 = ssl.TLSVersion.TLSv1_2
+    genuine = server_context(*public.issue(["www.example.org", "vk.com"], at, strong=True), v12)
+    forged = server_context(*box.issue(["vk.com"], at, strong=True), v12)
+    expected: list[dict[str, Any]] = []
+
+    # a circumvention tool's decoy before the real hello, and an interceptor all the same
+    openssl(Connection(capture, 56_001), "vk.com", forged, client_context(), decoy=client_hello("decoy.example", rng))
+    expected.append(
+        {
+            "server_name": "vk.com",
+            "other_server_names": ["decoy.example"],
+            "state": "intercepted",
+            "possession": "proved",
+            "target": {"name": "vk.com", "match": "exact"},
+        }
+    )
+    # a ticket issued by the interceptor, declined by the genuine server; the capture lost the Certificate
+    two = client_context()
+    session = openssl(Connection(capture, 56_002, OTHER), "vk.com", forged, two)
+    declined = Connection(capture, 56_003, OTHER)
+    declined.segment = 200
+    openssl(declined, "vk.com", genuine, two, session, lose=2)
+    expected.append({"server_name": "vk.com", "state": "intercepted"})
+    expected.append({"server_name": "vk.com", "state": "undetermined", "resumed": None})
+    # a stray reset that everybody ignored
+    start = len(capture.packets)
+    openssl(Connection(capture, 56_004), "www.example.org", genuine, client_context())
+    hello_at = next(i for i in range(start, len(capture.packets)) if capture.packets[i][1][54:55] == b"\x16")
+    stray = Capture(at)
+    connection = Connection(stray, 56_004)
+    connection.seq[1] += 10_000_000
+    connection.packet(1, RST | ACK, ttl=99)
+    capture.packets.insert(hello_at + 1, (capture.packets[hello_at][0] + 1e-4, stray.packets[0][1]))
+    expected.append({"server_name": "www.example.org", "state": "genuine"})
+    # two flights for the same bytes, the second with a known interception chain
+    five = Connection(capture, 56_005, "203.0.113.90")
+    five.open()
+    five.send(0, client_hello("www.facebook.com", rng))
+    begin = five.seq[1]
+    five.send(1, server_flight(genuine_chain(), 0x009C, rng))
+    five.seq[1] = begin
+    five.send(1, server_flight(qaznet_chain(), 0x009C, rng))
+    expected.append(
+        {
+            "server_name": "www.facebook.com",
+            "state": "suspected",
+            "rule_id": "interception-chain-in-conflicting-bytes",
+            "identity": "unknown",
+        }
+    )
+    # a reset between the two segments of a hello
+    six = Connection(capture, 56_006)
+    six.open()
+    hello = client_hello("vk.com", rng)
+    six.packet(0, PSH | ACK, hello[:90])
+    six.packet(1, RST | ACK, wait=0.01, ttl=125)
+    six.packet(0, PSH | ACK, hello[90:])
+    expected.append({"server_name": "vk.com", "state": "interfered", "rule_id": "reset-by-another-sender"})
+    # a client that cancels three times within a millisecond, between controls that get through
+    for turn in range(3):
+        seven = Connection(capture, 56_010 + turn * 2)
+        seven.open()
+        seven.packet(0, PSH | ACK, client_hello("mail.ru", rng))
+        seven.packet(0, FIN | ACK, wait=0.001)
+        expected.append({"server_name": "mail.ru", "state": "undetermined"})
+        openssl(Connection(capture, 56_011 + turn * 2), "www.example.org", genuine, client_context())
+        expected.append({"server_name": "www.example.org", "state": "genuine"})
+    # a reset as far away as the server, from another initial TTL
+    eight = Connection(capture, 56_020)
+    eight.open()
+    eight.packet(0, PSH | ACK, client_hello("vk.com", rng))
+    eight.packet(1, RST | ACK, ttl=248)
+    expected.append({"server_name": "vk.com", "state": "undetermined", "rule_id": "reset-once"})
+    options, files = supplied(public, ("interception.pem", box))
+    return Built(
+        capture,
+        "Tricks and accidents that must not turn a verdict round",
+        "A decoy hello before an intercepted one; an interceptor's ticket that the genuine server declined, with the\n"
+        "Certificate lost; a stray reset that everybody ignored; two chains for the same bytes; a reset between the two\n"
+        "segments of a hello; a client that cancels at once; a reset as far away as the server, from another initial TTL.",
+        expected,
+        options,
+        files,
+    )
+
+
+def other_authorities() -> Built:
+    rng = random.Random(2042)
+    at = datetime.datetime(2026, 6, 20, 12, 0, 0, tzinfo=datetime.UTC)
+    capture = Capture(at)
+    isca = Authority.make("Information Security Certification Authority", at)
+    isca.name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "KZ"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ISCA"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "Information Security Certification Authority"),
+        ]
+    )
+    _, unverified = isca.issue(["xakep.ru"], at, strong=True)
+    russian = [published("ru2022_sub_Russian_Trusted_Sub_CA.pem"), published("ru2022_root_Russian_Trusted_Root_CA.pem")]
+    expected: list[dict[str, Any]] = []
+    for port, name, chain, truth in (
+        (55_001, "rcku.kz", genuine_chain(), {"state": "undetermined", "rule_id": "root-public-at-another-time"}),
+        (55_002, "gosuslugi.ru", russian, {"state": "undetermined", "rule_id": "signed-by-national-ca"}),
+        (
+            55_003,
+            "xakep.ru",
+            [der(unverified)],
+            {"state": "suspected", "rule_id": "bears-names-of-known-interception-ca", "identity": "unknown"},
+        ),
+        (
+            55_004,
+            "vk.com",
+            [published("kz2016_root_Qaznet_Trust_Network.pem")],
+            {"state": "undetermined", "rule_id": "self-signed"},
+        ),
+        (
+            55_005,
+            "vk.com",
+            [der(unverified), published("kz2019_intermediate_Security_Certificate.pem")],
+            {"state": "suspected", "rule_id": "bears-names-of-known-interception-ca", "identity": "unknown"},
+        ),
+    ):
+        rsa_handshake(Connection(capture, port), name, chain, rng)
+        expected.append({"server_name": name, **truth})
+    return Built(
+        capture,
+        "Roots of another time, a national CA, and names that nothing can verify",
+        "rcku.kz's genuine chain seven years later (its root has left the bundle), Russia's national CA, a leaf under the name\n"
+        "of Kazakhstan's ISCA whose intermediates nobody published, Qaznet's own published root shown as a server's\n"
+        "certificate, and a known intermediate that stands in the list and signed nothing. None of these is interception.",
+        expected,
+    )
+
+
 CAPTURES = {
     "kz-2019-rcku": kz_2019_rcku,
     "kz-2019-rcku-genuine": kz_2019_rcku_genuine,
@@ -873,6 +1107,9 @@ CAPTURES = {
     "untrusted-kinds": untrusted_kinds,
     "block-page": block_page,
     "silent-beside-controls": silent_beside_controls,
+    "missing-pieces": missing_pieces,
+    "other-authorities": other_authorities,
+    "tricks": tricks,
     "kz-2019-ladder": kz_2019_ladder,
     "kz-2019-ladder-one-connection": kz_2019_ladder_one_connection,
     "clean-ladder": clean_ladder,

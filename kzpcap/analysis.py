@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from kzpcap import __version__
@@ -14,8 +16,9 @@ from kzpcap.capture.scan import Flow, Scanner
 from kzpcap.capture.source import Source, open_source
 from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
+from kzpcap.dns import answers
 from kzpcap.health import Vantage, capture_health
-from kzpcap.observations import Observation, Observer, Spill
+from kzpcap.observations import Observation, Observer, Spill, lone_syn
 from kzpcap.paths.icmp import Echo, IcmpError, address, read_echo
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.paths.ladders import RouteProbe
@@ -32,6 +35,7 @@ from kzpcap.verdict.place import Ladder, place_of
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
+MAX_NAMES = 100_000
 Progress = Callable[[int, int], None]
 
 
@@ -87,6 +91,7 @@ class Reading:
 
     def __init__(self, path: str, want_digest: bool = True, keylog: bytes = b"") -> None:
         self.notes = Notes()
+        self.names: dict[str, set[str]] = {}
         self.keys = KeyLog()
         self.keys.add(keylog)
         self.source: Source = open_source(path, self.notes, want_digest)
@@ -102,6 +107,7 @@ class Reading:
         released = 0
         while not self.scanner.done:
             ended = self.scanner.read(BATCH)
+            self._names()
             for block in self.records.secrets[self.keys.read :]:
                 self.keys.read += 1
                 self.keys.add(block)
@@ -112,11 +118,22 @@ class Reading:
                     self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
                     continue
                 yield flow, read_handshake(flow, self.keys)
-            if self.records.pos - released > 64 << 20:
+            if self.records.pos - released > 16 << 20:
                 released = self.records.pos
                 self.source.release(released)
             if progress:
                 progress(self.records.pos, self.records.size)
+
+    def _names(self) -> None:
+        """Take the DNS answers away from the scanner, and keep which addresses they gave to which names."""
+        for packet in self.scanner.dns:
+            found = answers(packet.payload)
+            if found is None:
+                continue
+            for server in found[1]:
+                if len(self.names) < MAX_NAMES:
+                    self.names.setdefault(server, set()).add(found[0])
+        self.scanner.dns = []
 
     def icmp_errors(self) -> list[IcmpError]:
         """Every ICMP error of the capture, in order."""
@@ -138,6 +155,12 @@ class Reading:
         self.source.close()
 
 
+@lru_cache(maxsize=2)
+def _trust(folder: Path) -> PublicTrust:
+    """One history of public trust for all captures of a run."""
+    return PublicTrust(folder)
+
+
 def analyze(
     path: str,
     reference: Reference,
@@ -155,11 +178,13 @@ def analyze(
         spill = Spill()
         vantage = Vantage()
         frames: dict[str, list[int]] = {}
+        probes = Probes()
         for flow, handshake in reading.flows(progress):
             if handshake is None and flow.protocol != TCP:
                 continue
             observation = observer.observe(flow, handshake)
             if observation is None:
+                probes.syn(lone_syn(flow))
                 continue
             vantage.add(observation)
             if observation.chain_seen:
@@ -168,15 +193,14 @@ def analyze(
                     if len(seen) < 8:
                         seen.append(observation.chain_seen.frame)
             spill.append(observation)
-        chains = ChainJudge(reference, PublicTrust(reference.folder / "public_trust"))
+        chains = ChainJudge(reference, _trust(reference.folder / "public_trust"))
         for certificate in observer.certificates.values():
             if certificate.is_ca:
                 chains.pool.add(certificate)
-        surroundings = Surroundings(observer.certificates, chains, reference.specimens)
+        surroundings = Surroundings(observer.certificates, chains, reference.specimens, reading.names)
         survey(spill, surroundings)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage)
         errors = reading.icmp_errors()
-        probes = Probes()
         probes.collect(spill)
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
         networks = Networks(reference.folder / "asn")

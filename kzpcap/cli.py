@@ -76,7 +76,7 @@ def _complain(path: str, error: CaptureError) -> None:
     from kzpcap.report.text import safe
 
     where = f" (offset {error.offset})" if error.offset else ""
-    typer.echo(f"kzpcap: {safe(_name(path))}: {error}{where}", err=True)
+    typer.echo(f"kzpcap: {safe(_name(path))}: {safe(str(error))}{where}", err=True)
 
 
 def _progress(path: str) -> Callable[[int, int], None] | None:
@@ -136,6 +136,7 @@ def analyze(
     from kzpcap import analysis
     from kzpcap.report import json as report_json
     from kzpcap.report import terminal
+    from kzpcap.report.text import safe
 
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca)
@@ -162,7 +163,7 @@ def analyze(
                 report.close()
             intercepted += summary.intercepted
     except ReferenceDataError as error:
-        typer.echo(f"kzpcap: reference data: {error}", err=True)
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
     if bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
@@ -197,6 +198,10 @@ def handshakes(files: Files) -> None:
             sys.stdout.writelines(line + "\n" for _, line in rows)
             sys.stdout.writelines(text(line) + "\n" for line in time_exceeded(file, reading.icmp_errors()))
             sys.stdout.write(text(_file_row(file, reading)) + "\n")
+        except CaptureError as error:
+            _complain(path, error)
+            bad += 1
+            sys.stdout.write(text({"record": "file", "file": file, "packets": 0, "error": str(error)}) + "\n")
         finally:
             reading.close()
     if bad:

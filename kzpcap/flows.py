@@ -128,7 +128,8 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
                 stop = min(end, ends[index])
                 ours = body[at - offset : stop - offset]
                 theirs = bodies[index][at - starts[index] : stop - starts[index]]
-                if ours != theirs and len(body) > 1 and len(stream.conflicts) < MAX_CONFLICTS:
+                keep_alive = len(body) == 1 and at == ends[-1] - 1
+                if ours != theirs and not keep_alive and len(stream.conflicts) < MAX_CONFLICTS:
                     stream.conflicts.append(Conflict(at, owners[index].frame, theirs, packet.frame, ours))
                 at = stop
                 index += 1

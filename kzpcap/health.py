@@ -27,7 +27,8 @@ class Vantage:
 
     client_fresh: int = 0
     server_fresh: int = 0
-    neither: int = 0
+    forwarded: int = 0
+    unclear: int = 0
     connections: int = 0
     both_directions: int = 0
     with_syn: int = 0
@@ -50,26 +51,30 @@ class Vantage:
         came = observation.syn_ack.ttl if observation.syn_ack else None
         if came is None and observation.server_marks:
             came = observation.server_marks[0].ttl
-        if sent is not None and sent in FRESH_TTLS and came not in FRESH_TTLS:
+        if sent is None or came is None:
+            return
+        if (sent in FRESH_TTLS) == (came in FRESH_TTLS):
+            self.forwarded += sent not in FRESH_TTLS
+            self.unclear += sent in FRESH_TTLS
+        elif sent in FRESH_TTLS:
             self.client_fresh += 1
-        elif came is not None and came in FRESH_TTLS and sent not in FRESH_TTLS:
+        else:
             self.server_fresh += 1
-        elif sent is not None and came is not None:
-            self.neither += 1
 
     def answer(self, rebuilt: bool) -> tuple[str, str]:
         """(client, router, server or unknown; its basis)."""
         if rebuilt:
             return "client", "the capture app rebuilt the packets: TTLs mean nothing"
-        total = self.client_fresh + self.server_fresh + self.neither
+        total = self.client_fresh + self.server_fresh + self.forwarded
         if not total:
-            return "unknown", "no connection shows TTLs of both sides"
+            why = "both sides' TTLs are undecremented" if self.unclear else "no connection shows TTLs of both sides"
+            return "unknown", why
         if self.client_fresh > total * 0.6:
             return "client", "client packets have undecremented TTLs"
         if self.server_fresh > total * 0.6:
             return "server", "server packets have undecremented TTLs"
-        if self.neither == total:
-            return "router", "both sides' packets had been forwarded already, or neither had"
+        if self.forwarded == total:
+            return "router", "both sides' packets had been forwarded already"
         return "unknown", "the connections do not agree"
 
 
@@ -90,6 +95,7 @@ def capture_health(
             {"number": number, "name": link_name(number), "packets": count}
             for number, count in sorted(scanner.link_types.items())
         ],
+        "unsupported_links": [link_name(number) for number in sorted(scanner.unknown_links)],
         "interfaces": [safe(decode(entry.name)) for entry in records.interfaces if entry.name][:16],
         "first_time": rfc3339(scanner.first_time) if scanner.first_time >= 0 else None,
         "last_time": rfc3339(scanner.last_time) if scanner.last_time >= 0 else None,
@@ -132,6 +138,8 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     """What the capture's health means for the answer, in sentences."""
     said: list[str] = []
     packets = health["packets"]
+    if health["vantage"]["where"] in ("server", "router"):
+        said.append("an interceptor between this point and the client would not be visible here")
     if vantage.connections and not health["icmp"]:
         said.append("no ICMP was captured: hops cannot be named (record without a port filter)")
     if vantage.connections and not vantage.with_syn:
@@ -151,7 +159,10 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         said.append("packets are out of time order")
     if health["given_up"]["packets"]:
         said.append(f"{health['given_up']['packets']} packets were beyond what is kept of a connection")
-    if packets["skipped"].get("link type not supported"):
-        names = ", ".join(entry["name"] for entry in health["link_types"])
-        said.append(f"packets of a link type that kzpcap does not read ({names})")
+    if health["unsupported_links"]:
+        said.append(f"packets of link types that kzpcap does not read: {', '.join(health['unsupported_links'])}")
+    if health["given_up"]["flows_ended_early"]:
+        said.append(f"{health['given_up']['flows_ended_early']} connections were ended early to bound memory")
+    if vantage.connections:
+        said.append("every date rests on the capture's own clock")
     return said

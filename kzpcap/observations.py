@@ -20,14 +20,17 @@ from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
 from kzpcap.flows import distance
-from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13
+from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
 from kzpcap.paths.icmp import address
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
-from kzpcap.tls.handshake import AlertSeen, Handshake, Seen
+from kzpcap.tls.handshake import AlertSeen, ClientHelloSeen, Handshake, Seen
 from kzpcap.tls.messages import ECH
 
 MAX_MARKS = 24
+MAX_PROBE_TTL = 32
+PATIENCE = 3_000_000_000
+"""A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
 SPILL_AFTER = 20_000
 
 
@@ -67,7 +70,7 @@ class Mark:
     ttl: int
     ip_id: int
     dont_fragment: bool
-    seq: int = 0
+    checksum_ok: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class Observation:
     target: Match | None
     ech_offered: bool
     client_hello: Seen | None
+    hello_first_frame: int
     server_hello: Seen | None
     hello_sent: bool
     """A ClientHello, whole or cut, was seen."""
@@ -125,7 +129,8 @@ class Observation:
     possession: Possession | None
     possession_frame: int | None
     resumed: str | None
-    offered_session: tuple[str, ...]
+    resumed_session: str | None
+    """Digest of the session id or ticket that the server accepted."""
     issued_session: tuple[str, ...]
     alerts: tuple[AlertSeen, ...]
     reaction: Reaction
@@ -141,6 +146,11 @@ class Observation:
     proxied: bool
     conflicts: tuple[tuple[int, int], ...]
     """Frames of server bytes that were sent twice with different content."""
+    other_chain: tuple[str, ...]
+    """The chain that the later copy of conflicting server bytes holds."""
+    other_chain_frame: int | None
+    waited: bool
+    """The client repeated its hello or kept the connection open for some seconds: no answer was silence."""
     given_up: int
     duplicates: int
     tunnels: int
@@ -151,9 +161,9 @@ class Observation:
         if not self.probes:
             return None
         lowest = min(probe.ttl for probe in self.probes)
-        if self.syn is not None and lowest < self.syn.ttl - 1:
+        if len({probe.ttl for probe in self.probes}) > 2:
             return lowest
-        return lowest if len({probe.ttl for probe in self.probes}) > 2 else None
+        return lowest if self.syn is not None and lowest < self.syn.ttl - 1 and lowest <= MAX_PROBE_TTL else None
 
     @property
     def failed(self) -> str | None:
@@ -166,6 +176,8 @@ class Observation:
             return "alert"
         if self.resets:
             return "reset"
+        if self.server_bytes or not self.waited:
+            return None
         return "silent" if self.syn_ack or self.transport != "tcp" else None
 
 
@@ -210,7 +222,7 @@ class Observer:
             client=ends[0],
             server=ends[1],
             syn=_mark_first(client_packets, "syn", SYN, ACK),
-            syn_ack=_mark_first(server_packets, "syn_ack", SYN | ACK, 0),
+            syn_ack=_syn_ack(client_packets, server_packets),
             client_packets=flow.a_packets if client_direction == 0 else flow.b_packets,
             server_packets=flow.b_packets if client_direction == 0 else flow.a_packets,
             server_bytes=flow.b_bytes if client_direction == 0 else flow.a_bytes,
@@ -225,30 +237,34 @@ class Observer:
     def _handshake_facts(
         self, handshake: Handshake, flow: Flow, client_packets: list[Packet], server_packets: list[Packet]
     ) -> dict[str, Any]:
-        seen = handshake.client_hello
-        hello = seen.hello if seen else None
-        raw = hello.server_name if hello else None
-        name = normalise(raw) if raw is not None else None
-        status = "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
         chain = handshake.chains[0] if handshake.chains else None
         certificates = [self.certificate(der) for der in chain.certificates] if chain else []
+        possession, frame, proven = _possession(handshake, certificates)
+        seen = proven or handshake.client_hello
+        hello = seen.hello if seen else None
+        raw = hello.server_name if hello else None
+        raw = raw or None
+        name = normalise(raw) if raw is not None else None
+        other = handshake.alternative_chains[0] if handshake.alternative_chains else None
+        status = "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
         answered = handshake.server_hello
         server = answered.hello if answered else None
-        possession, frame = _possession(handshake, certificates)
+        others = tuple(
+            normalise(entry.hello.server_name)
+            for entry in handshake.client_hellos
+            if entry.hello.server_name and entry.hello.server_name != raw
+        )
         return {
             "transport": handshake.transport,
             "tls": True,
             "server_name_raw": raw,
             "server_name": name,
             "name_status": status,
-            "other_names": tuple(
-                normalise(other.hello.server_name)
-                for other in handshake.client_hellos[1:]
-                if other.hello.server_name is not None and other.hello.server_name != raw
-            ),
-            "target": match(name, self.target_lists, flow.first_time) if name else None,
+            "other_names": others,
+            "target": self._target((name, *others), flow.first_time),
             "ech_offered": hello is not None and hello.extension(ECH) is not None,
             "client_hello": seen.seen if seen else None,
+            "hello_first_frame": seen.first_frame if seen else 0,
             "server_hello": answered.seen if answered else None,
             "hello_sent": seen is not None,
             "offers_tls13": hello is not None and any(is_tls13(version) for version in hello.supported_versions),
@@ -269,7 +285,7 @@ class Observer:
             "possession": possession,
             "possession_frame": frame,
             "resumed": handshake.resumed,
-            "offered_session": _digests(hello.session_id, hello.session_ticket) if hello else (),
+            "resumed_session": _accepted(handshake),
             "issued_session": _digests(
                 server.session_id if server and not is_tls13(server.version) else b"", *handshake.tickets
             ),
@@ -284,22 +300,31 @@ class Observer:
             "requested_name": handshake.upgrade.requested if handshake.upgrade else None,
             "proxied": bool(handshake.upgrade and handshake.upgrade.proxy),
             "conflicts": handshake.server_conflicts,
+            "other_chain": tuple(self.certificate(der).sha256 for der in other.certificates) if other else (),
+            "other_chain_frame": other.seen.frame if other else None,
+            "waited": _waited(seen.seen.time_ns, client_packets, flow) if seen else False,
         }
+
+    def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
+        """The best match among all names that the client sent: a decoy before the real hello hides nothing."""
+        found = [hit for name in names if name and (hit := match(name, self.target_lists, time_ns))]
+        return min(found, key=lambda hit: not hit.exact, default=None)
 
 
 def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
     """A TCP connection to a port where TLS was expected, without any TLS byte."""
     return {
         "transport": "tcp", "tls": False, "server_name_raw": None, "server_name": None, "name_status": "no_hello",
-        "other_names": (), "target": None, "ech_offered": False, "client_hello": None, "server_hello": None,
-        "hello_sent": False, "offers_tls13": False, "version": None, "cipher": None, "alpn_offered": None,
-        "alpn_chosen": None, "ja3": None, "ja4": None, "ja3s": None, "chain": (), "chain_seen": None,
-        "chain_complete": False, "absent": Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED,
-        "client_chain": (), "possession": None, "possession_frame": None, "resumed": None, "offered_session": (),
+        "other_names": (), "target": None, "ech_offered": False, "client_hello": None, "hello_first_frame": 0,
+        "server_hello": None, "hello_sent": False, "offers_tls13": False, "version": None, "cipher": None,
+        "alpn_offered": None, "alpn_chosen": None, "ja3": None, "ja4": None, "ja3s": None, "chain": (),
+        "chain_seen": None, "chain_complete": False,
+        "absent": Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED,
+        "client_chain": (), "possession": None, "possession_frame": None, "resumed": None, "resumed_session": None,
         "issued_session": (), "alerts": (), "reaction": Reaction.NOT_SEEN, "history": "",
         "server_marks": tuple(_mark(packet, "data") for packet in server_packets if packet.payload)[:4],
         "probes": (), "plain_answer": b"", "plain_frame": None, "upgrade": None, "requested_name": None,
-        "proxied": False, "conflicts": (),
+        "proxied": False, "conflicts": (), "other_chain": (), "other_chain_frame": None, "waited": False,
     }  # fmt: skip
 
 
@@ -312,17 +337,34 @@ def _syn_sender(flow: Flow) -> int:
 
 
 def _expected(flow: Flow, server_port: int) -> bool:
-    return server_port in TLS_PORTS and any(packet.flags & SYN for packet in flow.packets)
+    """A TCP handshake, SYN and SYN-ACK, with a port where TLS is expected."""
+    return server_port in TLS_PORTS and any(packet.flags & (SYN | ACK) == SYN | ACK for packet in flow.packets)
+
+
+def lone_syn(flow: Flow) -> Packet | None:
+    """The SYN of a connection attempt that came no further: a traceroute's probe, if its TTL is low."""
+    if len(flow.packets) > 8 or any(packet.flags & ACK or packet.payload for packet in flow.packets[:1]):
+        return None
+    return flow.packets[0] if flow.packets[0].flags & SYN and not flow.b_packets else None
 
 
 def _mark(packet: Packet, what: str) -> Mark:
-    return Mark(what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.seq)
+    return Mark(what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok)
 
 
 def _mark_first(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:
     for packet in packets:
         if packet.flags & wanted == wanted and not packet.flags & unwanted:
             return _mark(packet, what)
+    return None
+
+
+def _syn_ack(client_packets: list[Packet], server_packets: list[Packet]) -> Mark | None:
+    """The SYN-ACK that acknowledges the client's SYN; any, where the SYN was not captured."""
+    isn = next((packet.seq for packet in client_packets if packet.flags & SYN), None)
+    for packet in server_packets:
+        if packet.flags & (SYN | ACK) == SYN | ACK and (isn is None or packet.ack == (isn + 1) & 0xFFFFFFFF):
+            return _mark(packet, "syn_ack")
     return None
 
 
@@ -371,24 +413,64 @@ def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
     )[:128]
 
 
-def _possession(handshake: Handshake, chain: list[Certificate]) -> tuple[Possession | None, int | None]:
-    """Whether the answer's ServerKeyExchange was signed with the leaf's key."""
+def _possession(
+    handshake: Handshake, chain: list[Certificate]
+) -> tuple[Possession | None, int | None, ClientHelloSeen | None]:
+    """Whether the answer was signed with the leaf's key, the frame, and the hello whose random proved it.
+
+    Where the client sent several hellos (decoys), the signature may be over the random of any: one that fits proves,
+    and only if none fits and no bytes of the client's overlap is it refuted.
+    """
     if not chain or (handshake.client_hello is None and handshake.server_hello is None):
-        return None, None
+        return None, None, None
     proof = handshake.certificate_verify
     if proof is not None:
-        return certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed), proof.seen.frame
-    exchange, hello, answer = handshake.key_exchange, handshake.client_hello, handshake.server_hello
+        return certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed), proof.seen.frame, None
+    exchange, answer = handshake.key_exchange, handshake.server_hello
     if exchange is None:
-        if handshake.client_key_exchange or "n" in handshake.history:
-            return Possession.NOT_POSSIBLE, None
-        return Possession.NOT_CAPTURED, None
-    if hello is None or answer is None or hello.hello.sslv2_format:
-        return Possession.NOT_CAPTURED, exchange.seen.frame
-    outcome = server_key_exchange(
-        chain[0], hello.hello.random, answer.hello.random, exchange.body, answer.hello.version
-    )
-    return outcome, exchange.seen.frame
+        whole = handshake.client_key_exchange is not None or "n" in handshake.history
+        rsa = answer is not None and key_exchange(answer.hello.cipher_suite) == "rsa"
+        return Possession.NOT_POSSIBLE if whole and rsa else Possession.NOT_CAPTURED, None, None
+    outcome = Possession.NOT_CAPTURED
+    for seen in handshake.client_hellos:
+        if answer is None or seen.hello.sslv2_format:
+            continue
+        outcome = server_key_exchange(
+            chain[0],
+            seen.hello.random,
+            answer.hello.random,
+            exchange.body,
+            answer.hello.version,
+            key_exchange(answer.hello.cipher_suite),
+        )
+        if outcome is Possession.PROVED:
+            return outcome, exchange.seen.frame, seen
+    if outcome is Possession.REFUTED and handshake.client_conflict:
+        outcome = Possession.NOT_CAPTURED
+    return outcome, exchange.seen.frame, None
+
+
+def _accepted(handshake: Handshake) -> str | None:
+    """The digest of the session id or ticket that the server accepted."""
+    hello = handshake.client_hello.hello if handshake.client_hello else None
+    if hello is None or handshake.resumed not in ("ticket", "session_id"):
+        return None
+    found = _digests(hello.session_ticket if handshake.resumed == "ticket" else hello.session_id)
+    return found[0] if found else None
+
+
+def _waited(hello_ns: int, client_packets: list[Packet], flow: Flow) -> bool:
+    """Did the client give the server time to answer: a repeated hello, or some seconds before it closed?"""
+    if handshake_copies(client_packets) > 1:
+        return True
+    ended = [packet.time_ns for packet in client_packets if packet.flags & (FIN | RST)]
+    return (ended[0] if ended else flow.last_time) - hello_ns >= PATIENCE
+
+
+def handshake_copies(client_packets: list[Packet]) -> int:
+    """How often the client sent its first data segment."""
+    data = [packet for packet in client_packets if packet.payload]
+    return sum(packet.seq == data[0].seq for packet in data) if data else 0
 
 
 def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
@@ -433,7 +515,7 @@ def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
 def _reaction(handshake: Handshake, client_packets: list[Packet]) -> Reaction:
     """What the client did once the server had answered."""
     answer = handshake.server_hello
-    if answer is None:
+    if answer is None or not client_packets:
         return Reaction.NOT_SEEN
     for alert in handshake.alerts:
         if alert.from_client and alert.code in CERTIFICATE_ALERTS:

@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
+from kzpcap.certificates.possession import Possession
 from kzpcap.observations import Observation, Reaction
 
 CONTROL_WINDOW = 600 * 1_000_000_000
+MAX_CONTROLS = 256
+MAX_SESSIONS = 200_000
+MAX_EXAMPLES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,17 @@ class Attempt:
     failed: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """The full handshake in which a session was issued, as far as a resumption of it needs to know."""
+
+    index: int
+    chain: tuple[str, ...]
+    time_ns: int
+    frame: int
+    possession: Possession | None
+
+
 @dataclass
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
@@ -44,31 +59,55 @@ class Surroundings:
     controls_by_server: dict[str, list[Attempt]] = field(default_factory=dict)
     controls_by_client: dict[str, list[Attempt]] = field(default_factory=dict)
     failures: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
+    successes: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
     genuine_names: set[tuple[str, str]] = field(default_factory=set)
     """(server, name) pairs for which a publicly trusted chain with that name was seen."""
-    sessions: dict[str, Observation] = field(default_factory=dict)
-    """Digest of a session id or ticket to the full handshake in which it was issued."""
+    trusted_examples: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Server to a few names (with frames) that got a publicly trusted chain there."""
+    sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
+    """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
 
     def chain_facts(self, observation: Observation) -> ChainFacts | None:
         """The facts of a connection's chain; None where no certificate is there."""
-        if not observation.chain:
-            return None
-        chain = tuple(self.certificates[name] for name in observation.chain)
-        return self.chains.judge(chain, observation.time_ns)
+        return self.facts_of(observation.chain, observation.time_ns)
 
-    def controls(self, observation: Observation) -> list[Attempt]:
-        """Connections that got through: to the same server with a name on no list, or of the same client within ten
-        minutes to any name on no list."""
-        found = [a for a in self.controls_by_server.get(observation.server[0], ()) if a.name != observation.server_name]
-        by_client = self.controls_by_client.get(observation.client[0], [])
-        low = bisect_left(by_client, observation.time_ns - CONTROL_WINDOW, key=_time)
-        high = bisect_right(by_client, observation.time_ns + CONTROL_WINDOW, key=_time)
-        frames = {attempt.frame for attempt in found}
-        return found + [attempt for attempt in by_client[low:high] if attempt.frame not in frames]
+    def facts_of(self, chain: tuple[str, ...], time_ns: int) -> ChainFacts | None:
+        """The facts of a chain at a time."""
+        if not chain:
+            return None
+        return self.chains.judge(tuple(self.certificates[name] for name in chain), time_ns)
+
+    def full_handshake(self, observation: Observation) -> Issued | None:
+        """The handshake in which the session that a connection resumes was issued, with the same client and server."""
+        if observation.resumed_session is None:
+            return None
+        found = self.sessions.get((observation.client[0], observation.server[0], observation.resumed_session))
+        return found if found is not None and found.index != observation.index else None
+
+    def controls(self, observation: Observation, low: int, high: int) -> list[Attempt]:
+        """Connections that got through between two times, with another name than this one: to the same server with a
+        name on no list, or of the same client within ten minutes to any name on no list. Bounded."""
+        found: dict[int, Attempt] = {}
+        first = max(low, observation.time_ns - CONTROL_WINDOW)
+        last = min(high, observation.time_ns + CONTROL_WINDOW)
+        for attempts, begin, end in (
+            (self.controls_by_server.get(observation.server[0], []), low, high),
+            (self.controls_by_client.get(observation.client[0], []), first, last),
+        ):
+            at = bisect_left(attempts, begin, key=_time)
+            stop = min(bisect_right(attempts, end, key=_time), at + MAX_CONTROLS)
+            for attempt in attempts[at:stop]:
+                if attempt.name != observation.server_name:
+                    found.setdefault(attempt.frame, attempt)
+        return sorted(found.values(), key=_time)
 
     def failed_attempts(self, observation: Observation) -> list[Attempt]:
-        """All failing attempts of this client at this server and name."""
+        """All attempts of this client at this server and name that were reset or fell silent."""
         return self.failures.get((observation.client[0], observation.server[0], observation.server_name or ""), [])
+
+    def passed_attempts(self, observation: Observation) -> list[Attempt]:
+        """All attempts of this client at this server and name that got through."""
+        return self.successes.get((observation.client[0], observation.server[0], observation.server_name or ""), [])
 
 
 def _time(attempt: Attempt) -> int:
@@ -78,9 +117,16 @@ def _time(attempt: Attempt) -> int:
 def survey(observations: Iterable[Observation], surroundings: Surroundings) -> None:
     """Fill the indexes from all observations."""
     for observation in observations:
-        for session in observation.issued_session:
-            if observation.chain:
-                surroundings.sessions.setdefault(session, observation)
+        if observation.chain and observation.chain_seen and len(surroundings.sessions) < MAX_SESSIONS:
+            issued = Issued(
+                observation.index,
+                observation.chain,
+                observation.time_ns,
+                observation.chain_seen.frame,
+                observation.possession,
+            )
+            for session in observation.issued_session:
+                surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
         if not observation.hello_sent or observation.probe_ttl is not None or observation.proxied:
             continue
         facts = surroundings.chain_facts(observation)
@@ -100,13 +146,18 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             trusted,
             observation.failed,
         )
-        if attempt.failed and name:
+        if attempt.through and name:
+            surroundings.successes.setdefault((attempt.client, server, name), []).append(attempt)
+        if attempt.failed in ("silent", "reset") and name:
             surroundings.failures.setdefault((attempt.client, server, name), []).append(attempt)
-        if attempt.through and not attempt.listed:
+        if attempt.through and name and not attempt.listed:
             surroundings.controls_by_server.setdefault(server, []).append(attempt)
             surroundings.controls_by_client.setdefault(attempt.client, []).append(attempt)
         if trusted and facts is not None and name:
             surroundings.genuine_names.add((server, name))
+            examples = surroundings.trusted_examples.setdefault(server, {})
+            if len(examples) < MAX_EXAMPLES:
+                examples.setdefault(name, observation.first_frame)
     for index in (surroundings.controls_by_server, surroundings.controls_by_client, surroundings.failures):
         for attempts in index.values():
             attempts.sort(key=_time)

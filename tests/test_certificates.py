@@ -15,7 +15,7 @@ from kzpcap import reference
 from kzpcap.certificates import names
 from kzpcap.certificates.certificate import parse
 from kzpcap.certificates.chains import ChainJudge
-from kzpcap.certificates.linkage import Pool, paths_to, signed_by, wire_order
+from kzpcap.certificates.linkage import Pool, paths_to, signed_by
 from kzpcap.certificates.possession import Possession, server_key_exchange
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.reference.targets import day
@@ -175,10 +175,6 @@ def test_a_hundred_cross_signs_are_bounded():
     assert paths_to(leaf, (pool,), lambda name: ()) == []
 
 
-def test_wire_order_by_signature():
-    assert wire_order((THAWTE, GENUINE)) == [None, 0]
-
-
 @pytest.mark.parametrize("key", ["rsa", "ec"])
 @pytest.mark.parametrize("version", [0x0301, 0x0303])
 def test_possession(key, version):
@@ -187,14 +183,14 @@ def test_possession(key, version):
     params = b"\x03\x00\x17\x05point"
     signed = b"c" * 32 + b"s" * 32 + params
     body = params + exchange(private, signed, version)
-    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, body, version) is Possession.PROVED
-    assert server_key_exchange(leaf, b"c" * 32, b"x" * 32, body, version) is Possession.REFUTED
+    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, body, version, "ecdhe") is Possession.PROVED
+    assert server_key_exchange(leaf, b"c" * 32, b"x" * 32, body, version, "ecdhe") is Possession.REFUTED
     other, _ = make(
         "CN=leaf",
         key=rsa.generate_private_key(65537, 2048) if key == "rsa" else ec.generate_private_key(ec.SECP256R1()),
     )
-    assert server_key_exchange(other, b"c" * 32, b"s" * 32, body, version) is Possession.REFUTED
-    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, params, version) is Possession.NOT_CAPTURED
+    assert server_key_exchange(other, b"c" * 32, b"s" * 32, body, version, "ecdhe") is Possession.REFUTED
+    assert server_key_exchange(leaf, b"c" * 32, b"s" * 32, params, version, "ecdhe") is Possession.REFUTED
 
 
 def exchange(private, signed, version):

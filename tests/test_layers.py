@@ -17,6 +17,7 @@ ROWS = [
     ["certificates.chains"],
     ["tls"],
     ["paths"],
+    ["dns"],
     ["observations"],
     ["surroundings"],
     ["verdict"],

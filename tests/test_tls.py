@@ -56,8 +56,9 @@ def test_a_hello_that_is_cut_behind_its_name_gives_the_name():
 
 
 def test_a_name_that_is_cut_is_not_a_name():
-    hello = client_hello(b"www.facebook.com")
-    assert read(hello[:-4]).client_hello.hello.server_name == b"www.facebook"
+    found = read(client_hello(b"vk.com.evil.example")[:-13]).client_hello.hello
+    assert found.server_name is None
+    assert not found.complete
 
 
 def test_several_messages_in_a_record_and_the_chain_as_sent():

@@ -18,7 +18,7 @@ cdef class Records:
     cdef readonly bint big, swap_lengths, truncated
     cdef readonly long long tick, header, frame, captured, original, time_ns, link_type, interface
     cdef readonly long long skipped_bytes, sections, snaplen, secret_bytes, comments, private_blocks
-    cdef readonly list interfaces, secrets
+    cdef readonly list interfaces, secrets, comment_texts
     cdef readonly dict link_types, blocks
     cdef readonly int format
 

@@ -23,6 +23,7 @@ MAX_SEARCH = 4 << 20
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
 MAX_SECRETS = 16 << 20
+MAX_COMMENTS = 256
 
 MICRO, NANO = 1_000, 1
 
@@ -125,6 +126,7 @@ class Records:
         self.secrets: list[bytes] = []
         self.secret_bytes = 0
         self.comments = 0
+        self.comment_texts: list[bytes] = []
         self.private_blocks = 0
         self.blocks: dict[int, int] = {}
         self.format = self._open()
@@ -319,6 +321,8 @@ class Records:
             captured = u32(self.data, start + 20, self.big)
             original = u32(self.data, start + 24, self.big)
         self.frame += 1
+        if kind == 6 and limit - 4 >= body:
+            limit -= 4  # the block's length stands again at its end
         if captured > limit - body or captured < 0:
             self.notes.add("damaged", f"a packet block claims {captured} captured bytes", self.frame, start)
             captured = limit - body if limit > body else 0
@@ -339,8 +343,8 @@ class Records:
         self.original = original if original > captured else captured
         if kind == 6:
             options = body + captured + (-captured & 3)
-            if limit - options > 8:
-                self._packet_options(options, limit - 4)
+            if limit - options > 4:
+                self._packet_options(options, limit)
         return True
 
     def _short(self, kind: int, start: int) -> bool:
@@ -348,9 +352,15 @@ class Records:
         return False
 
     def _packet_options(self, at: int, limit: int) -> None:
-        for code, _ in self._options(at, limit):
+        for code, value in self._options(at, limit):
             if code == 1:
-                self.comments += 1
+                self._comment(value)
+
+    def _comment(self, text: bytes) -> None:
+        """Comments are private: kept for later stages, never shown."""
+        self.comments += 1
+        if len(self.comment_texts) < MAX_COMMENTS:
+            self.comment_texts.append(text[:1_024])
 
     def _time(self, interface: Interface, high: int, low: int) -> int:
         """Nanoseconds since 1970; 0 with a note where the clock says something impossible."""
@@ -402,9 +412,9 @@ class Records:
             )
         self.sections += 1
         self.interfaces = []
-        for code, _ in self._options(self.pos + 24, self.pos + length - 4):
+        for code, value in self._options(self.pos + 24, self.pos + length - 4):
             if code == 1:
-                self.comments += 1
+                self._comment(value)
         self.pos += length + (-length & 3)
         return True
 
@@ -438,9 +448,9 @@ class Records:
                     offset = int.from_bytes(value, "big" if self.big else "little", signed=True)
                     interface.offset_seconds = max(-MAX_SECONDS, min(MAX_SECONDS, offset))
                 elif code == 2:
-                    interface.name = value
+                    interface.name = value[:256]
                 elif code == 1:
-                    self.comments += 1
+                    self._comment(value)
             self.interfaces.append(interface)
         elif kind == 10:
             if length < 20:
@@ -457,7 +467,8 @@ class Records:
                 self.secrets.append(bytes(self.raw[start + 16 : start + 16 + secret]))
         elif kind == 4:
             self.private_blocks += 1  # name resolution: private, and never used
-        self.blocks[kind] = self.blocks.get(kind, 0) + 1
+        if kind in self.blocks or len(self.blocks) < 64:
+            self.blocks[kind] = self.blocks.get(kind, 0) + 1
 
     def _resynchronise_block(self, why: str, tail: bool) -> bool:
         """Find the next block whose two lengths agree, a section header first of all."""

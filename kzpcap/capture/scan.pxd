@@ -8,12 +8,12 @@ cdef class Flow:
     cdef readonly list packets
     cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
     cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_kept_packets, b_kept_packets
-    cdef readonly long long given_up, duplicates, cost, isn
+    cdef readonly long long given_up, duplicates, cost, isn, first_ack
     cdef readonly bint a_fin, b_fin, reset, has_data, tls, ended_early
 
 cdef class Fragments:
-    cdef public long long frame, total, size
-    cdef public list pieces
+    cdef public long long frame, total, filled
+    cdef public bytearray body, have
     cdef public bytes header
 
 cdef class Scanner:
@@ -24,7 +24,7 @@ cdef class Scanner:
     cdef dict sides, fragments
     cdef readonly list finished
     cdef public list icmp, dns, probes
-    cdef readonly long long live, buffered, until_sweep
+    cdef readonly long long live, buffered, until_sweep, finished_cost
     cdef readonly bint done
     cdef readonly long long packets, decoded, wire_bytes, captured_bytes, cut_packets
     cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back
@@ -33,7 +33,7 @@ cdef class Scanner:
     cdef readonly long long given_up_packets, early_flows, pcapdroid
     cdef readonly dict reasons, unknown_links, link_types
 
-    @cython.locals(records=Records)
+    @cython.locals(records=Records, stop="long long")
     cpdef list read(self, long long count)
     @cython.locals(p=Packet, outcome="long long", link_type="long long")
     cdef void _packet(self, Records records) except *
@@ -55,8 +55,9 @@ cdef class Scanner:
     cdef bint _duplicate(self, Flow flow, Packet p, object raw) except -1
     @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
     cdef void _udp(self, Packet p, object raw, const unsigned char[::1] data) except *
-    cdef void _icmp(self, Packet p, object raw) except *
-    @cython.locals(held=Fragments)
+    @cython.locals(kind="long long", wanted=bint)
+    cdef void _icmp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    @cython.locals(held=Fragments, begin="long long", end="long long")
     cdef void _fragment(self, Packet p) except *
 
 @cython.locals(head="long long")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import (
     FRAGMENT,
+    ICMP,
     OK,
     TCP,
     UDP,
@@ -42,8 +43,15 @@ IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
 DUPLICATE_NS = 1_000_000
 RECENT = 6
-MAX_FRAGMENTS = 1_024
-MAX_SIDE_PACKETS = 200_000
+MAX_FRAGMENTS = 512
+MAX_DATAGRAM = 65_535
+MAX_FINISHED = 16 << 20
+"""Bytes of ended flows after which `read` returns early, so that they can be taken away."""
+MAX_WINDOW = 32 << 20
+"""Bytes of the capture that one call of `read` walks at most."""
+MAX_SIDE_PACKETS = 100_000
+ICMP_KEPT = 256
+"""Bytes of an ICMP message that are kept: an error with its quote and extensions."""
 MAX_PROBE_TTL = 40
 
 
@@ -71,6 +79,7 @@ class Flow:
         self.duplicates = 0
         self.cost = 0
         self.isn = -1
+        self.first_ack = first.ack if first.protocol == TCP and first.flags & SYN and first.flags & ACK else -1
         self.a_fin = False
         self.b_fin = False
         self.reset = False
@@ -80,14 +89,15 @@ class Flow:
 
 
 class Fragments:
-    """The pieces of one IP datagram."""
+    """One IP datagram in the making: its bytes, and which of them have come."""
 
     def __init__(self, frame: int) -> None:
         self.frame = frame
-        self.pieces: list[tuple[int, bytes]] = []
+        self.body = bytearray()
+        self.have = bytearray()
+        self.filled = 0
         self.total = -1
         self.header = b""
-        self.size = 0
 
 
 class Scanner:
@@ -101,6 +111,7 @@ class Scanner:
         self.packet = Packet()
         self.sides: dict[bytes, Flow] = {}
         self.finished: list[Flow] = []
+        self.finished_cost = 0
         self.icmp: list[Packet] = []
         self.dns: list[Packet] = []
         self.probes: list[Packet] = []
@@ -140,7 +151,9 @@ class Scanner:
     def read(self, count: int) -> list[Flow]:
         """Read up to `count` packets; the flows that ended are returned. `done` is set at the end of the capture."""
         records = self.records
-        while count > 0:
+        self.finished_cost = 0
+        stop = records.pos + MAX_WINDOW
+        while count > 0 and self.finished_cost < MAX_FINISHED and records.pos < stop:
             count -= 1
             if not records.advance():
                 self.done = True
@@ -204,7 +217,7 @@ class Scanner:
             self._udp(p, raw, data)
         else:
             self.icmp_packets += 1
-            self._icmp(p, raw)
+            self._icmp(p, raw, data)
 
     def _keep(self, p: Packet, raw: bytes) -> None:
         """Give the packet bytes of its own; the scanner goes on with a new one."""
@@ -255,6 +268,7 @@ class Scanner:
             self.sides.pop(flow.reverse, None)
         self.live -= 1
         self.buffered -= flow.cost
+        self.finished_cost += flow.cost
         if early:
             flow.ended_early = True
             self.early_flows += 1
@@ -281,7 +295,14 @@ class Scanner:
         flags = p.flags
         if flags & SYN:
             self.syn_packets += 1
-            if not flags & ACK:
+            if (
+                not flags & ACK
+                and p.direction == 1
+                and flow.first_ack == (p.seq + 1) & 0xFFFFFFFF
+                and flow.b_packets == 0
+            ):
+                pass  # the SYN of a SYN-ACK that was captured before it
+            elif not flags & ACK:
                 reused = flow.isn >= 0 and (p.seq != flow.isn or p.direction == 1)
                 closed = flow.reset or flow.a_fin or flow.b_fin
                 if (flow.isn < 0 and (flow.a_packets or flow.b_packets)) or reused or (closed and flow.has_data):
@@ -395,7 +416,7 @@ class Scanner:
             return
         head = data[p.payload_at]
         known = False
-        if head & 0xC0 == 0xC0 or head & 0x80:  # QUIC long header (the fixed bit may be greased), gQUIC
+        if head & 0x80:  # QUIC long header (the fixed bit may be greased)
             known = True
         elif 20 <= head <= 26 and data[p.payload_at + 1] in (254, 1):  # DTLS record
             known = True
@@ -410,6 +431,7 @@ class Scanner:
         flow.last_time = p.time_ns
         if p.direction == 0:
             flow.a_packets += 1
+            flow.a_bytes += p.length
             if flow.a_kept_packets >= DATAGRAM_LIMIT:
                 flow.given_up += 1
                 self.given_up_packets += 1
@@ -417,6 +439,7 @@ class Scanner:
             flow.a_kept_packets += 1
         else:
             flow.b_packets += 1
+            flow.b_bytes += p.length
             if flow.b_kept_packets >= DATAGRAM_LIMIT:
                 flow.given_up += 1
                 self.given_up_packets += 1
@@ -430,10 +453,19 @@ class Scanner:
         if self.buffered > MAX_BUFFERED:
             self._sweep(p.time_ns, flow)
 
-    def _icmp(self, p: Packet, raw: bytes) -> None:
+    def _icmp(self, p: Packet, raw: bytes, data: bytes) -> None:
+        """Keep errors and echoes, as much of each as is used."""
+        if p.captured < 8:
+            return
+        kind = data[p.payload_at]
+        wanted = kind in (0, 3, 4, 5, 8, 11, 12) if p.protocol == ICMP else kind in (1, 2, 3, 4, 128, 129)
+        if not wanted:
+            return
         if len(self.icmp) >= MAX_SIDE_PACKETS:
             self.given_up_packets += 1
             return
+        if p.captured > ICMP_KEPT:
+            p.captured = ICMP_KEPT
         self._keep(p, raw)
         self.icmp.append(p)
 
@@ -455,29 +487,33 @@ class Scanner:
             held = Fragments(p.frame)
             self.fragments[key] = held
         piece = bytes(raw[p.fragment_at : p.fragment_end])
-        held.size += len(piece)
-        if held.size > 131_072 or len(held.pieces) > 8_192:
+        begin = p.fragment_offset
+        end = begin + len(piece)
+        if end > MAX_DATAGRAM:
             del self.fragments[key]
-            self.notes.add("limit", "an IP datagram with more fragments than it can have", p.frame)
+            self.notes.add("limit", "an IP datagram longer than it can be", p.frame)
             return
-        for offset, other in held.pieces:
-            low = max(offset, p.fragment_offset)
-            high = min(offset + len(other), p.fragment_offset + len(piece))
-            if (
-                low < high
-                and other[low - offset : high - offset] != piece[low - p.fragment_offset : high - p.fragment_offset]
-            ):
+        if end > len(held.body):
+            held.body += bytes(end - len(held.body))
+            held.have += bytes(end - len(held.have))
+        before = bytes(held.have[begin:end])
+        if 1 in before:
+            merged = merge(bytes(held.body[begin:end]), piece, before)
+            if merged is None:
                 self.notes.add("conflict", "IP fragments that overlap with different bytes", p.frame)
-        held.pieces.append((p.fragment_offset, piece))
-        if p.fragment_offset == 0:
+                merged = keep_first(bytes(held.body[begin:end]), piece, before)
+            held.body[begin:end] = merged
+        else:
+            held.body[begin:end] = piece
+        held.filled += len(piece) - before.count(1)
+        held.have[begin:end] = b"\1" * len(piece)
+        if begin == 0:
             held.header = bytes(raw[p.ip_at : p.fragment_at])
         if not p.more_fragments:
-            held.total = p.fragment_offset + len(piece)
-        if held.total < 0 or not held.header:
+            held.total = end
+        if held.total < 0 or not held.header or held.filled < held.total or 0 in held.have[: held.total]:
             return
-        whole = assemble(held.pieces, held.total)
-        if whole is None:
-            return
+        whole = bytes(held.body[: held.total])
         del self.fragments[key]
         if p.version == 4:
             header = bytearray(held.header)
@@ -506,20 +542,19 @@ def last_frame_of(flow: Flow) -> int:
     return flow.last_frame
 
 
-def assemble(pieces: list[tuple[int, bytes]], total: int) -> bytes | None:
-    """The datagram, first copy of each byte first; None while a piece is missing."""
-    out = bytearray()
-    for offset, piece in sorted(pieces, key=first_of):
-        if offset > len(out):
+def merge(first: bytes, second: bytes, have: bytes) -> bytes | None:
+    """Two overlapping pieces as one; None where they differ in a byte that both have."""
+    if have.count(1) == len(have):
+        return first if first == second else None
+    for index in range(len(have)):
+        if have[index] and first[index] != second[index]:
             return None
-        if offset + len(piece) > len(out):
-            out += piece[len(out) - offset :]
-    return bytes(out[:total]) if len(out) >= total else None
+    return second
 
 
-def first_of(piece: tuple[int, bytes]) -> int:
-    """The sort key of fragments."""
-    return piece[0]
+def keep_first(first: bytes, second: bytes, have: bytes) -> bytes:
+    """Overlapping pieces that differ: what came first counts."""
+    return bytes(first[index] if have[index] else second[index] for index in range(len(have)))
 
 
 def tls_record(data: bytes, at: int, length: int) -> bool:

@@ -92,6 +92,9 @@ def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
     digest = _digest(raw) if want_digest else None
     source = Source(raw, size, digest, None, [file])
     head = bytes(raw[:8])
+    if bytes(raw[257:262]) == b"ustar":
+        source.close()
+        raise CaptureError("a tar archive, which kzpcap does not unpack: unpack it first")
     for magic, name in NOT_READ.items():
         if head.startswith(magic):
             source.close()
@@ -119,6 +122,8 @@ def _digest(raw: Any) -> str:
     for at in range(0, len(view), CHUNK):
         digest.update(view[at : at + CHUNK])
     view.release()
+    if isinstance(raw, mmap.mmap) and hasattr(raw, "madvise"):
+        raw.madvise(mmap.MADV_DONTNEED)
     return digest.hexdigest()
 
 
@@ -138,5 +143,8 @@ def _copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes:
             raise CaptureError(
                 f"it unpacks to more than {written >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
             )
-        target.write(block)
-    target.flush()
+        try:
+            target.write(block)
+            target.flush()
+        except OSError as error:
+            raise CaptureError(f"no room to unpack it: {error.strerror}", written) from error

@@ -54,6 +54,13 @@ class Certificate:
     authority_has_issuer: bool = False
     """AuthorityKeyIdentifier also names issuer and serial, which public CAs rarely send."""
     has_scts: bool = False
+    purposes: tuple[str, ...] | None = None
+    """extendedKeyUsage as dotted OIDs; None where the extension is absent."""
+
+    @property
+    def serves_tls(self) -> bool:
+        """May it stand in a TLS server's chain: extendedKeyUsage is absent, or has serverAuth or any?"""
+        return self.purposes is None or bool({"1.3.6.1.5.5.7.3.1", "2.5.29.37.0"} & set(self.purposes))
 
     @property
     def self_named(self) -> bool:
@@ -83,21 +90,29 @@ def parse(der: bytes) -> Certificate:
         return Certificate(fingerprint, sha1, der, problem=f"{type(error).__name__}: {error}"[:200] or "unreadable")
 
 
+def load(der: bytes) -> Any:
+    """cryptography's certificate of these bytes, without its warnings; bytes behind the DER are left out."""
+    from cryptography import x509
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd serials and lengths are facts here
+        try:
+            return x509.load_der_x509_certificate(der)
+        except ValueError:
+            trimmed = _der_length(der)
+            if not 0 < trimmed < len(der):
+                raise
+            return x509.load_der_x509_certificate(der[:trimmed])
+
+
 def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000_000
 
 
 def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
-    from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    try:
-        cert = x509.load_der_x509_certificate(der)
-    except ValueError:
-        trimmed = _der_length(der)
-        if not 0 < trimmed < len(der):
-            raise
-        cert = x509.load_der_x509_certificate(der[:trimmed])
+    cert = load(der)
     found: dict[str, Any] = {}
     key_name, exponent, spki = "", None, b""
     try:
@@ -140,8 +155,11 @@ def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
 
 
 def name_key(text: str) -> str:
-    """A distinguished name (RFC 4514 text) in the form in which names are compared."""
-    return " ".join(text.casefold().split())
+    """A distinguished name (RFC 4514 text) in the form in which names are compared here.
+
+    The order of its parts does not count either: names only choose which keys are tried.
+    """
+    return ",".join(sorted(" ".join(text.casefold().split()).split(",")))
 
 
 def _name(name: Any) -> str:
@@ -191,6 +209,8 @@ def _extension_facts(cert: Any) -> dict[str, Any]:
         elif isinstance(value, x509.AuthorityKeyIdentifier):
             found["authority_key_id"] = value.key_identifier.hex() if value.key_identifier else None
             found["authority_has_issuer"] = value.authority_cert_issuer is not None
+        elif isinstance(value, x509.ExtendedKeyUsage):
+            found["purposes"] = tuple(oid.dotted_string for oid in value)
         elif isinstance(value, x509.PrecertificateSignedCertificateTimestamps):
             found["has_scts"] = True
     return found

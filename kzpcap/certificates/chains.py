@@ -53,10 +53,19 @@ class ChainFacts:
         return self.supplied is not None or (self.standing is not None and self.standing.trusted)
 
     def within_dates(self, time_ns: int) -> str:
-        """valid, expired or not_yet: the leaf's dates at a time."""
-        if time_ns < self.leaf.not_before:
-            return "not_yet"
-        return "expired" if time_ns > self.leaf.not_after else "valid"
+        """valid, expired or not_yet at a time: of the leaf, and of the intermediates of the trusted path."""
+        path = self.supplied or self.public
+        for certificate in path.certificates[:-1] if path and len(path.certificates) > 1 else (self.leaf,):
+            if time_ns < certificate.not_before:
+                return "not_yet"
+            if time_ns > certificate.not_after:
+                return "expired"
+        return "valid"
+
+
+def for_tls(path: Path) -> bool:
+    """May every certificate below the anchor stand in a TLS server's chain? (Name constraints are not looked at.)"""
+    return all(certificate.serves_tls for certificate in path.certificates[:-1] or path.certificates)
 
 
 @dataclass
@@ -99,7 +108,9 @@ class ChainJudge:
             return ChainFacts(leaf)
         pools = (Pool.of(chain[1:]), self.pool, self.shipped)
         public, standing = self._public(leaf, pools, time_ns)
-        supplied = next(iter(paths_to(leaf, pools, self.anchors.named)), None) if self.reference.anchors else None
+        supplied = None
+        if self.reference.anchors:
+            supplied = next((path for path in paths_to(leaf, pools, self.anchors.named) if for_tls(path)), None)
         trusted = standing is not None and standing.trusted
         interception, known = self._interception(leaf, pools, trusted)
         sha1 = None
@@ -122,7 +133,8 @@ class ChainJudge:
             national,
             None if interception or sha1 or trusted else self._imitation(climb),
             own,
-            not own and not (end.self_named and signed_by(end.der, end.der)),
+            not (own or public or supplied or interception or sha1 or national)
+            and not (end.self_named and signed_by(end.der, end.der)),
             end,
         )
 
@@ -130,6 +142,8 @@ class ChainJudge:
         """The path whose anchor stood best on the day."""
         best: tuple[Path | None, Standing | None] = (None, None)
         for path in paths_to(leaf, pools, self.trust.roots_named):
+            if not for_tls(path):
+                continue
             standing = self.trust.standing(path.anchor, time_ns)
             if standing and (best[1] is None or (standing.trusted and not best[1].trusted)):
                 best = (path, standing)
@@ -178,12 +192,18 @@ class ChainJudge:
         return tuple(path)
 
     def _imitation(self, climb: tuple[Certificate, ...]) -> Imitation | None:
-        """Names or key ids of a known CA over a leaf that no known key signed."""
+        """Names or key ids of a known CA over a leaf that no known key signed.
+
+        Some intermediates bear their root's name and were never published: under that name a signature that no known
+        key made refutes nothing, unless the key id claims the known key itself.
+        """
         for certificate in climb:
             for ca in self.reference.interception_cas:
                 known = ca.certificate
-                if certificate.issuer_key == known.subject_key:
-                    return Imitation(ca, "issuer_name", signed_by(certificate.der, known.der) is False)
-                if certificate.authority_key_id and certificate.authority_key_id == known.subject_key_id:
-                    return Imitation(ca, "key_id", signed_by(certificate.der, known.der) is False)
+                claims_key = bool(known.subject_key_id) and certificate.authority_key_id == known.subject_key_id
+                if certificate.issuer_key != known.subject_key and not claims_key:
+                    continue
+                open_end = certificate.issuer_key in self.reference.unpublished_names and not claims_key
+                fails = not open_end and signed_by(certificate.der, known.der) is False
+                return Imitation(ca, "issuer_name" if certificate.issuer_key == known.subject_key else "key_id", fails)
         return None

@@ -11,30 +11,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import verify
 
 MAX_DEPTH = 8
 MAX_CHECKS = 64
+MAX_SAME_SUBJECT = 8
+"""Certificates of one subject that a pool keeps: cross-signs are few, floods are many."""
+MAX_EXPONENT_BITS = 64
 
 
 @lru_cache(maxsize=65_536)
 def signed_by(child: bytes, issuer: bytes) -> bool | None:
     """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
-    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
     try:
+        cert, key = load(child), load(issuer).public_key()
+        if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
+            return None  # a check would cost as much as a signature: nobody's key looks like that
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cert = x509.load_der_x509_certificate(child)
-            key = x509.load_der_x509_certificate(issuer).public_key()
-            return verify(
-                key,
-                cert.signature,
-                cert.tbs_certificate_bytes,
-                cert.signature_hash_algorithm,
-                cert.signature_algorithm_parameters,
-            )
+            algorithm, parameters = cert.signature_hash_algorithm, cert.signature_algorithm_parameters
+        return verify(key, cert.signature, cert.tbs_certificate_bytes, algorithm, parameters)
     except Exception:  # unknown algorithms and broken keys: not checked, which is not the same as refuted
         return None
 
@@ -61,7 +60,7 @@ class Pool:
         """Add one, if it can be read."""
         if certificate.problem is None or certificate.subject_key:
             entries = self.by_subject.setdefault(certificate.subject_key, [])
-            if all(entry.sha256 != certificate.sha256 for entry in entries):
+            if len(entries) < MAX_SAME_SUBJECT and all(entry.sha256 != certificate.sha256 for entry in entries):
                 entries.append(certificate)
 
 
@@ -97,6 +96,8 @@ def paths_to(
         last = path[-1]
         for anchor in anchors_named(last.issuer_key):
             checks += 1
+            if anchor.path_length is not None and anchor.path_length < len(path) - 1 and anchor.sha256 != last.sha256:
+                continue
             if anchor.sha256 == last.sha256 or signed_by(last.der, anchor.der):
                 found.append(Path(path if anchor.sha256 == last.sha256 else (*path, anchor)))
         if len(path) >= MAX_DEPTH or last.self_named:
@@ -111,18 +112,3 @@ def paths_to(
                 if checks < MAX_CHECKS and signed_by(last.der, issuer.der):
                     queue.append((*path, issuer))
     return found
-
-
-def wire_order(chain: tuple[Certificate, ...]) -> list[int | None]:
-    """For each certificate of a chain the index of the one that signed it, by signature; None where none did."""
-    return [
-        next(
-            (
-                index
-                for index, issuer in enumerate(chain)
-                if issuer.subject_key == certificate.issuer_key and signed_by(certificate.der, issuer.der)
-            ),
-            None,
-        )
-        for certificate in chain
-    ]

@@ -24,7 +24,7 @@ def carries(certificate: Certificate, name: str) -> bool:
     patterns = certificate.dns_names
     if not certificate.has_san and certificate.common_name:
         patterns = (certificate.common_name,)
-    return any(_matches(pattern.lower().rstrip("."), name) for pattern in patterns)
+    return any(pattern.isascii() and _matches(pattern.lower().rstrip("."), name) for pattern in patterns)
 
 
 def _matches(pattern: str, name: str) -> bool:

@@ -6,11 +6,10 @@ RFC 5246 section 7.4.3, RFC 8422 section 5.4, RFC 4346 section 7.4.3 (MD5 and SH
 from __future__ import annotations
 
 import hashlib
-import warnings
 from enum import StrEnum
 from typing import Any
 
-from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import verify
 from kzpcap.wire import Reader, ShortRead
 
@@ -26,61 +25,49 @@ class Possession(StrEnum):
 
 
 def server_key_exchange(
-    leaf: Certificate, client_random: bytes, server_random: bytes, body: bytes, version: int
+    leaf: Certificate, client_random: bytes, server_random: bytes, body: bytes, version: int, kind: str | None
 ) -> Possession:
-    """Verify a ServerKeyExchange body with the leaf's key over both randoms."""
-    from cryptography import x509
+    """Verify a whole ServerKeyExchange body with the leaf's key over both randoms; `kind` is dhe or ecdhe.
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            key = x509.load_der_x509_certificate(leaf.der).public_key()
-    except Exception:
+    A body that no client can accept (no signature, bytes too many, another key's algorithm) refutes; an algorithm or
+    a curve format that is not known here does not.
+    """
+    if kind not in ("dhe", "ecdhe"):
         return Possession.NOT_CAPTURED
-    outcome: bool | None = None
-    for params, rest in _splits(body):
-        verdict = _check(key, client_random + server_random + params, rest, version)
-        if verdict:
-            return Possession.PROVED
-        outcome = outcome if verdict is None else verdict
-    return Possession.REFUTED if outcome is False else Possession.NOT_CAPTURED
+    try:
+        key = load(leaf.der).public_key()
+    except Exception:  # whatever the parser stumbles over: nothing can be checked
+        return Possession.NOT_CAPTURED
+    reader = Reader(body)
+    try:
+        if kind == "ecdhe":
+            if reader.uint(1) != 3:
+                return Possession.NOT_CAPTURED  # explicit curves
+            reader.uint(2)
+            reader.vector(1)
+        else:
+            for _ in range(3):
+                reader.vector(2)
+    except ShortRead:
+        return Possession.REFUTED
+    params = body[: reader.pos]
+    outcome = _check(key, client_random + server_random + params, body[reader.pos :], version)
+    if outcome is None:
+        return Possession.NOT_CAPTURED
+    return Possession.PROVED if outcome else Possession.REFUTED
 
 
 def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:
     """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key."""
-    from cryptography import x509
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            key = x509.load_der_x509_certificate(leaf.der).public_key()
-    except Exception:
+        key = load(leaf.der).public_key()
+    except Exception:  # as above
         return Possession.NOT_CAPTURED
     rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature
     outcome = _check(key, signed, rest, 0x0303)
     if outcome is None:
         return Possession.NOT_CAPTURED
     return Possession.PROVED if outcome else Possession.REFUTED
-
-
-def _splits(body: bytes) -> list[tuple[bytes, bytes]]:
-    """The ways to cut the signed parameters off: a named curve and a point, or the three vectors of DHE."""
-    found = []
-    for layout in ("ecdhe", "dhe"):
-        reader = Reader(body)
-        try:
-            if layout == "ecdhe":
-                if reader.uint(1) != 3:
-                    continue
-                reader.uint(2)
-                reader.vector(1)
-            else:
-                for _ in range(3):
-                    reader.vector(2)
-        except ShortRead:
-            continue
-        found.append((body[: reader.pos], body[reader.pos :]))
-    return found
 
 
 def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
@@ -92,9 +79,9 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
         algorithm = reader.uint(2) if (version >= 0x0303 and version < 0xFE00) or version == 0xFEFD else None
         signature = reader.vector(2)
     except ShortRead:
-        return None
+        return False
     if reader.left() or not signature:
-        return None
+        return False
     try:
         if algorithm is None:
             if isinstance(key, rsa.RSAPublicKey):
@@ -102,7 +89,11 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
                 wanted += hashlib.sha1(signed, usedforsecurity=False).digest()
                 return _recover(key, signature) == wanted
             return verify(key, signature, signed, hashes.SHA1())
+        if not _fits(key, algorithm):
+            return False
         if algorithm >> 8 == 8:  # RFC 8446 names: RSA-PSS, Ed25519, Ed448
+            if not 4 <= algorithm & 0xFF <= 11:
+                return None
             digest: Any = {4: hashes.SHA256(), 5: hashes.SHA384(), 6: hashes.SHA512()}.get(algorithm & 0xFF)
             if algorithm & 0xFF in (9, 10, 11):
                 digest = {9: hashes.SHA256(), 10: hashes.SHA384(), 11: hashes.SHA512()}[algorithm & 0xFF]
@@ -121,6 +112,19 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
         return verify(key, signature, signed, chosen) if chosen else None
     except (ValueError, TypeError):
         return None
+
+
+def _fits(key: Any, algorithm: int) -> bool:
+    """Can a key of this kind make a signature of this algorithm (RFC 8446 4.2.3, RFC 5246 7.4.1.4.1)?"""
+    from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+    if algorithm >> 8 == 8:
+        if algorithm & 0xFF in (4, 5, 6, 9, 10, 11):
+            return isinstance(key, rsa.RSAPublicKey)
+        known = {7: ed25519.Ed25519PublicKey, 8: ed448.Ed448PublicKey}.get(algorithm & 0xFF)
+        return known is None or isinstance(key, known)
+    wanted = {1: rsa.RSAPublicKey, 2: dsa.DSAPublicKey, 3: ec.EllipticCurvePublicKey}.get(algorithm & 0xFF)
+    return wanted is None or isinstance(key, wanted)
 
 
 def _recover(key: Any, signature: bytes) -> bytes | None:

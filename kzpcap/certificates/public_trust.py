@@ -11,7 +11,7 @@ import json
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,17 @@ class PublicTrust:
         except (OSError, ValueError, KeyError) as error:
             raise ReferenceDataError(f"{folder}: {error}") from error
         self.index = {root["sha256"]: root for root in self.roots}
+        self._parsed: dict[int, Certificate] = {}
         self.by_spki: dict[str, list[dict[str, Any]]] = {}
         for root in self.roots:
             self.by_spki.setdefault(root["spki_sha256"], []).append(root)
 
     @cached_property
     def _pems(self) -> list[str]:
-        found = PEM.findall((self.folder / "roots.pem").read_text("ascii"))
+        try:
+            found = PEM.findall((self.folder / "roots.pem").read_text("ascii"))
+        except (OSError, ValueError) as error:
+            raise ReferenceDataError(f"{self.folder}: {error}") from error
         if len(found) != len(self.roots):
             raise ReferenceDataError(f"{self.folder}: roots.pem and releases.json differ")
         return found
@@ -64,11 +68,16 @@ class PublicTrust:
             found.setdefault(name_key(root["subject"]), []).append(position)
         return found
 
-    @lru_cache(maxsize=1024)  # noqa: B019 - one PublicTrust lives as long as the process
     def roots_named(self, subject_key: str) -> tuple[Certificate, ...]:
         """Every root of any release with this subject; only these are decoded."""
         positions = self._positions.get(subject_key, ())
-        return tuple(parse(base64.b64decode(self._pems[position])) for position in positions)
+        return tuple(self._root(position) for position in positions)
+
+    def _root(self, position: int) -> Certificate:
+        found = self._parsed.get(position)
+        if found is None:
+            found = self._parsed[position] = parse(base64.b64decode(self._pems[position]))
+        return found
 
     def release_at(self, time_ns: int) -> int:
         """The index of the latest release not after a time, else of the earliest."""

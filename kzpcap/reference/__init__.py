@@ -15,11 +15,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.errors import ReferenceDataError
 from kzpcap.reference.targets import TargetList, read_target_list
 
 DATA = Path(__file__).parent / "data"
+SIGNATURE_KEYS = {
+    "generation": {"id", "title", "by", "seen_intercepting", "source"},
+    "ca": {"file", "generation", "role"},
+    "fingerprints": {"file", "generation", "subject"},
+    "national": {"file", "id", "title", "source"},
+    "specimen": {"sha256", "spki_sha256", "title", "source"},
+}
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -75,9 +82,19 @@ class Reference:
     def _signatures(self) -> dict[str, Any]:
         path = self.folder / "interception_cas" / "signatures.toml"
         try:
-            return tomllib.loads(path.read_text("utf-8"))
+            document = tomllib.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ReferenceDataError(f"{path}: {error}") from error
+        for kind, wanted in SIGNATURE_KEYS.items():
+            for number, entry in enumerate(document.get(kind, ()), 1):
+                missing = wanted - entry.keys()
+                if missing:
+                    raise ReferenceDataError(f"{path}: [[{kind}]] number {number} lacks {', '.join(sorted(missing))}")
+        known = {entry["id"] for entry in document.get("generation", ())}
+        for entry in (*document.get("ca", ()), *document.get("fingerprints", ())):
+            if entry["generation"] not in known:
+                raise ReferenceDataError(f"{path}: {entry['file']} is of no generation {entry['generation']!r}")
+        return document
 
     @cached_property
     def generations(self) -> dict[str, Generation]:
@@ -100,7 +117,10 @@ class Reference:
         found = read_pem(path)
         if len(found) != 1:
             raise ReferenceDataError(f"{path}: one certificate expected, {len(found)} there")
-        return parse(found[0])
+        certificate = parse(found[0])
+        if certificate.problem:
+            raise ReferenceDataError(f"{path}: {certificate.problem}")
+        return certificate
 
     @cached_property
     def interception_cas(self) -> tuple[KnownCA, ...]:
@@ -116,10 +136,19 @@ class Reference:
         """Generations of intermediates that are known by their SHA-1 only."""
         found: dict[str, Generation] = {}
         for entry in self._signatures.get("fingerprints", ()):
-            document = json.loads((self.folder / "interception_cas" / entry["file"]).read_text("utf-8"))
-            for intermediate in document["intermediates"]:
-                found[intermediate["sha1"]] = self.generations[entry["generation"]]
+            path = self.folder / "interception_cas" / entry["file"]
+            try:
+                listed = [str(one["sha1"]) for one in json.loads(path.read_text("utf-8"))["intermediates"]]
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ReferenceDataError(f"{path}: {type(error).__name__}: {error}") from error
+            for sha1 in listed:
+                found[sha1] = self.generations[entry["generation"]]
         return found
+
+    @cached_property
+    def unpublished_names(self) -> frozenset[str]:
+        """Subjects of interception intermediates whose certificates, and so keys, nobody published."""
+        return frozenset(name_key(entry["subject"]) for entry in self._signatures.get("fingerprints", ()))
 
     @cached_property
     def national_cas(self) -> tuple[NationalCA, ...]:
@@ -131,8 +160,11 @@ class Reference:
 
     @cached_property
     def specimens(self) -> dict[str, str]:
-        """Published certificates (SHA-256 to title): a replay of them can never be excluded."""
-        return {entry["sha256"]: entry["title"] for entry in self._signatures.get("specimen", ())}
+        """Published certificates by key (SPKI SHA-256 to title): a replay of them can never be excluded.
+
+        By key, because bytes outside of the signed part can be changed at will.
+        """
+        return {entry["spki_sha256"]: entry["title"] for entry in self._signatures.get("specimen", ())}
 
     @cached_property
     def intermediates(self) -> tuple[Certificate, ...]:
@@ -158,7 +190,7 @@ def read_pem(path: Path) -> list[bytes]:
     except ValueError as error:
         raise ReferenceDataError(f"{path}: not PEM ({error})") from error
     if not found:
-        raise ReferenceDataError(f"{path}: no certificate in it")
+        raise ReferenceDataError(f"{path}: no PEM certificate in it (DER must be converted)")
     return found
 
 
@@ -180,6 +212,8 @@ def load(
     shipped = {
         target.id: target for path in sorted((base / "targets").glob("*.txt")) for target in [read_target_list(path)]
     }
+    if not shipped:
+        raise ReferenceDataError(f"{base}: no target lists in it")
     chosen = list(shipped.values())
     supplied: dict[str, str] = {}
     if targets:

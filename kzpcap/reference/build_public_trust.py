@@ -94,4 +94,6 @@ def main(folder: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
     main(Path(sys.argv[1]), Path(__file__).parent / "data" / "public_trust")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kzpcap.errors import ReferenceDataError
 
-NAME = re.compile(r"[a-z0-9_*](?:[a-z0-9_.-]*[a-z0-9_])?\Z")
+NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\Z")
 DAY_NS = 86_400 * 1_000_000_000
 
 
@@ -49,7 +49,7 @@ def day(text: str) -> int:
 def read_target_list(path: Path) -> TargetList:
     """Read a list: one name a line, what follows a tab is a remark, `# key: value` lines on top."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ReferenceDataError(f"{path}: {error}") from error
     head: dict[str, str] = {}
@@ -64,7 +64,7 @@ def read_target_list(path: Path) -> TargetList:
         if not name:
             continue
         if not NAME.match(name):
-            raise ReferenceDataError(f"{path}:{number}: {name[:80]!r} is not a host name")
+            raise ReferenceDataError(f"{path}:{number}: {name[:80]!r} is not a host name (one name a line)")
         names.add(name)
     if not names:
         raise ReferenceDataError(f"{path}: no names in it")

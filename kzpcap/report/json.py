@@ -6,6 +6,7 @@ The same capture, options and reference data give the same bytes: no file name, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
     from kzpcap.analysis import Report
 
 
+HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""What a terminal may act on or a reader cannot see; JSON's own escapes cover what is below 0x20."""
+
+
 def text(value: object) -> str:
-    """Compact JSON; UTF-8 stays as it is."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Compact JSON; UTF-8 stays as it is, but for characters that a terminal would act on."""
+    return HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def write(report: Report, out: Callable[[str], object]) -> Summary:

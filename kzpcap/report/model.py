@@ -72,6 +72,7 @@ def connection(observation: Observation, verdict: Verdict) -> dict[str, Any]:
         "probe_ttl": observation.probe_ttl,
         "hop_counts": hop_counts(observation),
         "conflicts": [list(pair) for pair in observation.conflicts],
+        "conflicting_certificates": list(observation.other_chain),
         "duplicates": observation.duplicates,
         "given_up": observation.given_up,
     }

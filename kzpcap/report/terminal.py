@@ -6,7 +6,7 @@ Colour only helps: every word stands without it. Text from the capture passes `s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kzpcap.iana import version_name
 from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
+from kzpcap.verdict.facts import chain_is_specimen
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
 from kzpcap.verdict.rules import NOTHING, RULES, State
@@ -45,13 +46,26 @@ class Options:
 
 @dataclass
 class Collected:
-    """What the terminal shows of the connections, bounded."""
+    """What the terminal shows of the connections, bounded; what decides (whom, where) is collected from all."""
 
-    lines: list[Connection] = field(default_factory=list)
-    trees: list[Connection] = field(default_factory=list)
+    shown: list[Connection] = field(default_factory=list)
+    """intercepted, suspected, interfered."""
+    plain: list[Connection] = field(default_factory=list)
     lines_left: int = 0
+    trees: dict[tuple[object, ...], list[Connection]] = field(default_factory=dict)
+    """Connections of one kind (server, name, rule): the first is explained, the others are counted."""
     trees_left: int = 0
     grouped: dict[str, Counter[str]] = field(default_factory=dict)
+    issuers: dict[str, Counter[str]] = field(default_factory=dict)
+    identities: dict[State, dict[str, None]] = field(default_factory=dict)
+    places: dict[State, dict[str, None]] = field(default_factory=dict)
+    specimens: Counter[State] = field(default_factory=Counter)
+    nameless: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def lines(self) -> list[Connection]:
+        """The table's lines in order."""
+        return sorted(self.shown + self.plain, key=lambda connection: connection.observation.first_frame)
 
 
 def cut(text: str, width: int) -> str:
@@ -68,12 +82,16 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
         out(wrap(LABORATORY, 2) + "\n")
     _findings(report, summary, collected, out)
     _table(collected, options, out)
-    for connection in collected.trees:
-        _tree(report, connection, out)
+    for alike in collected.trees.values():
+        _tree(report, alike[0], out)
+        if len(alike) > 1:
+            frames = ", ".join(str(connection.observation.first_frame) for connection in alike[1:9])
+            more = " ..." if len(alike) > 9 else ""
+            out(wrap(f"{len(alike) - 1} more with this server, name and rule, from frames {frames}{more}", 2, 4) + "\n")
     for ladder in report.ladders[:MAX_TREES]:
         draw(ladder, report.networks, out)
     if collected.trees_left:
-        out(f"\n(+{collected.trees_left} more with the same kinds of evidence: --json has all)\n")
+        out(f"\n(+{collected.trees_left} more connections with evidence: --explain shows all)\n")
     _counts(report, summary, out)
     return summary
 
@@ -84,26 +102,62 @@ def _collect(report: Report, options: Options, summary: Summary) -> Collected:
         observation, verdict = connection.observation, connection.verdict
         summary.add(observation, verdict)
         exact = observation.target is not None and observation.target.exact
-        if verdict.state in SHOWN or exact or options.all_lines:
-            if len(collected.lines) < MAX_LINES or options.all_lines:
-                collected.lines.append(connection)
+        shown = verdict.state in SHOWN
+        if observation.name_status in ("cut", "no_hello"):
+            collected.nameless[verdict.state.value] += 1
+        if shown or exact or options.all_lines:
+            lines = collected.shown if shown else collected.plain
+            if len(lines) < MAX_LINES or options.all_lines:
+                lines.append(connection)
             else:
                 collected.lines_left += 1
-        if verdict.state in SHOWN or options.explain:
-            if len(collected.trees) < MAX_TREES or options.explain:
-                collected.trees.append(connection)
+        if shown or options.explain:
+            kind: tuple[object, ...] = (observation.server, observation.server_name, verdict.rule.id)
+            if options.explain:
+                kind = (observation.index,)
+            if kind in collected.trees:
+                if len(collected.trees[kind]) < MAX_LINES:
+                    collected.trees[kind].append(connection)
+            elif len(collected.trees) < MAX_TREES or options.explain:
+                collected.trees[kind] = [connection]
             else:
                 collected.trees_left += 1
-        if verdict.state not in SHOWN:
-            kind = "targets" if exact else "others"
-            collected.grouped.setdefault(verdict.rule.id, Counter())[kind] += 1
+        if shown:
+            _whom_and_where(report, connection, collected)
+        else:
+            collected.grouped.setdefault(verdict.rule.id, Counter())["targets" if exact else "others"] += 1
+            if verdict.rule.id in ("private-root", "issuer-missing", "self-signed") and observation.chain:
+                facts = report.surroundings.chain_facts(observation)
+                end = facts.end if facts else None
+                if end is not None:
+                    collected.issuers.setdefault(verdict.rule.id, Counter())[end.issuer_common_name or end.issuer] += 1
     return collected
 
 
+def _whom_and_where(report: Report, connection: Connection, collected: Collected) -> None:
+    verdict = connection.verdict
+    state = verdict.state
+    if verdict.interceptor is not None:
+        identity = verdict.interceptor.identity
+        if identity.startswith("known_generation:"):
+            words = report.reference.generations[identity.split(":", 1)[1]].title
+        elif identity == "supplied_ca":
+            words = f"a CA given on the command line ({safe(verdict.interceptor.basis)})"
+        else:
+            words = f"unknown: {verdict.interceptor.basis}"
+        collected.identities.setdefault(state, {})[words] = None
+    place = verdict.place
+    words = place.basis if place.where != "unknown" else f"unknown: {place.basis}"
+    collected.places.setdefault(state, {})[words] = None
+    if chain_is_specimen(connection.observation, report.surroundings).value:
+        collected.specimens[state] += 1
+
+
 def _health(capture: dict[str, Any], options: Options, out: Callable[[str], object]) -> None:
-    digest = capture["sha256"]
-    short = f"   sha256 {digest[:8]}...{digest[-4:]}" if digest else ""
-    out(f"{cut(safe(options.name), WIDTH - len(short))}{short}\n")
+    name = safe(options.name)
+    out((name if len(name) <= WIDTH else "~" + name[-WIDTH + 1 :]) + "\n")
+    if capture["sha256"]:
+        out(f"  sha256 {capture['sha256']}\n")
     packets = capture["packets"]
     links = ", ".join(entry["name"].split(" (")[0] for entry in capture["link_types"]) or "no packets"
     kind = capture["format"] + (f" in {capture['compression']}" if capture["compression"] else "")
@@ -111,16 +165,16 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
     if capture["first_time"]:
         first, last = capture["first_time"][:19].replace("T", " "), capture["last_time"][:19].replace("T", " ")
         times = f", {first} to {last[11:] if last[:10] == first[:10] else last} UTC"
-    out(wrap(f"{kind}, {links}, {capture['size']:,} bytes, {packets['read']:,} packets{times}", 2, 4) + "\n")
+    counts = f"{packets['read']:,} packets ({packets['decoded']:,} decoded)"
+    out(wrap(f"{kind}, {links}, {capture['size']:,} bytes, {counts}{times}", 2, 4) + "\n")
     out(_row("seen from", f"{capture['vantage']['where']}: {capture['vantage']['basis']}"))
     has = []
-    for what, there in (
-        ("TCP handshakes", capture["syn"] > 0),
-        ("both directions", capture["both_directions"] > 0),
-        ("whole packets", packets["cut"] == 0),
-        ("ICMP", capture["icmp"] > 0),
-    ):
-        has.append(what if there else f"no {what}")
+    if capture["syn"]:
+        has.append("TCP handshakes")
+    if capture["connections"]:
+        has.append("both directions" if capture["both_directions"] else "one direction only")
+    has.append(f"{packets['cut']:,} of {packets['read']:,} packets cut short" if packets["cut"] else "whole packets")
+    has.append("ICMP" if capture["icmp"] else "no ICMP")
     out(_row("it has", ", ".join(has)))
     if packets["skipped"]:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in packets["skipped"].items())
@@ -136,12 +190,11 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
         out(_row("note", f"{safe(note['text'])}" + (f" ({place})" if place else "")))
     if capture["checksums"]["wrong"]:
         wrong, checked = capture["checksums"]["wrong"], capture["checksums"]["checked"]
-        out(_row("checksums", f"{wrong:,} of {checked:,} kept packets are wrong (offloading does that)"))
+        out(_row("checksums", f"{wrong:,} of {checked:,} kept packets are wrong (offloading may do that)"))
     if capture["duplicates"]:
-        out(_row("duplicates", f"{capture['duplicates']:,} packets captured twice were counted once"))
+        out(_row("duplicates", f"packets captured twice, and counted once: {capture['duplicates']:,}"))
     for sentence in capture["means"]:
         out(_row("so", sentence))
-    out(_row("clock", "every date below rests on the capture's own clock"))
 
 
 def _row(label: str, text: str) -> str:
@@ -152,11 +205,13 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
     out("\nFINDINGS\n")
     states, targets = summary.states, summary.target_states
     total_targets = sum(targets.values())
-    for state in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED):
+    if not summary.connections:
+        out("  no TLS in this capture, and no connection to a port where TLS is expected\n")
+        return
+    for state in SHOWN:
         count = states[state.value]
         if not count:
             continue
-        others = count - targets[state.value]
         parts = []
         if targets[state.value]:
             lists = ", ".join(
@@ -166,20 +221,32 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
             )
             noun = "target connection" if total_targets == 1 else "target connections"
             parts.append(f"{targets[state.value]} of {total_targets} {noun} ({lists})")
-        if others:
+        unnamed = collected.nameless[state.value]
+        others = count - targets[state.value] - unnamed
+        if others > 0:
             parts.append(f"{others} other{'s' if others > 1 else ''}")
+        if unnamed:
+            parts.append(f"{unnamed} whose name was not captured")
         out(_found(state.value, ", ".join(parts)))
         if state is not State.INTERFERED:
-            for identity in _identities(collected, state, report):
+            for identity in list(collected.identities.get(state, {}))[:4]:
                 out(wrap(f"by   {identity}", 17, 22) + "\n")
-        for place in _places(collected, state):
+        places = sorted(collected.places.get(state, {}), key=lambda text: text.startswith("unknown"))
+        for place in places[:4]:
             out(wrap(f"at   {place}", 17, 22) + "\n")
-    out(_found("genuine", _both(targets["genuine"], states["genuine"] - targets["genuine"])))
+        if collected.specimens[state]:
+            which = "its certificate is" if count == 1 else f"the certificate of {collected.specimens[state]} is"
+            out(wrap(f"but  {which} a published one: a replay cannot be excluded", 17, 22) + "\n")
+    where = report.capture["vantage"]["where"]
+    seen = " (as seen here, towards the server)" if where in ("server", "router") else ""
+    out(_found("genuine", _both(targets["genuine"], states["genuine"] - targets["genuine"]) + seen))
     out(_found("undetermined", _both(targets["undetermined"], states["undetermined"] - targets["undetermined"])))
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
-        because = RULE_WORDS.get(rule, rule)
-        if rule != "publicly-trusted":
-            out(wrap(f"{sum(counts.values()):>4} {because}", 17, 22) + "\n")
+        if RULE_STATES.get(rule) is State.GENUINE:
+            continue
+        words = f"{sum(counts.values()):>4} {RULE_WORDS.get(rule, rule)}"
+        names = [f'"{safe(name)[:40]}"' for name, _ in collected.issuers.get(rule, Counter()).most_common(3)]
+        out(wrap(words + (f": {', '.join(names)}" if names else ""), 17, 22) + "\n")
 
 
 def _found(label: str, text: str) -> str:
@@ -194,47 +261,20 @@ def _force(summary: Summary, name: str, counts: Counter[str]) -> str:
     total = sum(counts.values())
     if summary.in_force[name] == total:
         return ", in force then"
-    return ", not in force then" if not summary.in_force[name] else ", partly in force then"
-
-
-def _identities(collected: Collected, state: State, report: Report) -> Iterable[str]:
-    """Whom the verdicts name, each once."""
-    found: dict[str, None] = {}
-    generations = report.reference.generations
-    for connection in collected.lines:
-        verdict = connection.verdict
-        if verdict.state is not state or verdict.interceptor is None:
-            continue
-        identity = verdict.interceptor.identity
-        if identity.startswith("known_generation:"):
-            found[generations[identity.split(":", 1)[1]].title] = None
-        elif identity == "supplied_ca":
-            found[f"a CA given on the command line ({safe(verdict.interceptor.basis)})"] = None
-        else:
-            found["unknown: no verified signature by a known key"] = None
-    return found
-
-
-def _places(collected: Collected, state: State) -> Iterable[str]:
-    """Where the verdicts place it, each once; the unknown last."""
-    found: dict[str, None] = {}
-    for connection in collected.lines:
-        if connection.verdict.state is state:
-            place = connection.verdict.place
-            found[place.basis if place.where != "unknown" else f"unknown: {place.basis}"] = None
-    return sorted(found, key=lambda text: text.startswith("unknown"))[:4]
+    return ", outside its dates" if not summary.in_force[name] else ", partly in force then"
 
 
 def _table(collected: Collected, options: Options, out: Callable[[str], object]) -> None:
-    if not collected.lines:
+    if not collected.shown and not collected.plain:
         return
-    names = [_target_name(connection.observation) for connection in collected.lines]
-    server = max(6, min(20, max(len(connection.observation.server[0]) for connection in collected.lines)))
+    lines = collected.lines
+    names = [_target_name(connection.observation) for connection in lines]
+    server = max(6, min(15, max(len(connection.observation.server[0]) for connection in lines)))
     room = WIDTH - 8 - 2 - server - 2 - 2 - 12 - 2
-    name = max(8, min(max(map(len, names)), room - min(34, max(len(c.verdict.rule.because) for c in collected.lines))))
+    name = max(8, min(max(map(len, names)), room - 17))
     reason = room - name
     out(f"\n{'TIME':<8}  {'SERVER':<{server}}  {'SNI':<{name}}  {'STATE':<12}  BECAUSE\n")
-    for connection, sni in zip(collected.lines, names, strict=True):
+    for connection, sni in zip(lines, names, strict=True):
         observation, verdict = connection.observation, connection.verdict
         state = f"{verdict.state.value:<12}"
         if options.colour and verdict.state in COLOURS:
@@ -277,7 +317,7 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
     target = observation.target
     if target is not None:
         kind = "is on" if target.exact else f"is a subdomain of {target.name}, which is on"
-        force = {True: "in force then", False: "not in force then", None: "dates not known"}[target.in_force]
+        force = {True: "in force then", False: "outside its dates", None: "dates not known"}[target.in_force]
         out(wrap(f"the name {kind} the list {target.list_id} ({force})", 2, 4) + "\n")
     if observation.version is not None:
         reaction = {
@@ -296,7 +336,7 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
         )
         what = safe(certificate.common_name or certificate.subject)[:60]
         out(wrap(f"certificate {name[:16]}... {what}, {certificate.key}, {dates}", 2, 6) + "\n")
-    if verdict.unsettled and verdict.state is not State.INTERFERED:
+    if verdict.unsettled and verdict.state not in (State.INTERCEPTED, State.INTERFERED):
         out("  cannot be settled here\n")
         for rule in verdict.unsettled:
             out(f"    ? {RULE_WORDS.get(rule, rule)} (rule {rule})\n")
@@ -345,13 +385,13 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
             )
         )
     others = summary.connections - sum(summary.target_states.values())
-    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {others:,} to no target"))
-    out(_found("certificates", f"{len(report.surroundings.certificates):,} different ones"))
+    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {others:,} of them to no target"))
+    out(_found("certificates", f"{len(report.surroundings.certificates):,} in all, each counted once"))
     if summary.absent:
         reasons = ", ".join(
             f"{count:,} {reason.lower().replace('_', ' ')}" for reason, count in summary.absent.most_common()
         )
-        out(_found("without one", reasons))
+        out(_found("without one", f"(why there is no certificate) {reasons}"))
 
 
 RULE_WORDS = {rule.id: rule.because for rule in (*RULES, NOTHING)}

@@ -130,6 +130,10 @@ class Handshake:
     """What the server said where a ServerHello should stand, if that is no TLS."""
     server_conflicts: tuple[tuple[int, int], ...]
     """Pairs of frames that brought different bytes for the same place of the server's stream."""
+    client_conflict: bool = False
+    """The client's stream has overlapping bytes that differ (decoys)."""
+    alternative_chains: tuple[ChainSeen, ...] = ()
+    """Certificate messages that later copies of the server's bytes hold, where copies differ."""
     keys: str | None = None
     """opened or wrong, where a key log had this connection's client random."""
     certificate_verify: CertificateVerify | None = None
@@ -159,7 +163,7 @@ class Handshake:
     def resumed(self) -> str | None:
         """How the session was resumed: psk, ticket or session_id; None where it was not, or it cannot be told."""
         seen = self.server_hello
-        if seen is None or self.chains:
+        if seen is None or self.chains or self.lost or self.cut or self.client_key_exchange or "n" in self.history:
             return None
         if is_tls13(seen.hello.version):
             return "psk" if seen.hello.extension(PRE_SHARED_KEY) is not None else None
@@ -170,9 +174,10 @@ class Handshake:
         hello = self.client_hello.hello if self.client_hello else None
         if hello is None:
             return "session_id" if seen.hello.session_id else "ticket"
-        if hello.session_ticket:
-            return "ticket"
-        return "session_id" if hello.session_id and hello.session_id == seen.hello.session_id else None
+        echoed = bool(hello.session_id) and hello.session_id == seen.hello.session_id
+        if hello.session_ticket:  # RFC 5077 section 3.4: a session id sent with the ticket is echoed on acceptance
+            return "ticket" if echoed or not hello.session_id else None
+        return "session_id" if echoed else None
 
 
 def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
@@ -210,7 +215,7 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
                 break
     if all(side.begin is None for side in sides):
         return None
-    client = client_of(sides, before)
+    client = client_of(sides)
     if not _is_tls(sides):
         return None
     handshake = _build(sides[client], sides[1 - client], client, before)
@@ -255,7 +260,7 @@ def _is_tls(sides: tuple[records.Side, ...]) -> bool:
     return shaped >= 2 or any(side.encrypted and side.malformed is None for side in sides)
 
 
-def client_of(sides: tuple[records.Side, ...], before: upgrade.Upgrade | None) -> int:
+def client_of(sides: tuple[records.Side, ...]) -> int:
     """Which of two directions is the client's: who said ClientHello, else who did not say ServerHello, else ports."""
     for index, side in enumerate(sides):
         if side.sslv2 or any(message.kind in (1, 16) for message in side.messages):
@@ -263,7 +268,6 @@ def client_of(sides: tuple[records.Side, ...], before: upgrade.Upgrade | None) -
     for index, side in enumerate(sides):
         if any(message.kind in (2, 11, 12, 14) for message in side.messages):
             return 1 - index
-    del before
     for index, side in enumerate(sides):
         for packet in side.stream.packets:
             if packet.flags & 0x12 == 0x02:  # SYN without ACK
@@ -329,6 +333,8 @@ def _build(
         malformed=server.malformed or client.malformed,
         plain_answer=plain,
         server_conflicts=tuple((c.first_frame, c.other_frame) for c in server.stream.conflicts),
+        client_conflict=bool(client.stream.conflicts),
+        alternative_chains=_alternatives(server, version),
     )
 
 
@@ -348,6 +354,14 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
                 ChainSeen(certificates, whole and message.complete, Seen.of(message.packet), message.first_frame)
             )
     return tuple(found)
+
+
+def _alternatives(server: records.Side, version: int) -> tuple[ChainSeen, ...]:
+    if not server.stream.conflicts:
+        return ()
+    known = {chain.certificates for chain in _chains(server, version)}
+    other = records.read(reassemble(server.stream.packets, last_wins=True))
+    return tuple(chain for chain in _chains(other, version) if chain.certificates not in known)
 
 
 def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, ...]:

@@ -18,7 +18,7 @@ from kzpcap.tls.records import APPLICATION_DATA, EncryptedRecord, Message, Side
 from kzpcap.tls.secrets import expand_label, transcript
 from kzpcap.wire import Reader, ShortRead
 
-LINE = re.compile(rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{32,128})\s*$", re.MULTILINE)
+LINE = re.compile(rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{64}|[0-9a-fA-F]{96})\s*$", re.MULTILINE)
 MAX_SECRETS = 1 << 18
 MAX_UNPACKED = 1 << 20
 SERVER_HANDSHAKE = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"

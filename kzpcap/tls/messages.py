@@ -12,7 +12,6 @@ from kzpcap.iana import is_tls13
 from kzpcap.wire import Reader, ShortRead
 
 HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-DOWNGRADE_SENTINELS = (b"DOWNGRD\x01", b"DOWNGRD\x00")
 
 SERVER_NAME, STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 5, 10, 11, 13, 16
 SCT, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS, KEY_SHARE = 18, 35, 41, 42, 43, 51
@@ -46,7 +45,7 @@ class ClientHello:
 
     @property
     def server_name(self) -> bytes | None:
-        """The first host_name of server_name (RFC 6066 section 3), raw."""
+        """The first host_name of server_name (RFC 6066 section 3), raw; a name that is cut is none."""
         body = self.extension(SERVER_NAME)
         if not body:
             return None
@@ -56,9 +55,9 @@ class ClientHello:
             while names.left() > 0:
                 kind = names.uint(1)
                 length = names.uint(2)
-                name = names.take(min(length, names.left()))
+                name = names.take(length)
                 if kind == 0:
-                    return name if len(name) == length or not self.complete else None
+                    return name
         except ShortRead:
             return None
         return None
@@ -247,22 +246,3 @@ def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool
         return tuple(found), reader.pos >= end
     except ShortRead:
         return tuple(found), False
-
-
-def key_exchange_params(body: bytes, kind: str) -> tuple[bytes, bytes] | None:
-    """ServerKeyExchange split into the signed parameters and what follows them (RFC 8422 5.4, RFC 5246 7.4.3)."""
-    reader = Reader(body)
-    try:
-        if kind == "ecdhe":
-            if reader.uint(1) != 3:
-                return None
-            reader.uint(2)
-            reader.vector(1)
-        elif kind == "dhe":
-            for _ in range(3):
-                reader.vector(2)
-        else:
-            return None
-    except ShortRead:
-        return None
-    return body[: reader.pos], body[reader.pos :]

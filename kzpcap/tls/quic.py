@@ -193,10 +193,7 @@ def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
 
 def is_gquic(flow: Flow) -> bool:
     """Google's own QUIC (Q0xx), which is not TLS and is left alone."""
-    return any(
-        packet.payload[1:3] == b"Q0" or packet.payload[9:11] == b"Q0" or packet.payload[1:3] == b"Q0"
-        for packet in flow.packets[:4]
-    )
+    return any(packet.payload[1:3] == b"Q0" or packet.payload[9:11] == b"Q0" for packet in flow.packets[:4])
 
 
 def read(flow: Flow) -> tuple[Side, Side, int] | None:

@@ -10,14 +10,16 @@ from kzpcap.certificates.chains import ChainFacts
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
 from kzpcap.iana import alert_name, is_tls13, version_name
-from kzpcap.observations import Absent, Mark, Observation
+from kzpcap.observations import Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.logic import Fact, Finding
 
 NO_CERTIFICATE = Finding(None, "no certificate of the server can be read here")
+NO_CLOCK = Finding(None, "the packets have no time, so nothing can be judged by its day")
 NEEDED = 3
 """Failing attempts, and controls that got through, for `interfered` without another sender shown."""
+MINUTE = 60_000_000_000
 
 
 def _chain(observation: Observation, surroundings: Surroundings) -> ChainFacts | None:
@@ -47,6 +49,8 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
     if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is None:
         return Finding(False, "no known interception key signed this chain")
     links = facts.interception.certificates
+    if len(links) == 1:
+        return Finding(False, "the leaf is the published certificate of a known CA itself: it signed nothing here")
     generation = facts.interception_ca.generation
     names = " <- ".join(f'"{certificate.common_name}"' for certificate in links)
     root = surroundings.chains.known_issuer(links[-1])
@@ -67,6 +71,18 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
             ),
         ),
     )
+
+
+def key_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The known key was itself seen to intercept (else it is known from block lists alone)."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    generation = facts.interception_ca.generation if facts.interception_ca else None
+    if generation is None:
+        return Finding(False, "no known interception key signed this chain")
+    says = "was seen intercepting" if generation.seen_intercepting else "is known from browsers' block lists alone"
+    return Finding(generation.seen_intercepting, f"this generation {says}")
 
 
 def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -90,15 +106,16 @@ def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surrou
         return NO_CERTIFICATE
     if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is not None:
         return Finding(False, "no supplied interception CA signed this chain")
+    if len(facts.interception.certificates) == 1:
+        return Finding(False, "the leaf is the supplied CA itself: it signed nothing here")
     names = " <- ".join(f'"{certificate.common_name}"' for certificate in facts.interception.certificates)
     return Finding(True, f"signatures verified up to a CA given on the command line: {names}", _frames(observation))
 
 
 def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The leaf is a published certificate: anyone can replay it."""
-    title = next(
-        (surroundings.specimens[name] for name in observation.chain[:1] if name in surroundings.specimens), None
-    )
+    """The leaf is a published certificate, or has its key: anyone can replay it."""
+    leaf = surroundings.certificates[observation.chain[0]] if observation.chain else None
+    title = surroundings.specimens.get(leaf.spki_sha256) if leaf else None
     if title is None:
         return Finding(False, "the leaf is no published specimen")
     return Finding(True, f"the leaf is {title}: a replay cannot be excluded", _frames(observation))
@@ -129,13 +146,12 @@ def imitates_known_ca(observation: Observation, surroundings: Surroundings) -> F
 
 
 def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Finding:
-    """A verified path leads to a root that was in the public bundle on the capture's day, or to a supplied anchor."""
+    """A verified path leads to a root that was in the public bundle on the capture's day."""
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
-    if facts.supplied is not None:
-        anchor = facts.supplied.anchor.common_name
-        return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', _frames(observation))
+    if not observation.time_ns:
+        return NO_CLOCK
     if facts.standing is None or facts.public is None:
         return Finding(False, "linked to no root of any public bundle that kzpcap ships")
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
@@ -148,11 +164,24 @@ def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Fi
     )
 
 
+def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to a trust anchor given on the command line."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.supplied is None:
+        return Finding(False, "linked to no trust anchor given on the command line")
+    anchor = facts.supplied.anchor.common_name or facts.supplied.anchor.subject
+    return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', _frames(observation))
+
+
 def root_public_at_another_time(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a root that was public at some time, but not on the capture's day."""
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
+    if not observation.time_ns:
+        return NO_CLOCK
     if facts.public is None or facts.standing is None or facts.standing.trusted:
         return Finding(False, "not a root that was public at another time")
     until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
@@ -177,11 +206,19 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
     )
 
 
+def certificate_for_another_name(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf does not carry the name asked (a forger may copy the names of the server's own certificate)."""
+    found = name_matches(observation, surroundings)
+    return Finding(None if found.value is None else not found.value, found.says, found.frames)
+
+
 def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf was within its dates by the capture's clock."""
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
+    if not observation.time_ns:
+        return NO_CLOCK
     when = facts.within_dates(observation.time_ns)
     if when == "valid":
         return Finding(True, "within its dates by the capture's clock", _frames(observation))
@@ -215,6 +252,8 @@ def issuer_missing(observation: Observation, surroundings: Surroundings) -> Find
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
+    if not observation.chain_complete:
+        return Finding(None, "whether the issuer was sent cannot be told: the chain is cut", _frames(observation))
     if not facts.issuer_missing or facts.end is None:
         return Finding(False, "the chain ends at a certificate that signed itself")
     return Finding(
@@ -227,6 +266,8 @@ def private_root(observation: Observation, surroundings: Surroundings) -> Findin
     facts = _chain(observation, surroundings)
     if facts is None:
         return NO_CERTIFICATE
+    if not observation.chain_complete:
+        return Finding(None, "the chain is cut", _frames(observation))
     if (
         facts.public is not None
         or facts.supplied is not None
@@ -266,6 +307,10 @@ def possession_proved(observation: Observation, surroundings: Surroundings) -> F
         return Finding(False, f"the {_proof(observation)} was not signed with the leaf's key", frames)
     if observation.possession is Possession.NOT_POSSIBLE:
         return Finding(None, "RSA key exchange: the answer is not signed, so possession cannot be shown")
+    if observation.possession_frame:
+        return Finding(
+            None, "possession cannot be checked: a random was not captured, or the algorithm is not known", frames
+        )
     return Finding(None, "no ServerKeyExchange to check possession with")
 
 
@@ -276,19 +321,17 @@ def possession_refuted(observation: Observation, surroundings: Surroundings) -> 
 
 
 def resumes_intercepted_session(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The session that is resumed was issued in a connection signed by an interception key."""
+    """The session that is resumed was issued, to this client by this server, behind an interception certificate."""
     if not observation.resumed:
         return Finding(False, "not a resumed session")
-    for session in (*observation.offered_session, *observation.issued_session):
-        full = surroundings.sessions.get(session)
-        if full is None or full.index == observation.index:
-            continue
-        facts = surroundings.chain_facts(full)
-        if facts and (facts.interception or facts.sha1_generation) and full.possession is not Possession.REFUTED:
-            frames = (full.chain_seen.frame,) if full.chain_seen else ()
-            return Finding(True, "it resumes a session that was issued behind an interception certificate", frames)
-        return Finding(False, "it resumes a session whose full handshake is in the capture and was not intercepted")
-    return Finding(None, "the full handshake of this resumed session is not in the capture")
+    full = surroundings.full_handshake(observation)
+    if full is None:
+        return Finding(None, "the full handshake of this resumed session is not in the capture")
+    facts = surroundings.facts_of(full.chain, full.time_ns)
+    signed = facts is not None and facts.interception is not None and len(facts.interception.certificates) > 1
+    if (signed or (facts is not None and facts.sha1_generation)) and full.possession is not Possession.REFUTED:
+        return Finding(True, "it resumes a session that was issued behind an interception certificate", (full.frame,))
+    return Finding(False, "it resumes a session that was not issued behind an interception certificate", (full.frame,))
 
 
 # who answered
@@ -300,8 +343,12 @@ def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
     if syn_ack is None:
         return Finding(None, f"no SYN-ACK to compare the {what} with", (mark.frame,))
     frames = (syn_ack.frame, mark.frame)
-    if differ(syn_ack.ttl, mark.ttl):
+    two = differ(syn_ack.ttl, mark.ttl)
+    if two:
         return Finding(True, f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders", frames)
+    if two is None:
+        says = f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: as far away, so it may be one sender"
+        return Finding(None, says, frames)
     return Finding(False, f"the {what} has the SYN-ACK's TTL ({mark.ttl})", frames)
 
 
@@ -311,7 +358,7 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | No
         return None
     end = observation.server_hello.frame if observation.server_hello else None
     for mark in marks:
-        if mark.frame > observation.client_hello.frame and (end is None or mark.frame < end):
+        if mark.frame > observation.hello_first_frame and (end is None or mark.frame < end):
             return mark
     return None
 
@@ -321,7 +368,13 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
     del surroundings
     mark = _after_hello(observation, observation.resets)
     if mark is None:
+        if observation.absent is Absent.ONE_SIDED:
+            return Finding(None, "the server's side was not captured")
         return Finding(False, "no reset between the ClientHello and an answer")
+    if observation.reaction is Reaction.WENT_ON:
+        return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
+    if not mark.checksum_ok:
+        return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
     return _another_sender(observation, mark, "reset")
 
 
@@ -329,14 +382,18 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
     del surroundings
     mark = _after_hello(observation, observation.client_resets)
-    if mark is None or observation.syn is None:
-        return Finding(False, "no reset in the client's name to compare")
+    if mark is None:
+        return Finding(False, "no reset in the client's name")
+    if observation.syn is None:
+        return Finding(None, "no SYN to compare the client's reset with", (mark.frame,))
+    if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok:
+        return Finding(False, "a reset that was ignored", (mark.frame,))
     frames = (observation.syn.frame, mark.frame)
-    if differ(observation.syn.ttl, mark.ttl):
-        return Finding(
-            True, f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset: two senders", frames
-        )
-    return Finding(False, "the client's reset has the SYN's TTL", frames)
+    if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
+        return Finding(False, "the client's reset has the TTL of its own packets", frames)
+    two = differ(observation.syn.ttl, mark.ttl)
+    says = f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset"
+    return Finding(two, says + (": two senders" if two else ""), frames)
 
 
 def plain_answer(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -396,18 +453,25 @@ def hello_by_another_sender(observation: Observation, surroundings: Surroundings
 
 def failed_repeatedly_beside_controls(observation: Observation, surroundings: Surroundings) -> Finding:
     """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
-    if not observation.failed or observation.server_name is None or observation.probe_ttl is not None:
+    if (
+        observation.failed not in ("silent", "reset")
+        or observation.server_name is None
+        or observation.probe_ttl is not None
+    ):
         return Finding(False, "no failed attempt")
     failures = surroundings.failed_attempts(observation)
-    controls = surroundings.controls(observation)
     if len(failures) < NEEDED:
         return Finding(None if failures else False, f"{len(failures)} failing attempt(s): one silence may be loss")
     first, last = failures[0].time_ns, failures[-1].time_ns
-    between = [control for control in controls if first < control.time_ns < last]
-    around = [control for control in controls if first - 60_000_000_000 < control.time_ns < last + 60_000_000_000]
+    around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
+    between = [control for control in around if first < control.time_ns < last]
     frames = tuple(attempt.frame for attempt in (*failures[:NEEDED], *around[:NEEDED]))
     if len(around) < NEEDED or not between:
         return Finding(None, f"{len(failures)} failing attempts, but not interleaved with {NEEDED} controls", frames)
+    passed = [attempt for attempt in surroundings.passed_attempts(observation) if first < attempt.time_ns < last]
+    if passed:
+        says = f"this very name got through {len(passed)} times between its {len(failures)} failures"
+        return Finding(None, says, tuple(attempt.frame for attempt in passed[:6]))
     server, name = observation.server[0], observation.server_name
     if (server, name) not in surroundings.genuine_names and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
@@ -419,16 +483,28 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
 
 def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same server answered other names with a publicly trusted chain: the name made the difference."""
-    controls = surroundings.controls_by_server.get(observation.server[0], ())
-    others = [c for c in controls if c.trusted and c.name and c.name != observation.server_name]
+    examples = surroundings.trusted_examples.get(observation.server[0], {})
+    others = {name: frame for name, frame in examples.items() if name != observation.server_name}
     if not others:
         return Finding(False, "no other name at this server got a publicly trusted chain")
-    names = ", ".join(sorted({str(control.name) for control in others})[:3])
+    names = ", ".join(sorted(others)[:3])
     return Finding(
         True,
-        f"the same server answered other names ({names}) with a publicly trusted chain",
-        tuple(control.frame for control in others[:6]),
+        f"the same server answered other names ({names}) with a trusted chain",
+        tuple(sorted(others.values()))[:6],
     )
+
+
+def other_chain_by_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A later copy of conflicting server bytes holds a chain that a known or supplied interception key signed."""
+    if not observation.other_chain:
+        return Finding(False, "no second chain in conflicting bytes")
+    facts = surroundings.facts_of(observation.other_chain, observation.time_ns)
+    frames = (observation.other_chain_frame,) if observation.other_chain_frame else ()
+    if facts is None or facts.interception is None or len(facts.interception.certificates) < 2:
+        return Finding(False, "the second chain in conflicting bytes is by no interception key", frames)
+    known = facts.interception.anchor.common_name
+    return Finding(True, f'another chain for the same bytes is signed by the interception key of "{known}"', frames)
 
 
 # what is missing
@@ -464,7 +540,8 @@ ABSENT_SAYS = {
 def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
-    if observation.probe_ttl is None or observation.server_hello or observation.resets or observation.alerts:
+    answered = observation.server_hello or observation.resets or observation.alerts or observation.plain_frame
+    if observation.probe_ttl is None or answered:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
         True, f"a probe with TTL {observation.probe_ttl} that nobody answered", (observation.probes[0].frame,)
@@ -488,6 +565,12 @@ def failed_with(kind: str) -> Fact:
         return Finding(True, says, frames)
 
     return ask
+
+
+def no_clock(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A certificate is there, and the packets have no time to judge it by."""
+    del surroundings
+    return Finding(bool(observation.chain) and not observation.time_ns, NO_CLOCK.says, _frames(observation))
 
 
 def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -27,7 +27,7 @@ class Place:
     basis: str
 
 
-NOWHERE = Place("unknown", None, "no path evidence")
+NOWHERE = Place("unknown", None, "no TTL ladder to this server and name in the capture")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,10 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
     """A generation is named only where its key signed, verified."""
     if rule.state not in (State.INTERCEPTED, State.SUSPECTED):
         return None
-    source = observation
+    facts = surroundings.chain_facts(observation)
     if rule.id == "resumes-intercepted-session":
-        for session in (*observation.offered_session, *observation.issued_session):
-            source = surroundings.sessions.get(session, source)
-    facts = surroundings.chain_facts(source)
+        full = surroundings.full_handshake(observation)
+        facts = surroundings.facts_of(full.chain, full.time_ns) if full else None
     if facts and rule.state is State.INTERCEPTED:
         if facts.interception_ca and facts.interception_ca.generation:
             generation = facts.interception_ca.generation

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kzpcap.capture.decode import Packet
 from kzpcap.observations import Observation
-from kzpcap.paths.icmp import Echo, IcmpError
+from kzpcap.paths.icmp import Echo, IcmpError, address
 from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import judge
@@ -31,10 +32,12 @@ class Probes:
                 continue
             if observation.probe_ttl is not None and len(self.probed) < MAX_PROBED:
                 self._add(observation)
-            elif not observation.hello_sent and observation.syn and observation.syn.ttl <= MAX_ROUTE_TTL:
-                key = (observation.client[1], observation.server[1])
-                syn = observation.syn
-                self.routes.append(RouteProbe(observation.server[0], syn.ttl, syn.frame, syn.ip_id, key, 6))
+
+    def syn(self, packet: Packet | None) -> None:
+        """A SYN that came no further and has a low TTL: a TCP traceroute's probe."""
+        if packet is not None and packet.ttl <= MAX_ROUTE_TTL and len(self.routes) < MAX_PROBED and not packet.tunnels:
+            key = (packet.sport, packet.dport)
+            self.routes.append(RouteProbe(address(packet.dst), packet.ttl, packet.frame, packet.ip_id, key, 6))
 
     def _add(self, observation: Observation) -> None:
         self.probed[observation.index] = observation

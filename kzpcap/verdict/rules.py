@@ -7,8 +7,8 @@ To add a rule, put a Rule where its strength belongs (stronger evidence stands a
 - `says`: one sentence that a journalist may print as it stands. It names a state or an operator only where `when`
   demands a verified signature by a shipped key.
 - `when`: facts of facts.py under all_of, any_of, none_of (false, true, unknown after Kleene) or not_shown.
-- `example`: a directory of captures/ in which it decides; a test demands that it does. Empty only with a test in
-  tests/test_rules.py that builds the connection.
+- `example`: a directory of captures/ in which it decides; tests/test_rules.py demands that it does. Empty only with a
+  test there of the rule's name that builds what it needs.
 
 No percentages: weak evidence changes the state, it never adds a number.
 """
@@ -20,7 +20,7 @@ from enum import StrEnum
 
 from kzpcap.observations import Absent
 from kzpcap.verdict import facts
-from kzpcap.verdict.logic import Fact, all_of, none_of, not_shown
+from kzpcap.verdict.logic import Fact, all_of, any_of, none_of, not_shown
 
 
 class State(StrEnum):
@@ -46,6 +46,8 @@ class Rule:
     example: str = ""
 
 
+TRUSTED = any_of(facts.publicly_trusted, facts.trusted_by_supplied_anchor)
+
 RULES: tuple[Rule, ...] = (
     Rule(
         "replayed-without-its-key",
@@ -60,8 +62,21 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is signed by a key that is known to intercept.",
         "signed by a known key",
-        all_of(facts.chain_verified_to_interception_key, not_shown(facts.possession_refuted)),
+        all_of(
+            facts.chain_verified_to_interception_key, facts.key_seen_intercepting, not_shown(facts.possession_refuted)
+        ),
         "kz-2019-rcku",
+    ),
+    Rule(
+        "signed-by-block-listed-ca",
+        State.INTERCEPTED,
+        "The certificate is signed by a key that browsers block as an interception CA.",
+        "signed by a block-listed key",
+        all_of(
+            facts.chain_verified_to_interception_key,
+            none_of(facts.key_seen_intercepting),
+            not_shown(facts.possession_refuted),
+        ),
     ),
     Rule(
         "signed-by-known-intermediate",
@@ -89,7 +104,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "reset-by-another-sender",
         State.INTERFERED,
-        "The ClientHello was answered with a reset that another sender put into the connection.",
+        "The ClientHello was answered with a reset that came from another device than the SYN-ACK.",
         "reset by another sender",
         all_of(facts.reset_by_another_sender),
         "reset-after-client-hello",
@@ -97,14 +112,15 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "client-reset-by-another-sender",
         State.INTERFERED,
-        "The connection was reset in the client's name by another sender.",
+        "The connection was reset in the client's name by another device.",
         "reset in the client's name",
         all_of(facts.client_reset_by_another_sender),
+        "missing-pieces",
     ),
     Rule(
         "plain-answer-by-another-sender",
         State.INTERFERED,
-        "The ClientHello was answered in plain text by another sender.",
+        "The ClientHello was answered in plain text by another device than the one that sent the SYN-ACK.",
         "plain answer by another sender",
         all_of(facts.plain_answer, facts.plain_answer_by_another_sender),
         "block-page",
@@ -112,7 +128,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "alert-by-another-sender",
         State.INTERFERED,
-        "The ClientHello was answered with an alert that another sender put into the connection.",
+        "The ClientHello was answered with an alert that came from another device than the SYN-ACK.",
         "alert by another sender",
         all_of(facts.alert_by_another_sender),
         "block-page",
@@ -124,6 +140,14 @@ RULES: tuple[Rule, ...] = (
         "failed while controls got through",
         all_of(facts.failed_repeatedly_beside_controls),
         "silent-beside-controls",
+    ),
+    Rule(
+        "interception-chain-in-conflicting-bytes",
+        State.SUSPECTED,
+        "Two chains came for the same bytes of the connection, and one is signed by an interception key.",
+        "two chains, one by a known key",
+        all_of(facts.server_bytes_conflict, facts.other_chain_by_interception_key),
+        "tricks",
     ),
     Rule(
         "imitates-known-interception-ca",
@@ -139,6 +163,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate bears the names of a known interception CA; nothing there can verify it.",
         "names of a known CA, unverified",
         all_of(facts.bears_names_of_known_ca),
+        "other-authorities",
     ),
     Rule(
         "publicly-trusted",
@@ -155,41 +180,65 @@ RULES: tuple[Rule, ...] = (
         "kz-2019-rcku-genuine",
     ),
     Rule(
+        "trusted-by-supplied-anchor",
+        State.GENUINE,
+        "The chain is linked to a trust anchor given on the command line, for the name asked.",
+        "trusted by a supplied anchor",
+        all_of(
+            facts.trusted_by_supplied_anchor,
+            facts.name_matches,
+            facts.within_dates,
+            none_of(facts.server_bytes_conflict),
+            not_shown(facts.possession_refuted),
+        ),
+        "lab-interception",
+    ),
+    Rule(
+        "no-clock",
+        State.UNDETERMINED,
+        "The packets have no time: whether the chain was trusted on the day cannot be judged.",
+        "the capture has no clock",
+        all_of(facts.no_clock),
+    ),
+    Rule(
         "other-name",
         State.UNDETERMINED,
-        "The chain was publicly trusted on that day, for another name than the one asked.",
+        "The chain was trusted on that day, for another name than the one asked.",
         "other name",
-        all_of(facts.publicly_trusted, none_of(facts.name_matches)),
+        all_of(TRUSTED, none_of(facts.name_matches)),
         "untrusted-kinds",
     ),
     Rule(
         "no-name-sent",
         State.UNDETERMINED,
-        "The chain was publicly trusted on that day; the client asked for no name to compare it with.",
+        "The chain was trusted on that day; the client asked for no name to compare it with.",
         "trusted; no name was asked",
-        all_of(facts.publicly_trusted, facts.no_name_sent),
+        all_of(TRUSTED, facts.no_name_sent),
+        "kz-2019-ladder",
     ),
     Rule(
         "name-not-captured",
         State.UNDETERMINED,
-        "The chain was publicly trusted on that day; the name that was asked for was not captured.",
+        "The chain was trusted on that day; the name that was asked for was not captured.",
         "trusted; name not captured",
-        all_of(facts.publicly_trusted, facts.name_not_captured),
+        all_of(TRUSTED, facts.name_not_captured),
+        "missing-pieces",
     ),
     Rule(
         "outside-its-dates",
         State.UNDETERMINED,
-        "The chain is linked to a public root, and outside its dates by the capture's clock.",
+        "The chain is linked to a trusted root, and outside its dates by the capture's clock.",
         "outside its dates",
-        all_of(facts.publicly_trusted, none_of(facts.within_dates)),
+        all_of(TRUSTED, none_of(facts.within_dates)),
         "untrusted-kinds",
     ),
     Rule(
         "conflicting-server-bytes",
         State.UNDETERMINED,
-        "The chain was publicly trusted, but the server's side sent different bytes for the same place.",
+        "The chain was trusted, but the server's side sent different bytes for the same place.",
         "conflicting bytes",
-        all_of(facts.publicly_trusted, facts.server_bytes_conflict),
+        all_of(TRUSTED, facts.server_bytes_conflict),
+        "missing-pieces",
     ),
     Rule(
         "signed-by-national-ca",
@@ -197,6 +246,7 @@ RULES: tuple[Rule, ...] = (
         "The chain ends at a national CA, which is in lawful use and by itself no interception.",
         "a national CA",
         all_of(facts.signed_by_national_ca),
+        "other-authorities",
     ),
     Rule(
         "root-public-at-another-time",
@@ -204,6 +254,7 @@ RULES: tuple[Rule, ...] = (
         "The chain ends at a root that was publicly trusted at another time, not on that day.",
         "root public at another time",
         all_of(facts.root_public_at_another_time),
+        "other-authorities",
     ),
     Rule(
         "unreadable-certificate",
@@ -211,6 +262,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate cannot be parsed.",
         "unreadable certificate",
         all_of(facts.unreadable),
+        "missing-pieces",
     ),
     Rule(
         "self-signed",
@@ -226,6 +278,7 @@ RULES: tuple[Rule, ...] = (
         "The chain ends at a private root that no public bundle had: a company, a product or an interceptor.",
         "signed by a private root",
         all_of(facts.private_root),
+        "missing-pieces",
     ),
     Rule(
         "issuer-missing",
@@ -241,6 +294,7 @@ RULES: tuple[Rule, ...] = (
         "A TTL-limited probe that nobody answered: by itself nothing at all.",
         "TTL-limited probe, no answer",
         all_of(facts.probe_unanswered),
+        "kz-2019-ladder",
     ),
     Rule(
         "certificate-encrypted",
@@ -264,6 +318,7 @@ RULES: tuple[Rule, ...] = (
         "The ClientHello was answered in plain text; nothing shows another sender.",
         "answered in plain text",
         all_of(facts.plain_answer),
+        "missing-pieces",
     ),
     Rule(
         "refused-with-alert",
@@ -287,6 +342,7 @@ RULES: tuple[Rule, ...] = (
         "No answer to the ClientHello: one silence may be loss.",
         "one silence may be loss",
         all_of(facts.failed_with("silent")),
+        "missing-pieces",
     ),
     Rule(
         "one-sided",
@@ -294,6 +350,7 @@ RULES: tuple[Rule, ...] = (
         "Only the client's direction was captured.",
         "one direction only",
         all_of(facts.absent(Absent.ONE_SIDED)),
+        "missing-pieces",
     ),
     Rule(
         "certificate-truncated",
@@ -301,6 +358,7 @@ RULES: tuple[Rule, ...] = (
         "The certificate was cut short in the capture.",
         "certificate cut short",
         all_of(facts.absent(Absent.TRUNCATED, Absent.MALFORMED, Absent.LIMIT)),
+        "missing-pieces",
     ),
     Rule(
         "no-tls",
@@ -308,6 +366,7 @@ RULES: tuple[Rule, ...] = (
         "A TCP connection to a TLS port with no TLS in it.",
         "no TLS in it",
         all_of(facts.no_tls),
+        "missing-pieces",
     ),
     Rule(
         "handshake-not-captured",
@@ -323,6 +382,7 @@ RULES: tuple[Rule, ...] = (
         "The handshake has no certificate of the server.",
         "no certificate",
         all_of(facts.absent(Absent.NOT_SENT, Absent.NOT_REACHED, Absent.SCRUBBED)),
+        "missing-pieces",
     ),
 )
 
@@ -336,6 +396,7 @@ NOTHING = Rule(
 
 REMARKS: tuple[Fact, ...] = (
     facts.possession_proved,
+    facts.certificate_for_another_name,
     facts.chain_is_specimen,
     facts.server_genuine_for_other_names,
     facts.hello_by_another_sender,

@@ -1,0 +1,55 @@
+"""Names and addresses from DNS answers in the capture: RFC 1035, A and AAAA, over CNAMEs; nothing is ever asked."""
+
+from __future__ import annotations
+
+from kzpcap.paths.icmp import address
+from kzpcap.wire import Reader, ShortRead
+
+MAX_RECORDS = 64
+MAX_LABELS = 32
+
+
+def answers(payload: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """(name asked, addresses) of a response; None for anything else."""
+    reader = Reader(payload)
+    try:
+        reader.uint(2)
+        flags = reader.uint(2)
+        questions, records = reader.uint(2), reader.uint(2)
+        reader.take(4)
+        if not flags & 0x8000 or questions != 1 or not records:
+            return None
+        asked = _name(payload, reader)
+        reader.take(4)
+        found: list[str] = []
+        for _ in range(min(records, MAX_RECORDS)):
+            _name(payload, reader)
+            kind = reader.uint(2)
+            reader.take(6)
+            data = reader.vector(2)
+            if (kind == 1 and len(data) == 4) or (kind == 28 and len(data) == 16):
+                found.append(address(data))
+    except (ShortRead, ValueError):
+        return None
+    return (asked, tuple(found)) if asked and found else None
+
+
+def _name(payload: bytes, reader: Reader) -> str:
+    """A domain name; compression pointers are followed a bounded number of times, and only backwards."""
+    labels: list[str] = []
+    current, jumped = reader, False
+    for _ in range(MAX_LABELS):
+        length = current.uint(1)
+        if length >= 0xC0:
+            target = (length & 0x3F) << 8 | current.uint(1)
+            if not jumped:
+                reader.pos = current.pos
+            jumped = True
+            if target >= current.pos:
+                raise ValueError("a pointer that goes forward")
+            current = Reader(payload, target)
+            continue
+        if length == 0:
+            break
+        labels.append(current.take(length).decode("ascii", "backslashreplace").lower())
+    return ".".join(labels)

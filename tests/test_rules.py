@@ -1,0 +1,120 @@
+"""Every rule fires: on its example in captures/, or in a test of its name below."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import cache
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from kzpcap import analyze, reference
+from kzpcap.verdict.rules import RULES
+from tests.conftest import CAPTURES
+
+
+@cache
+def decided(name, folder=None, extra=True):
+    """The rules that decide the connections of a capture, with the options of its truth."""
+    options = json.loads((CAPTURES / name / "truth.json").read_text())["options"] if extra else {}
+    files = {key: [CAPTURES / name / file for file in values] for key, values in options.items()}
+    data = reference.load(folder, None, files.get("trusted_root"), files.get("interception_ca"))
+    report = analyze(str(CAPTURES / name / "capture.pcapng"), data)
+    try:
+        return [connection.verdict.rule.id for connection in report.connections()]
+    finally:
+        report.close()
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.example], ids=lambda rule: rule.id)
+def test_a_rule_decides_in_its_example(rule):
+    assert rule.id in decided(rule.example)
+
+
+def test_a_rule_without_an_example_has_a_test_here():
+    for rule in RULES:
+        assert rule.example or f"test_{rule.id.replace('-', '_')}" in globals(), rule.id
+
+
+def data_with(tmp_path, text):
+    """The shipped data with one more interception CA: that of the laboratory's capture."""
+    folder = tmp_path / "data"
+    shutil.copytree(reference.DATA, folder)
+    lab = (CAPTURES / "lab-interception" / "interception.pem").read_bytes()
+    (folder / "interception_cas" / "lab.pem").write_bytes(lab)
+    with (folder / "interception_cas" / "signatures.toml").open("a") as file:
+        file.write(text)
+    return folder
+
+
+GENERATION = """
+[[generation]]
+id = "lab"
+title = "a laboratory"
+by = "a laboratory"
+seen_intercepting = false
+source = "tests/test_rules.py"
+"""
+
+
+def test_signed_by_block_listed_ca(tmp_path):
+    folder = data_with(tmp_path, GENERATION + '[[ca]]\nfile = "lab.pem"\ngeneration = "lab"\nrole = "root"\n')
+    assert "signed-by-block-listed-ca" in decided("lab-interception", folder, False)
+
+
+def test_signed_by_known_intermediate(tmp_path):
+    """The laboratory's CA, sent along and listed by its SHA-1 alone."""
+    folder = data_with(
+        tmp_path, GENERATION + '[[fingerprints]]\nfile = "lab.json"\ngeneration = "lab"\nsubject = "CN=nobody"\n'
+    )
+    lab = x509.load_pem_x509_certificate((CAPTURES / "lab-interception" / "interception.pem").read_bytes())
+    sha1 = hashlib.sha1(lab.public_bytes(Encoding.DER)).hexdigest()
+    (folder / "interception_cas" / "lab.json").write_text(json.dumps({"intermediates": [{"sha1": sha1}]}))
+    from kzpcap.certificates.certificate import parse
+    from kzpcap.certificates.chains import ChainJudge
+    from kzpcap.certificates.public_trust import PublicTrust
+
+    data = reference.load(folder)
+    report = analyze(str(CAPTURES / "lab-interception" / "capture.pcapng"), data)
+    leaf = next(c for c in report.surroundings.certificates.values() if c.common_name == "vk.com")
+    facts = ChainJudge(data, PublicTrust(folder / "public_trust")).judge(
+        (leaf, parse(lab.public_bytes(Encoding.DER))), 0
+    )
+    report.close()
+    assert facts.sha1_generation.id == "lab"
+
+
+@pytest.mark.parametrize(
+    "text", ['[[ca]]\nfile = "lab.pem"\n', '[[ca]]\nfile = "lab.pem"\ngeneration = "none"\nrole = "root"\n', "[[ca]\n"]
+)
+def test_bad_signatures_are_named(tmp_path, text):
+    from kzpcap.errors import ReferenceDataError
+
+    with pytest.raises(ReferenceDataError, match=r"signatures\.toml"):
+        _ = reference.load(data_with(tmp_path, text)).interception_cas
+
+
+def test_no_clock(tmp_path):
+    """Simple Packet Blocks have no time: nothing may be judged as if it were 1970."""
+    import struct
+
+    from kzpcap.capture.container import Records
+    from kzpcap.capture.health import Notes
+
+    raw = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
+    records = Records(raw, Notes())
+    out = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    out += struct.pack("<IIHHII", 1, 20, 1, 0, 0, 20)
+    while records.advance():
+        data = raw[records.offset : records.offset + records.captured]
+        size = 16 + len(data) + (-len(data) & 3)
+        out += struct.pack("<III", 3, size, len(data)) + data + b"\0" * (-len(data) & 3) + struct.pack("<I", size)
+    path = tmp_path / "no-clock.pcapng"
+    path.write_bytes(out)
+    report = analyze(str(path), reference.load())
+    rules = [connection.verdict.rule.id for connection in report.connections()]
+    report.close()
+    assert rules == ["no-clock", "signed-by-known-interception-ca", "no-clock"]
