@@ -31,7 +31,7 @@ MAX_MARKS = 24
 MAX_PROBE_TTL = 32
 PATIENCE = 3_000_000_000
 """A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
-SPILL_AFTER = 20_000
+SPILL_AFTER = 4_096
 
 
 class Absent(StrEnum):

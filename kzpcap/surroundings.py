@@ -66,10 +66,18 @@ class Surroundings:
     """Server to a few names (with frames) that got a publicly trusted chain there."""
     sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
     """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
+    _asked: Observation | None = None
+    _answer: ChainFacts | None = None
 
     def chain_facts(self, observation: Observation) -> ChainFacts | None:
-        """The facts of a connection's chain; None where no certificate is there."""
-        return self.facts_of(observation.chain, observation.time_ns)
+        """The facts of a connection's chain; None where no certificate is there.
+
+        Some thirty facts ask this of one connection after the other: the last answer is kept.
+        """
+        if self._asked is not observation:
+            self._answer = self.facts_of(observation.chain, observation.time_ns)
+            self._asked = observation
+        return self._answer
 
     def facts_of(self, chain: tuple[str, ...], time_ns: int) -> ChainFacts | None:
         """The facts of a chain at a time."""

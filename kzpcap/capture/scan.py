@@ -36,8 +36,8 @@ PACKET_LIMIT = 4_096
 DATAGRAM_LIMIT = 64
 """UDP packets kept of each direction."""
 MAX_FLOWS = 131_072
-MAX_BUFFERED = 96 << 20
-"""Bytes of kept packets over all live flows; above it the flows that were quiet longest are ended."""
+MAX_BUFFERED = 32 << 20
+"""Bytes of kept packets over all live flows; above it closed flows are ended, then those that were quiet longest."""
 PACKET_COST = 400
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
@@ -538,8 +538,9 @@ class Scanner:
 
 
 def last_frame_of(flow: Flow) -> int:
-    """The sort key of the sweep."""
-    return flow.last_frame
+    """The sort key of the sweep: closed flows first, then by how long they were quiet."""
+    closed = flow.reset or (flow.a_fin and flow.b_fin)
+    return flow.last_frame - (1 << 40) if closed else flow.last_frame
 
 
 def merge(first: bytes, second: bytes, have: bytes) -> bytes | None:

@@ -274,17 +274,31 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
     name = max(8, min(max(map(len, names)), room - 17))
     reason = room - name
     out(f"\n{'TIME':<8}  {'SERVER':<{server}}  {'SNI':<{name}}  {'STATE':<12}  BECAUSE\n")
+    days = {day_and_time(connection.observation.time_ns)[:10] for connection in lines}
+    today = ""
     for connection, sni in zip(lines, names, strict=True):
         observation, verdict = connection.observation, connection.verdict
+        day = day_and_time(observation.time_ns)[:10]
+        if len(days) > 1 and day != today:
+            out(f"{day}\n")
+            today = day
         state = f"{verdict.state.value:<12}"
         if options.colour and verdict.state in COLOURS:
             state = f"\x1b[{COLOURS[verdict.state]}m{state}\x1b[0m"
         out(
             f"{day_and_time(observation.time_ns)[11:]}  {cut(observation.server[0], server):<{server}}  "
-            f"{cut(sni, name):<{name}}  {state}  {cut(verdict.rule.because, reason)}\n"
+            f"{cut(sni, name):<{name}}  {state}  {cut(_because(verdict), reason)}\n"
         )
     if collected.lines_left:
         out(f"(+{collected.lines_left} more: --all shows them)\n")
+
+
+def _because(verdict: Verdict) -> str:
+    """The reason in half a line, and by whom where a verified key says so."""
+    identity = verdict.interceptor.identity if verdict.interceptor else ""
+    if identity.startswith("known_generation:"):
+        return f"key of {identity.split(':', 1)[1]}"
+    return verdict.rule.because
 
 
 def _target_name(observation: Observation) -> str:
