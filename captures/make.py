@@ -543,6 +543,8 @@ def resumed_session() -> Built:
                 "state": "undetermined",
                 "rule_id": "session-resumed",
                 "certificate_absent": "RESUMED",
+                "resumed": "ticket",
+                "resumes_frame": 6,
             },
             {"server_name": "vk.com", "state": "intercepted", "identity": "supplied_ca"},
             {

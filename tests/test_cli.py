@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import jsonschema
 import pytest
 
 from kzpcap.report.json import schema
-from tests.conftest import CAPTURES, run
+from tests.conftest import CAPTURES, ROOT, run
 
 QAZNET = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
 GENUINE = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
@@ -27,6 +28,17 @@ def test_the_2019_reconstruction_in_words():
     assert "a replay cannot be excluded" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
+
+
+def test_the_run_in_the_readme_is_a_real_one():
+    told = (ROOT / "README.md").read_text()
+    shown = run("analyze", "captures/kz-2019-rcku/capture.pcapng").stdout.decode()
+    for line in shown.splitlines():
+        assert not line or f"    {line}\n" in told, line
+    for command in ("analyze", "handshakes", "schema"):
+        assert f"kzpcap {command}" in told
+        for option in set(re.findall(r"--[a-z][a-z-]+", run(command, "--help").stdout.decode())) - {"--help"}:
+            assert option in told, option
 
 
 def test_exit_status(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kzpcap.certificates.certificate import Certificate
-from kzpcap.certificates.linkage import MAX_DEPTH, Path, Pool, paths_to, signed_by
+from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, Path, Pool, paths_to, signed_by
 from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Reference
 
@@ -106,7 +106,7 @@ class ChainJudge:
         leaf = chain[0]
         if leaf.problem and not leaf.subject_key:
             return ChainFacts(leaf)
-        pools = (Pool.of(chain[1:]), self.pool, self.shipped)
+        pools = (Pool.of(chain[1:], limit=MAX_CHECKS), self.pool, self.shipped)
         public, standing = self._public(leaf, pools, time_ns)
         supplied = None
         if self.reference.anchors:

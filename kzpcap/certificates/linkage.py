@@ -43,11 +43,12 @@ class Pool:
     """Certificates that may be issuers, by subject."""
 
     by_subject: dict[str, list[Certificate]] = field(default_factory=dict)
+    limit: int = MAX_SAME_SUBJECT
 
     @classmethod
-    def of(cls, certificates: Iterable[Certificate]) -> Pool:
+    def of(cls, certificates: Iterable[Certificate], limit: int = MAX_SAME_SUBJECT) -> Pool:
         """A pool of these; each certificate once."""
-        pool = cls()
+        pool = cls(limit=limit)
         for certificate in certificates:
             pool.add(certificate)
         return pool
@@ -60,7 +61,7 @@ class Pool:
         """Add one, if it can be read."""
         if certificate.problem is None or certificate.subject_key:
             entries = self.by_subject.setdefault(certificate.subject_key, [])
-            if len(entries) < MAX_SAME_SUBJECT and all(entry.sha256 != certificate.sha256 for entry in entries):
+            if len(entries) < self.limit and all(entry.sha256 != certificate.sha256 for entry in entries):
                 entries.append(certificate)
 
 

@@ -39,7 +39,9 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
     first = True
     for connection in report.connections():
         summary.add(connection.observation, connection.verdict)
-        out(("" if first else ",") + text(model.connection(connection.observation, connection.verdict)))
+        full = report.surroundings.full_handshake(connection.observation)
+        document = model.connection(connection.observation, connection.verdict, full.frame if full else None)
+        out(("" if first else ",") + text(document))
         first = False
     out('],"certificates":{')
     first = True

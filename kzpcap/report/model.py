@@ -16,8 +16,8 @@ SCHEMA = "https://kzpcap.example/schema/report-1.json"
 MAX_TREE = 64
 
 
-def connection(observation: Observation, verdict: Verdict) -> dict[str, Any]:
-    """One connection of the report."""
+def connection(observation: Observation, verdict: Verdict, resumes_frame: int | None = None) -> dict[str, Any]:
+    """One connection of the report; `resumes_frame` is the Certificate's of the handshake whose session it resumes."""
     target = observation.target
     return {
         "frame": observation.first_frame,
@@ -61,6 +61,7 @@ def connection(observation: Observation, verdict: Verdict) -> dict[str, Any]:
         "client_certificates": list(observation.client_chain),
         "possession": observation.possession.value if observation.possession else None,
         "resumed": observation.resumed,
+        "resumes_frame": resumes_frame,
         "client_reaction": observation.reaction.value,
         "alerts": [
             {"from": "client" if alert.from_client else "server", "code": alert.code, "frame": alert.seen.frame}
