@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kzpcap import __version__
-from kzpcap.errors import CaptureError, ReferenceDataError
+from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
 
 EXIT_NOT_A_CAPTURE = 3
 EXIT_REFERENCE_DATA = 4
+EXIT_WITNESS_MISSING = 5
 EXIT_INTERCEPTED = 10
+MAX_DIFFERENCES = 100
 
 app = typer.Typer(
     name="kzpcap",
@@ -211,6 +213,43 @@ def handshakes(files: Files) -> None:
 def _file_row(file: str, reading: Any) -> dict[str, Any]:
     damage = [note.text for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
     return {"record": "file", "file": file, "packets": reading.scanner.packets, "error": damage[0] if damage else None}
+
+
+@app.command()
+def corroborate(
+    files: Files,
+    witness: Annotated[str, typer.Option("--witness", metavar="NAME", help="tshark, dpkt or scapy.")] = "tshark",
+) -> None:
+    """Compare our reading with a program that shares none of our code: frame, field, both values."""
+    from kzpcap import corroborate as comparison
+    from kzpcap.report.text import safe
+
+    if witness not in comparison.WITNESSES:
+        raise typer.BadParameter(f"one of {', '.join(comparison.WITNESSES)}", param_hint="--witness")
+    bad = differing = 0
+    for path in files:
+        try:
+            result = comparison.corroborate(path, witness)
+        except CaptureError as error:
+            _complain(path, error)
+            bad += 1
+            continue
+        except WitnessMissing as error:
+            typer.echo(f"kzpcap: {error}", err=True)
+            raise typer.Exit(EXIT_WITNESS_MISSING) from None
+        unit = "connections" if witness == "tshark" else "packets"
+        for found in result.differences[:MAX_DIFFERENCES]:
+            what = f"frame {found.frame}  {found.field}  ours {found.ours!r}  {witness} {found.theirs!r}  {found.what}"
+            typer.echo(safe(what))
+        outcome = f"{len(result.differences):,} differences" if result.differences else "no difference"
+        only = f" ({result.only_ours:,} {unit} that {witness} does not read)" if result.only_ours else ""
+        name = safe(_name(path))
+        typer.echo(f"{name}: {result.witness}: {result.compared:,} {unit}, {result.fields:,} fields, {outcome}{only}")
+        differing += bool(result.differences)
+    if bad:
+        raise typer.Exit(EXIT_NOT_A_CAPTURE)
+    if differing:
+        raise typer.Exit(1)
 
 
 @app.command()

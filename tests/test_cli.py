@@ -35,7 +35,7 @@ def test_the_run_in_the_readme_is_a_real_one():
     shown = run("analyze", "captures/kz-2019-rcku/capture.pcapng").stdout.decode()
     for line in shown.splitlines():
         assert not line or f"    {line}\n" in told, line
-    for command in ("analyze", "handshakes", "schema"):
+    for command in ("analyze", "handshakes", "corroborate", "schema"):
         assert f"kzpcap {command}" in told
         for option in set(re.findall(r"--[a-z][a-z-]+", run(command, "--help").stdout.decode())) - {"--help"}:
             assert option in told, option

@@ -24,6 +24,7 @@ ROWS = [
     ["report"],
     ["health"],
     ["analysis"],
+    ["corroborate"],
     ["cli"],
     ["__main__"],
 ]

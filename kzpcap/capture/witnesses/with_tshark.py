@@ -1,0 +1,109 @@
+"""The TLS handshakes of a capture as tshark reads them. tshark is driven directly, on a file, and never on a network.
+
+pyshark would parse the same program's XML; it is slow on many packets and breaks on new Pythons, so it is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+
+from kzpcap.capture.witnesses import missing
+from kzpcap.errors import CaptureError
+
+FIELDS = (
+    "frame.number", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport",
+    "udp.dstport", "tls.handshake.type", "tls.handshake.extensions_server_name", "tls.handshake.ciphersuite",
+    "tls.handshake.certificate", "icmp.type", "icmpv6.type",
+)  # fmt: skip
+OPTIONS = ("tcp.reassemble_out_of_order:TRUE", "tcp.try_heuristic_first:TRUE", "nameres.mac_name:FALSE")
+TIMEOUT = 600
+MAX_OUTPUT = 1 << 30
+
+
+@dataclass(slots=True)
+class HandshakeSeen:
+    """One connection as tshark reads it; `client` sent the ClientHello."""
+
+    client: tuple[str, int]
+    server: tuple[str, int]
+    hello_frame: int | None = None
+    server_name: str | None = None
+    server_hello_frame: int | None = None
+    cipher: int | None = None
+    chain_frame: int | None = None
+    chain: list[str] = field(default_factory=list)
+
+
+def program() -> str:
+    """tshark's path; WitnessMissing where there is none."""
+    found = shutil.which("tshark")
+    if found is None:
+        raise missing("tshark")
+    return found
+
+
+def version() -> str:
+    """The version that tshark says it is."""
+    done = subprocess.run([program(), "--version"], capture_output=True, text=True, check=False, timeout=60)
+    found = re.search(r"\d+\.\d+\.\d+", done.stdout)
+    return f"tshark {found[0]}" if found else "tshark"
+
+
+def handshakes(path: str) -> list[HandshakeSeen]:
+    """Every connection with a ClientHello or ServerHello, in the order of their first message."""
+    command = [program(), "-n", "-r", path, "-Y", "tls.handshake", "-T", "fields", "-E", "occurrence=a"]
+    for option in OPTIONS:
+        command += ["-o", option]
+    for name in FIELDS:
+        command += ["-e", name]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT)
+    except subprocess.TimeoutExpired as error:
+        raise CaptureError("tshark did not finish in time") from error
+    found: dict[tuple[object, ...], HandshakeSeen] = {}
+    for line in done.stdout[:MAX_OUTPUT].decode("utf-8", "backslashreplace").splitlines():
+        columns = line.split("\t")
+        if len(columns) == len(FIELDS):
+            _row(dict(zip(FIELDS, columns, strict=True)), found)
+    return list(found.values())
+
+
+def _last(row: dict[str, str], *names: str) -> str:
+    """The innermost value of the first of these fields that is there."""
+    for name in names:
+        if row[name]:
+            return row[name].split(",")[-1]
+    return ""
+
+
+def _row(row: dict[str, str], found: dict[tuple[object, ...], HandshakeSeen]) -> None:
+    if row["icmp.type"] or row["icmpv6.type"]:
+        return
+    sport, dport = _last(row, "tcp.srcport", "udp.srcport"), _last(row, "tcp.dstport", "udp.dstport")
+    if not sport or not dport:
+        return
+    sender = (_last(row, "ip.src", "ipv6.src"), int(sport))
+    receiver = (_last(row, "ip.dst", "ipv6.dst"), int(dport))
+    frame = int(row["frame.number"])
+    kinds = [int(kind) for kind in row["tls.handshake.type"].split(",") if kind.isdigit()]
+    transport = "tcp" if row["tcp.srcport"] else "udp"
+    if 1 in kinds:
+        seen = found.setdefault((transport, sender, receiver), HandshakeSeen(sender, receiver))
+        if seen.hello_frame is None:
+            seen.hello_frame = frame
+            seen.server_name = row["tls.handshake.extensions_server_name"].split(",")[0] or None
+        return
+    if not {2, 11} & set(kinds):
+        return
+    seen = found.setdefault((transport, receiver, sender), HandshakeSeen(receiver, sender))
+    if 2 in kinds and row["tls.handshake.ciphersuite"] and seen.cipher is None:
+        seen.server_hello_frame = frame
+        seen.cipher = int(row["tls.handshake.ciphersuite"].split(",")[0], 0)
+    if 11 in kinds and row["tls.handshake.certificate"] and not seen.chain:
+        seen.chain_frame = frame
+        ders = row["tls.handshake.certificate"].replace(":", "").split(",")
+        seen.chain = [hashlib.sha256(bytes.fromhex(der)).hexdigest() for der in ders if der]
