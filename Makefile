@@ -1,5 +1,6 @@
 # make demo    set everything up and analyse the reconstruction of July 2019
 # make test    set everything up and run every check
+# make fuzz SECONDS=600    fuzz each parser for so long
 # make captures    build every capture anew (with new keys)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
-.PHONY: demo test lint witness captures clean
+.PHONY: demo test lint witness fuzz captures clean
 
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
@@ -38,6 +39,13 @@ witness:
 
 test: lint witness
 	$(BIN)/python -m pytest -n auto
+
+# Coverage-guided fuzzing of each parser, SECONDS each; findings are written to the working directory.
+SECONDS ?= 60
+fuzz: $(VENV)/tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	for target in scan packet tls hellos datagrams control; do \
+	  $(BIN)/python tests/fuzz.py $$target $(SECONDS) || exit 1; done
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py

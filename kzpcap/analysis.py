@@ -89,12 +89,14 @@ class Report:
 class Reading:
     """A capture being read: flows in, handshakes out."""
 
-    def __init__(self, path: str, want_digest: bool = True, keylog: bytes = b"") -> None:
-        self.notes = Notes()
+    def __init__(
+        self, path: str | Source, want_digest: bool = True, keylog: bytes = b"", notes: Notes | None = None
+    ) -> None:
+        self.notes = notes if notes is not None else Notes()
         self.names: dict[str, set[str]] = {}
         self.keys = KeyLog()
         self.keys.add(keylog)
-        self.source: Source = open_source(path, self.notes, want_digest)
+        self.source = open_source(path, self.notes, want_digest) if isinstance(path, str) else path
         try:
             self.records = Records(self.source.raw, self.notes)
             self.scanner = Scanner(self.records, self.notes)
@@ -162,17 +164,18 @@ def _trust(folder: Path) -> PublicTrust:
 
 
 def analyze(
-    path: str,
+    path: str | Source,
     reference: Reference,
     progress: Progress | None = None,
     want_digest: bool = True,
     keylog: bytes = b"",
+    notes: Notes | None = None,
 ) -> Report:
-    """Analyse one capture ("-" is standard input); CaptureError where it is none.
+    """Analyse one capture: a path ("-" is standard input) or an opened source; CaptureError where it is none.
 
     `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves.
     """
-    reading = Reading(path, want_digest, keylog)
+    reading = Reading(path, want_digest, keylog, notes)
     try:
         observer = Observer(reference.target_lists)
         spill = Spill()

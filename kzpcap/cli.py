@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,8 @@ from kzpcap import __version__
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
+    from kzpcap.capture.health import Notes
+    from kzpcap.capture.source import Source
     from kzpcap.reference import Reference
 
 EXIT_NOT_A_CAPTURE = 3
@@ -72,6 +74,14 @@ def _keylog(path: Path | None) -> bytes:
 
 def _name(path: str) -> str:
     return "standard input" if path == "-" else path
+
+
+def _captures(files: list[str], want_digest: bool) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
+    """Every capture of the inputs: archives give several."""
+    from kzpcap.capture.source import open_all
+
+    for path in files:
+        yield from open_all(path, want_digest)
 
 
 def _complain(path: str, error: CaptureError) -> None:
@@ -143,23 +153,25 @@ def analyze(
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca)
         keys = _keylog(keylog)
-        bad = intercepted = 0
-        for number, path in enumerate(files):
+        bad = intercepted = shown = 0
+        for name, source, notes in _captures(files, not no_digest):
             try:
-                report = analysis.analyze(path, reference, _progress(path), not no_digest, keys)
+                if isinstance(source, CaptureError):
+                    raise source
+                report = analysis.analyze(source, reference, _progress(name), not no_digest, keys, notes)
             except CaptureError as error:
-                _complain(path, error)
+                _complain(name, error)
                 bad += 1
                 continue
             try:
                 if as_json:
                     summary = report_json.write(report, sys.stdout.write)
                 else:
-                    if number:
+                    if shown:
                         typer.echo("\n" + "=" * 80)
-                    options = terminal.Options(
-                        _name(path), all_lines, explain, sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-                    )
+                    shown += 1
+                    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+                    options = terminal.Options(_name(name), all_lines, explain, colour)
                     summary = terminal.write(report, options, sys.stdout.write)
             finally:
                 report.close()
@@ -181,10 +193,12 @@ def handshakes(files: Files) -> None:
     from kzpcap.report.json import text
 
     bad = 0
-    for path in files:
+    for path, source, notes in _captures(files, False):
         file = Path(path).name if path != "-" else "-"
         try:
-            reading = Reading(path, want_digest=False)
+            if isinstance(source, CaptureError):
+                raise source
+            reading = Reading(source, notes=notes)
         except CaptureError as error:
             _complain(path, error)
             bad += 1

@@ -1,4 +1,4 @@
-"""Where a capture's bytes come from: a mapped file, standard input, or a compressed file unpacked to a bounded one.
+"""Where a capture's bytes come from: a mapped file, standard input, a compressed file, the members of an archive.
 
 The original is opened read-only. What is unpacked goes to an unnamed temporary file; a bomb is stopped by an absolute
 limit and by a ratio.
@@ -13,9 +13,11 @@ import lzma
 import mmap
 import os
 import sys
+import tarfile
 import tempfile
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -29,18 +31,37 @@ MAX_RATIO = 200
 RATIO_AFTER = 64 << 20
 MAX_STDIN = 64 << 30
 
+
+def _zstd(file: Any) -> Any:
+    try:
+        from compression import zstd  # type: ignore[import-not-found,unused-ignore]  # Python 3.14
+    except ImportError:
+        from backports import zstd
+    return zstd.ZstdFile(file)
+
+
+def _lz4(file: Any) -> Any:
+    from lz4 import frame
+
+    return frame.LZ4FrameFile(file)
+
+
 UNPACKERS: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    b"\x04\x22\x4d\x18": ("lz4", _lz4),
 }
 NOT_READ = {
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-    b"PK\x03\x04": "a zip archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a RAR archive",
 }
+MAX_MEMBERS = 10_000
+CAPTURE_MAGICS = (
+    b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x34\xcd\xb2\xa1",
+    b"\xa1\xb2\xcd\x34", b"\n\r\r\n", b"snoop\0\0\0",
+)  # fmt: skip
 
 
 @dataclass
@@ -70,31 +91,131 @@ class Source:
 
 
 def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
-    """Open a path, or standard input for "-"; CaptureError where there is nothing to read."""
+    """Open one capture, or standard input for "-"; CaptureError where there is none, or an archive of several."""
+    file = _open(path, notes)
+    source = _unpack(file, notes, want_digest)
+    kind = archive_kind(source)
+    if kind:
+        source.close()
+        raise CaptureError(f"a {kind} archive of captures, to be read with open_all")
+    return source
+
+
+def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
+    """Every capture of a path: itself, or the members of a zip or tar archive, each by its name.
+
+    Members that are no captures are left out, unless none is one. Names inside an archive are only ever shown.
+    """
+    notes = Notes()
+    try:
+        source = _unpack(_open(path, notes), notes, want_digest)
+    except CaptureError as error:
+        yield path, error, notes
+        return
+    kind = archive_kind(source)
+    if not kind:
+        yield path, source, notes
+        return
+    found = 0
+    try:
+        for name, member in _members(source, kind):
+            if not isinstance(member, CaptureError) and not _is_capture(member):
+                member.close()
+                continue
+            found += 1
+            yield f"{path}/{name}", member, Notes()
+    finally:
+        source.close()
+    if not found:
+        yield path, CaptureError(f"a {kind} archive with no capture in it"), notes
+
+
+def archive_kind(source: Source) -> str | None:
+    """zip or tar, by content; None for anything else."""
+    if bytes(source.raw[:4]) == b"PK\x03\x04":
+        return "zip"
+    return "tar" if bytes(source.raw[257:262]) == b"ustar" else None
+
+
+def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureError]]:
+    """The files of an archive, one after the other, each in a bounded temporary file of its own."""
+    file = source.files[-1]
+    file.seek(0)
+    spent = 0
+    try:
+        if kind == "zip":
+            with zipfile.ZipFile(file) as archive:
+                for entry in archive.infolist()[:MAX_MEMBERS]:
+                    if not entry.is_dir():
+                        with archive.open(entry) as body:
+                            member = _member(body, source.size, spent)
+                        spent += 0 if isinstance(member, CaptureError) else member.size
+                        yield entry.filename, member
+        else:
+            with tarfile.open(fileobj=file, mode="r:") as tape:
+                for number, info in enumerate(tape):
+                    content = tape.extractfile(info) if info.isfile() and number < MAX_MEMBERS else None
+                    if content is not None:
+                        member = _member(content, source.size, spent)
+                        spent += 0 if isinstance(member, CaptureError) else member.size
+                        yield info.name, member
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        OSError,
+        zlib.error,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
+        yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}")
+
+
+def _member(body: Any, packed: int, spent: int) -> Source | CaptureError:
+    """One member, unpacked once more where it is compressed itself; nothing deeper."""
+    notes = Notes()
+    file: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
+    try:
+        _copy(body, file, MAX_UNPACKED - spent, packed, notes, spent)
+        file.seek(0)
+        return _unpack(file, notes, True)
+    except CaptureError as error:
+        file.close()
+        return error
+
+
+def _is_capture(source: Source) -> bool:
+    return bytes(source.raw[:8]).startswith(CAPTURE_MAGICS)
+
+
+def _open(path: str, notes: Notes) -> IO[bytes]:
+    """The file of a path, seekable: pipes and standard input are spooled."""
     if path == "-":
         file: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
         _copy(sys.stdin.buffer, file, MAX_STDIN, None, notes)
-    else:
-        try:
-            if not Path(path).is_file() and not Path(path).is_fifo():
-                raise CaptureError("a folder, not a capture" if Path(path).is_dir() else "no such file")
-            file = Path(path).open("rb")  # noqa: SIM115 - closed with the source
-            if not file.seekable():
-                spool: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
-                with file:
-                    _copy(file, spool, MAX_STDIN, None, notes)
-                file = spool
-        except OSError as error:
-            raise CaptureError(error.strerror or str(error)) from error
+        return file
+    try:
+        if not Path(path).is_file() and not Path(path).is_fifo():
+            raise CaptureError("a folder, not a capture" if Path(path).is_dir() else "no such file")
+        file = Path(path).open("rb")  # noqa: SIM115 - closed with the source
+        if not file.seekable():
+            spool: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
+            with file:
+                _copy(file, spool, MAX_STDIN, None, notes)
+            file = spool
+    except OSError as error:
+        raise CaptureError(error.strerror or str(error)) from error
+    return file
+
+
+def _unpack(file: IO[bytes], notes: Notes, want_digest: bool) -> Source:
+    """A source over a file, unpacked where it is compressed; the digest is that of the file as it is."""
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
     raw = _map(file, size)
     digest = _digest(raw) if want_digest else None
     source = Source(raw, size, digest, None, [file])
     head = bytes(raw[:8])
-    if bytes(raw[257:262]) == b"ustar":
-        source.close()
-        raise CaptureError("a tar archive, which kzpcap does not unpack: unpack it first")
     for magic, name in NOT_READ.items():
         if head.startswith(magic):
             source.close()
@@ -103,7 +224,12 @@ def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
         if head.startswith(magic):
             unpacked: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
             file.seek(0)
-            _copy(opener(file), unpacked, MAX_UNPACKED, size, notes)
+            try:
+                _copy(opener(file), unpacked, MAX_UNPACKED, size, notes)
+            except BaseException:
+                source.close()
+                unpacked.close()
+                raise
             unpacked.seek(0)
             inner = _map(unpacked, os.fstat(unpacked.fileno()).st_size)
             return Source(inner, size, digest, name, [file, unpacked])
@@ -127,19 +253,23 @@ def _digest(raw: Any) -> str:
     return digest.hexdigest()
 
 
-def _copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: Notes) -> None:
-    """Copy within limits; damage inside a compressed file keeps what came before it."""
+def _copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: Notes, spent: int = 0) -> None:
+    """Copy within limits; damage inside a compressed file keeps what came before it.
+
+    `spent` is what other members of the same archive unpacked to: the ratio is that of the whole.
+    """
     written = 0
     while True:
         try:
             block = source.read(CHUNK)
-        except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        except (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, zipfile.BadZipFile) as error:
             notes.add("damaged", f"the compressed data breaks off: {error}", offset=written)
             break
         if not block:
             break
         written += len(block)
-        if written > limit or (packed is not None and written > RATIO_AFTER and written > packed * MAX_RATIO):
+        total = spent + written
+        if written > limit or (packed is not None and total > RATIO_AFTER and total > packed * MAX_RATIO):
             raise CaptureError(
                 f"it unpacks to more than {written >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
             )

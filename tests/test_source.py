@@ -1,0 +1,118 @@
+"""Compressed captures and archives: the same connections, each member by its name, bombs refused, damage told."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import tarfile
+import zipfile
+
+import pytest
+
+from kzpcap.capture.source import _lz4, _zstd
+from tests.conftest import CAPTURES, run
+
+QAZNET = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
+GENUINE = (CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng").read_bytes()
+
+
+def zstd(data):
+    out = io.BytesIO()
+    module = __import__(_zstd(io.BytesIO(b"\x28\xb5\x2f\xfd")).__class__.__module__, fromlist=["ZstdFile"])
+    with module.ZstdFile(out, "w") as file:
+        file.write(data)
+    return out.getvalue()
+
+
+def lz4(data):
+    from lz4 import frame
+
+    assert _lz4
+    return frame.compress(data)
+
+
+def zipped(**members):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name.replace("__", "/"), data)
+    return out.getvalue()
+
+
+def tarred(**members):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def reports(path, *options):
+    done = run("analyze", "--json", *options, str(path))
+    return done, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd, lz4], ids=lambda f: f.__name__)
+def test_compressed(pack, tmp_path):
+    path = tmp_path / "packed"
+    path.write_bytes(pack(QAZNET))
+    done, (document,) = reports(path)
+    assert done.returncode == 0
+    assert [c["state"] for c in document["connections"]] == ["genuine", "intercepted", "genuine"]
+    assert document["capture"]["compression"]
+
+
+@pytest.mark.parametrize("outer", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_archives_give_each_member_by_its_name(pack, outer, tmp_path):
+    path = tmp_path / "evidence"
+    path.write_bytes(outer(pack(readme=b"a text file", one=QAZNET, two=gzip.compress(GENUINE))))
+    done, documents = reports(path)
+    assert done.returncode == 0, done.stderr
+    assert [d["summary"]["connections"] for d in documents] == [3, 1]
+    lines = [json.loads(line) for line in run("handshakes", str(path)).stdout.splitlines()]
+    assert [line["file"] for line in lines if line["record"] == "file"] == ["one", "two"]
+    assert b"evidence/one" in run("analyze", str(path)).stdout
+
+
+def test_an_archive_in_an_archive_is_not_opened(tmp_path):
+    path = tmp_path / "nested.zip"
+    path.write_bytes(zipped(inner=zipped(one=QAZNET)))
+    done, documents = reports(path)
+    assert done.returncode == 3
+    assert documents == []
+    assert b"no capture in it" in done.stderr
+
+
+def test_names_inside_an_archive_are_only_shown(tmp_path):
+    path = tmp_path / "tricky.zip"
+    path.write_bytes(zipped(**{"..__..__etc__\x1b[31mpasswd": QAZNET}))
+    done = run("analyze", str(path))
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["tricky.zip"]
+
+
+def test_a_bomb_spread_over_members_is_refused(tmp_path):
+    path = tmp_path / "bomb.zip"
+    path.write_bytes(zipped(**{f"m{i}": b"\0" * (30 << 20) for i in range(4)}))
+    done, _ = reports(path)
+    assert done.returncode == 3
+    assert b"refused" in done.stderr
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, zstd, lz4, zipped, tarred], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("cut", [3, 40, 2_000])
+def test_damage_is_told(pack, cut, tmp_path):
+    path = tmp_path / "cut"
+    whole = pack(one=QAZNET) if pack in (zipped, tarred) else pack(QAZNET)
+    path.write_bytes(whole[:-cut])
+    done = run("analyze", str(path))
+    assert b"Traceback" not in done.stderr
+    assert done.returncode in (0, 3)
+    assert done.stdout or done.stderr
