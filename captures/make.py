@@ -886,8 +886,7 @@ def missing_pieces() -> Built:
         expected.append({"state": "undetermined", "rule_id": rule, **truth})
         return Connection(capture, port)
 
-    key, leaf = private.issue(["www.example.org"], at, strong=True)
-    del key
+    _, leaf = private.issue(["www.example.org"], at, days=200, strong=True)
     one = connection(54_001, "private-root")
     one.open()
     one.send(0, client_hello("www.example.org", rng))
@@ -1047,6 +1046,59 @@ def tricks() -> Built:
     )
 
 
+def resigned_copy() -> Built:
+    at = SPRING_2026
+    rng = random.Random(2051)
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB unknown box", at)
+    _, genuine = public.issue(["vk.com", "www.vk.com"], at, strong=True)
+    hours = datetime.timedelta(hours=6)
+
+    def resign(shift: datetime.timedelta, serial: int) -> x509.Certificate:
+        key = rsa.generate_private_key(3, 2048)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(genuine.subject)
+            .issuer_name(box.name)
+            .public_key(key.public_key())
+            .serial_number(serial)
+            .not_valid_before(genuine.not_valid_before_utc - shift)
+            .not_valid_after(genuine.not_valid_after_utc - shift)
+        )
+        names = genuine.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return builder.add_extension(names.value, critical=False).sign(box.key, hashes.SHA256())
+
+    capture = Capture(at)
+    _, stranger = box.issue(["vk.com", "www.vk.com"], at, days=365, strong=True)
+    expected: list[dict[str, Any]] = []
+    for port, leaf, truth in (
+        (57_001, genuine, {"state": "genuine", "rule_id": "trusted-by-supplied-anchor"}),
+        (
+            57_002,
+            resign(hours, genuine.serial_number + 0xADB3),
+            {"state": "intercepted", "rule_id": "resigned-copy-of-genuine-certificate", "identity": "unknown"},
+        ),
+        (
+            57_003,
+            resign(datetime.timedelta(0), x509.random_serial_number()),
+            {"state": "intercepted", "rule_id": "resigned-copy-of-genuine-certificate", "identity": "unknown"},
+        ),
+        (57_004, stranger, {"state": "undetermined", "rule_id": "issuer-missing"}),
+    ):
+        rsa_handshake(Connection(capture, port), "vk.com", [der(leaf)], rng)
+        expected.append({"server_name": "vk.com", **truth})
+    options, files = supplied(public)
+    return Built(
+        capture,
+        "Re-signed copies beside the genuine certificate, by a box that nobody knows",
+        "The second leaf has the genuine one's subject and names, both dates six hours earlier and a serial a little higher;\n"
+        "the third its exact dates (as squid makes them). Each is proven to be re-signed, and by whom nothing is said. The\n"
+        "fourth has the same names by the same box, but neither dates nor serial of the genuine one: that proves nothing.",
+        expected,
+        options,
+        files,
+    )
+
+
 def other_authorities() -> Built:
     rng = random.Random(2042)
     at = datetime.datetime(2026, 6, 20, 12, 0, 0, tzinfo=datetime.UTC)
@@ -1112,6 +1164,7 @@ CAPTURES = {
     "missing-pieces": missing_pieces,
     "other-authorities": other_authorities,
     "tricks": tricks,
+    "resigned-copy": resigned_copy,
     "kz-2019-ladder": kz_2019_ladder,
     "kz-2019-ladder-one-connection": kz_2019_ladder_one_connection,
     "clean-ladder": clean_ladder,

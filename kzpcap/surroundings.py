@@ -64,6 +64,8 @@ class Surroundings:
     """(server, name) pairs for which a publicly trusted chain with that name was seen."""
     trusted_examples: dict[str, dict[str, int]] = field(default_factory=dict)
     """Server to a few names (with frames) that got a publicly trusted chain there."""
+    twins: dict[tuple[bytes, tuple[str, ...]], dict[str, int]] = field(default_factory=dict)
+    """Subject and names to the publicly trusted leaves (digest, frame) that bear them."""
     sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
     """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
     _asked: Observation | None = None
@@ -84,6 +86,10 @@ class Surroundings:
         if not chain:
             return None
         return self.chains.judge(tuple(self.certificates[name] for name in chain), time_ns)
+
+    def twins_of(self, leaf: Certificate) -> dict[str, int]:
+        """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""
+        return self.twins.get((leaf.subject_der, tuple(sorted(leaf.dns_names))), {})
 
     def full_handshake(self, observation: Observation) -> Issued | None:
         """The handshake in which the session that a connection resumes was issued, with the same client and server."""
@@ -135,9 +141,14 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             )
             for session in observation.issued_session:
                 surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
+        facts = surroundings.chain_facts(observation)
+        if facts is not None and facts.trusted and observation.chain_seen and len(surroundings.twins) < MAX_SESSIONS:
+            key = (facts.leaf.subject_der, tuple(sorted(facts.leaf.dns_names)))
+            twins = surroundings.twins.setdefault(key, {})
+            if len(twins) < MAX_EXAMPLES:
+                twins.setdefault(facts.leaf.sha256, observation.chain_seen.frame)
         if not observation.hello_sent or observation.probe_ttl is not None or observation.proxied:
             continue
-        facts = surroundings.chain_facts(observation)
         name, server = observation.server_name, observation.server[0]
         trusted = facts is not None and facts.trusted
         went_on = (

@@ -18,6 +18,7 @@ from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.linkage import Pool, paths_to, signed_by
 from kzpcap.certificates.possession import Possession, server_key_exchange
 from kzpcap.certificates.public_trust import PublicTrust
+from kzpcap.certificates.resigned import compare
 from kzpcap.reference.targets import day
 
 REFERENCE = reference.load()
@@ -81,6 +82,21 @@ def test_the_published_pair_field_by_field():
     assert not GENUINE.authority_has_issuer
     assert GENUINE.has_scts
     assert not LEAF.has_scts
+
+
+def test_the_published_pair_is_a_copy_and_every_difference_is_told():
+    found = compare(LEAF, GENUINE)
+    assert found.is_copy
+    assert found.sentences() == [
+        "same subject and names, another key",
+        "both dates 6:00:00 earlier",
+        "serial + 0xadb3ae52",
+        "gone: CRL distribution points, certificate policies, authority information access, SCT list",
+        "other criticality: key usage",
+        "key RSA-2048 e=3 instead of RSA-2048 e=65537",
+    ]
+    assert not compare(GENUINE, GENUINE).is_copy
+    assert not compare(INTERMEDIATE, GENUINE).is_copy
 
 
 def test_the_injected_chain_leads_to_the_known_key():

@@ -13,7 +13,7 @@ ROWS = [
     ["capture", "certificates.certificate", "certificates.signature"],
     ["certificates.names", "certificates.possession"],
     ["reference"],
-    ["certificates.linkage", "certificates.public_trust", "flows"],
+    ["certificates.linkage", "certificates.public_trust", "certificates.resigned", "flows"],
     ["certificates.chains"],
     ["tls"],
     ["paths"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
+from kzpcap.certificates.resigned import compare
 from kzpcap.iana import alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
@@ -312,6 +313,25 @@ def possession_proved(observation: Observation, surroundings: Surroundings) -> F
             None, "possession cannot be checked: a random was not captured, or the algorithm is not known", frames
         )
     return Finding(None, "no ServerKeyExchange to check possession with")
+
+
+def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is a re-signed copy of a genuine certificate that is in the same capture."""
+    facts = _chain(observation, surroundings)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.public is not None or facts.supplied is not None:
+        return Finding(False, "linked to a public root: sites have several certificates, and both may be genuine")
+    twins = surroundings.twins_of(facts.leaf)
+    for digest, frame in twins.items():
+        comparison = compare(facts.leaf, surroundings.certificates[digest])
+        if comparison.is_copy:
+            children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
+            says = f"a re-signed copy of the certificate in frame {frame}"
+            return Finding(True, says, (*_frames(observation), frame), children)
+    if twins:
+        return Finding(False, "the genuine certificate in the capture is no twin of this one")
+    return Finding(None, "no genuine certificate with this subject and these names is in the capture")
 
 
 def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -97,6 +97,8 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         if facts.interception_ca:
             name = facts.interception_ca.certificate.common_name
             return Interceptor("supplied_ca", f'signature verified with the supplied CA "{name}"')
+    if rule.id == "resigned-copy-of-genuine-certificate":
+        return Interceptor("unknown", "a copy shows that it was re-signed, never by whom")
     if facts and facts.imitation:
         return Interceptor("unknown", "names of a known CA prove nothing about who holds the key")
     return Interceptor("unknown", "no verified signature by a known key")

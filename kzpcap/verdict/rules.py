@@ -94,6 +94,14 @@ RULES: tuple[Rule, ...] = (
         "lab-interception",
     ),
     Rule(
+        "resigned-copy-of-genuine-certificate",
+        State.INTERCEPTED,
+        "The certificate is a re-signed copy of the genuine one, which is in the same capture.",
+        "re-signed copy",
+        all_of(facts.resigned_copy, not_shown(facts.possession_refuted)),
+        "resigned-copy",
+    ),
+    Rule(
         "resumes-intercepted-session",
         State.INTERCEPTED,
         "The session resumes one that was issued behind an interception certificate.",
@@ -396,6 +404,7 @@ NOTHING = Rule(
 
 REMARKS: tuple[Fact, ...] = (
     facts.possession_proved,
+    facts.resigned_copy,
     facts.certificate_for_another_name,
     facts.chain_is_specimen,
     facts.server_genuine_for_other_names,

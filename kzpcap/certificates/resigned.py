@@ -1,0 +1,111 @@
+"""A certificate laid beside its genuine twin, field by field: what was kept, shifted, changed and dropped.
+
+FACTS of July 2019 (Raman et al., IMC 2020, and the one published pair): subject and names are copied, both dates are
+shifted by one constant, the serial differs in its last bytes, extensions that name the issuer's services are dropped.
+Other boxes of that family (sslsplit) share some of these: a copy settles that it was re-signed, never by whom.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kzpcap.certificates.certificate import Certificate
+
+SECOND = 1_000_000_000
+MAX_SHIFT = 7 * 86_400 * SECOND
+NEAR_SERIAL = 1 << 33
+
+EXTENSION_NAMES = {
+    "1.3.6.1.5.5.7.1.1": "authority information access",
+    "1.3.6.1.4.1.11129.2.4.2": "SCT list",
+    "2.5.29.14": "subject key id",
+    "2.5.29.15": "key usage",
+    "2.5.29.17": "subject alternative names",
+    "2.5.29.19": "basic constraints",
+    "2.5.29.31": "CRL distribution points",
+    "2.5.29.32": "certificate policies",
+    "2.5.29.35": "authority key id",
+    "2.5.29.37": "extended key usage",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A suspect certificate beside a genuine one; times in nanoseconds, None where there is no such value."""
+
+    same_subject: bool
+    same_names: bool
+    same_key: bool
+    shift: int | None
+    """Suspect minus genuine, where both dates differ by the same amount."""
+    serial_difference: int | None
+    """Suspect minus genuine, where the serials have the same length."""
+    dropped: tuple[str, ...]
+    added: tuple[str, ...]
+    changed_criticality: tuple[str, ...]
+    keys: tuple[str, str]
+    exponents: tuple[int | None, int | None]
+
+    @property
+    def is_copy(self) -> bool:
+        """Subject and names equal, another key, and the serial near or both dates shifted by one constant."""
+        if not (self.same_subject and self.same_names) or self.same_key:
+            return False
+        near = self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL
+        return near or (self.shift is not None and abs(self.shift) <= MAX_SHIFT)
+
+    def sentences(self) -> list[str]:
+        """The differences in words, each for itself."""
+        said = ["same subject and names, another key"]
+        if self.shift is not None:
+            said.append("same dates" if not self.shift else f"both dates {_span(self.shift)}")
+        if self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL:
+            sign = "+" if self.serial_difference >= 0 else "-"
+            said.append(f"serial {sign} {abs(self.serial_difference):#x}")
+        if self.dropped:
+            said.append(f"gone: {', '.join(self.dropped)}")
+        if self.added:
+            said.append(f"new: {', '.join(self.added)}")
+        if self.changed_criticality:
+            said.append(f"other criticality: {', '.join(self.changed_criticality)}")
+        if self.keys[0] != self.keys[1] or self.exponents[0] != self.exponents[1]:
+            said.append(
+                f"key {_key(self.keys[0], self.exponents[0])} instead of {_key(self.keys[1], self.exponents[1])}"
+            )
+        return said
+
+
+def _key(name: str, exponent: int | None) -> str:
+    return f"{name} e={exponent}" if exponent is not None else name
+
+
+def _span(shift: int) -> str:
+    seconds = abs(shift) // SECOND
+    text = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{text} {'earlier' if shift < 0 else 'later'}"
+
+
+def compare(suspect: Certificate, genuine: Certificate) -> Comparison:
+    """Lay one certificate beside another."""
+    begin = suspect.not_before - genuine.not_before
+    end = suspect.not_after - genuine.not_after
+    ours, theirs = dict(suspect.extensions), dict(genuine.extensions)
+    difference = None
+    if suspect.serial and len(suspect.serial) == len(genuine.serial):
+        difference = int(suspect.serial, 16) - int(genuine.serial, 16)
+    return Comparison(
+        bool(suspect.subject_der) and suspect.subject_der == genuine.subject_der,
+        sorted(suspect.dns_names) == sorted(genuine.dns_names) and suspect.ip_addresses == genuine.ip_addresses,
+        suspect.spki_sha256 == genuine.spki_sha256,
+        begin if begin == end else None,
+        difference,
+        tuple(_name(oid) for oid in theirs if oid not in ours),
+        tuple(_name(oid) for oid in ours if oid not in theirs),
+        tuple(_name(oid) for oid in ours if oid in theirs and ours[oid] != theirs[oid]),
+        (suspect.key, genuine.key),
+        (suspect.exponent, genuine.exponent),
+    )
+
+
+def _name(oid: str) -> str:
+    return EXTENSION_NAMES.get(oid, oid)
