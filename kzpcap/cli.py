@@ -230,6 +230,48 @@ def _file_row(file: str, reading: Any) -> dict[str, Any]:
 
 
 @app.command()
+def certificates(
+    files: Files,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one a certificate.")] = False,
+    save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write each as PEM into a folder.")] = None,
+    keylog: Annotated[Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
+) -> None:
+    """Print every certificate of a capture, once: where it was seen, who signed it, its standing on that day."""
+    from kzpcap import analysis
+    from kzpcap.report import certificates as listing
+    from kzpcap.report.json import text
+    from kzpcap.report.text import safe
+
+    bad = 0
+    try:
+        reference = _reference(None, None, None, None)
+        keys = _keylog(keylog)
+        for name, source, notes in _captures(files, False):
+            try:
+                if isinstance(source, CaptureError):
+                    raise source
+                report = analysis.analyze(source, reference, _progress(name), False, keys, notes)
+            except CaptureError as error:
+                _complain(name, error)
+                bad += 1
+                continue
+            try:
+                if as_json:
+                    sys.stdout.writelines(text(listing.document(*row)) + "\n" for row in listing.rows(report))
+                else:
+                    listing.show(report, sys.stdout.write)
+                if save is not None:
+                    typer.echo(f"{listing.save(report, save)} certificates written to {safe(str(save))}", err=True)
+            finally:
+                report.close()
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+    if bad:
+        raise typer.Exit(EXIT_NOT_A_CAPTURE)
+
+
+@app.command()
 def corroborate(
     files: Files,
     witness: Annotated[str, typer.Option("--witness", metavar="NAME", help="tshark, dpkt or scapy.")] = "tshark",

@@ -35,7 +35,7 @@ def test_the_run_in_the_readme_is_a_real_one():
     shown = run("analyze", "captures/kz-2019-rcku/capture.pcapng").stdout.decode()
     for line in shown.splitlines():
         assert not line or f"    {line}\n" in told, line
-    for command in ("analyze", "handshakes", "corroborate", "schema"):
+    for command in ("analyze", "handshakes", "certificates", "corroborate", "schema"):
         assert f"kzpcap {command}" in told
         for option in set(re.findall(r"--[a-z][a-z-]+", run(command, "--help").stdout.decode())) - {"--help"}:
             assert option in told, option
@@ -107,6 +107,19 @@ def test_a_laboratory_is_called_one():
     options = ["--trusted-root", str(folder / "root.pem"), "--interception-ca", str(folder / "interception.pem")]
     assert b"LABORATORY" in run("analyze", *options, str(folder / "capture.pcapng")).stdout
     assert b"LABORATORY" not in run("analyze", str(QAZNET)).stdout
+
+
+def test_certificates(tmp_path):
+    done = run("certificates", "--save", str(tmp_path / "pem"), str(QAZNET))
+    text = done.stdout.decode()
+    assert "standing signed by an interception key: Qaznet Trust Network" in text
+    assert "publicly trusted by" in text
+    assert "e=3" in text
+    assert max(map(len, text.splitlines())) <= 80
+    saved = sorted(path.name for path in (tmp_path / "pem").iterdir())
+    rows = [json.loads(line) for line in run("certificates", "--json", str(QAZNET)).stdout.splitlines()]
+    assert saved == sorted(row["sha256"] + ".pem" for row in rows)
+    assert len(rows) == 4
 
 
 def test_handshakes():
