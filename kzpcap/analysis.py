@@ -18,13 +18,14 @@ from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.dns import answers
 from kzpcap.health import Vantage, capture_health
-from kzpcap.observations import Observation, Observer, Spill, lone_syn
+from kzpcap.observations import Observation, Observer, lone_syn
 from kzpcap.paths.icmp import Echo, IcmpError, address, read_echo
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.paths.ladders import RouteProbe
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import Reference
 from kzpcap.report import model
+from kzpcap.spill import Spill
 from kzpcap.surroundings import Surroundings, survey
 from kzpcap.tls.handshake import Handshake
 from kzpcap.tls.handshake import read as read_handshake

@@ -19,7 +19,7 @@ ROWS = [
     ["paths"],
     ["dns"],
     ["observations"],
-    ["surroundings"],
+    ["surroundings", "spill"],
     ["verdict"],
     ["report"],
     ["health"],

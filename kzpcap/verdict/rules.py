@@ -6,7 +6,7 @@ To add a rule, put a Rule where its strength belongs (stronger evidence stands a
 - `state`: what it concludes.
 - `says`: one sentence that a journalist may print as it stands. It names a state or an operator only where `when`
   demands a verified signature by a shipped key.
-- `when`: facts of facts.py under all_of, any_of, none_of (false, true, unknown after Kleene) or not_shown.
+- `when`: facts of facts/ under all_of, any_of, none_of (false, true, unknown after Kleene) or not_shown.
 - `example`: a directory of captures/ in which it decides; tests/test_rules.py demands that it does. Empty only with a
   test there of the rule's name that builds what it needs.
 

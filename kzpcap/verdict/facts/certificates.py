@@ -1,0 +1,342 @@
+"""Facts about the certificate: who signed it, was it trusted that day, is it for the name, who holds its key."""
+
+from __future__ import annotations
+
+from kzpcap.certificates.names import carries
+from kzpcap.certificates.possession import Possession
+from kzpcap.certificates.resigned import compare
+from kzpcap.iana import is_tls13
+from kzpcap.observations import Observation
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, NO_CLOCK, chain_frames
+from kzpcap.verdict.logic import Finding
+
+
+def certificate_visible(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A certificate of the server can be read."""
+    del surroundings
+    if observation.chain:
+        return Finding(True, f"the server's chain of {len(observation.chain)} can be read", chain_frames(observation))
+    return Finding(False, "no certificate of the server can be read")
+
+
+def chain_verified_to_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads from the leaf to a shipped key that is known to intercept."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is None:
+        return Finding(False, "no known interception key signed this chain")
+    links = facts.interception.certificates
+    if len(links) == 1:
+        return Finding(False, "the leaf is the published certificate of a known CA itself: it signed nothing here")
+    generation = facts.interception_ca.generation
+    names = " <- ".join(f'"{certificate.common_name}"' for certificate in links)
+    root = surroundings.chains.known_issuer(links[-1])
+    beyond = f', itself signed by "{root.common_name}"' if root else ""
+    return Finding(
+        True,
+        f"signatures verified from the leaf up: {names}{beyond}",
+        chain_frames(observation),
+        (
+            Finding(
+                True,
+                f'the key of "{facts.interception_ca.certificate.common_name}" is known: {generation.title}'
+                + (
+                    f", seen intercepting {generation.seen_first} to {generation.seen_last}"
+                    if generation.seen_first
+                    else ""
+                ),
+            ),
+        ),
+    )
+
+
+def key_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The known key was itself seen to intercept (else it is known from block lists alone)."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    generation = facts.interception_ca.generation if facts.interception_ca else None
+    if generation is None:
+        return Finding(False, "no known interception key signed this chain")
+    says = "was seen intercepting" if generation.seen_intercepting else "is known from browsers' block lists alone"
+    return Finding(generation.seen_intercepting, f"this generation {says}")
+
+
+def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is signed by a certificate on the wire whose SHA-1 is that of a known interception intermediate."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.sha1_generation is None:
+        return Finding(False, "no intermediate known by its fingerprint signed this leaf")
+    return Finding(
+        True,
+        f"signed by an intermediate on the wire whose SHA-1 is listed: {facts.sha1_generation.title}",
+        chain_frames(observation),
+    )
+
+
+def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to an interception CA given on the command line."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.interception is None or facts.interception_ca is None or facts.interception_ca.generation is not None:
+        return Finding(False, "no supplied interception CA signed this chain")
+    if len(facts.interception.certificates) == 1:
+        return Finding(False, "the leaf is the supplied CA itself: it signed nothing here")
+    names = " <- ".join(f'"{certificate.common_name}"' for certificate in facts.interception.certificates)
+    return Finding(
+        True, f"signatures verified up to a CA given on the command line: {names}", chain_frames(observation)
+    )
+
+
+def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is a published certificate, or has its key: anyone can replay it."""
+    leaf = surroundings.certificates[observation.chain[0]] if observation.chain else None
+    title = surroundings.specimens.get(leaf.spki_sha256) if leaf else None
+    if title is None:
+        return Finding(False, "the leaf is no published specimen")
+    return Finding(True, f"the leaf is {title}: a replay cannot be excluded", chain_frames(observation))
+
+
+def bears_names_of_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain bears the name or key id of a known interception CA, without a verified signature."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.imitation is None or facts.imitation.fails:
+        return Finding(False, "no name or key id of a known interception CA without a signature to check")
+    what = "issuer name" if facts.imitation.mark == "issuer_name" else "authority key id"
+    known = facts.imitation.ca.certificate.common_name
+    return Finding(
+        True, f'the {what} is that of "{known}", but its signature cannot be checked', chain_frames(observation)
+    )
+
+
+def imitates_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain bears a known CA's name or key id, and the signature is not that key's."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.imitation is None or not facts.imitation.fails:
+        return Finding(False, "no failing signature under a known interception CA's name")
+    what = "name" if facts.imitation.mark == "issuer_name" else "key id"
+    known = facts.imitation.ca.certificate.common_name
+    return Finding(
+        True, f'the {what} of "{known}", not its key: the signature does not verify', chain_frames(observation)
+    )
+
+
+def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to a root that was in the public bundle on the capture's day."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not observation.time_ns:
+        return NO_CLOCK
+    if facts.standing is None or facts.public is None:
+        return Finding(False, "linked to no root of any public bundle that kzpcap ships")
+    anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    if not facts.standing.trusted:
+        return Finding(False, f'linked to "{anchor}", which was not in the bundle of {facts.standing.release}')
+    return Finding(
+        True,
+        f'linked by signatures to "{anchor}", in the certifi bundle of {facts.standing.release}',
+        chain_frames(observation),
+    )
+
+
+def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A verified path leads to a trust anchor given on the command line."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.supplied is None:
+        return Finding(False, "linked to no trust anchor given on the command line")
+    anchor = facts.supplied.anchor.common_name or facts.supplied.anchor.subject
+    return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', chain_frames(observation))
+
+
+def root_public_at_another_time(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a root that was public at some time, but not on the capture's day."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not observation.time_ns:
+        return NO_CLOCK
+    if facts.public is None or facts.standing is None or facts.standing.trusted:
+        return Finding(False, "not a root that was public at another time")
+    until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
+    anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    return Finding(
+        True, f'linked to "{anchor}", in the bundles from {facts.standing.first} {until}', chain_frames(observation)
+    )
+
+
+def name_matches(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf carries the name that the client asked for."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if observation.server_name is None:
+        return Finding(None, "the name that was asked for is not in the capture")
+    if carries(facts.leaf, observation.server_name):
+        return Finding(
+            True, f"the certificate is for the name asked, {observation.server_name}", chain_frames(observation)
+        )
+    listed = ", ".join(facts.leaf.dns_names[:3]) or facts.leaf.common_name or "no name"
+    return Finding(
+        False, f"the certificate is not for {observation.server_name}: it has {listed}", chain_frames(observation)
+    )
+
+
+def certificate_for_another_name(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf does not carry the name asked (a forger may copy the names of the server's own certificate)."""
+    found = name_matches(observation, surroundings)
+    return Finding(None if found.value is None else not found.value, found.says, found.frames)
+
+
+def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf was within its dates by the capture's clock."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not observation.time_ns:
+        return NO_CLOCK
+    when = facts.within_dates(observation.time_ns)
+    if when == "valid":
+        return Finding(True, "within its dates by the capture's clock", chain_frames(observation))
+    return Finding(
+        False, "expired" if when == "expired" else "not yet valid by the capture's clock", chain_frames(observation)
+    )
+
+
+def signed_by_national_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a national CA that is in lawful use."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.national is None:
+        return Finding(False, "not signed by a listed national CA")
+    return Finding(True, f"signed by {facts.national.title}, a national CA", chain_frames(observation))
+
+
+def self_signed(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf signed itself."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.self_signed:
+        return Finding(False, "the leaf did not sign itself")
+    return Finding(True, f'self-signed by "{facts.leaf.common_name}"', chain_frames(observation))
+
+
+def issuer_missing(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Nobody known signed the last link of the chain."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not observation.chain_complete:
+        return Finding(None, "whether the issuer was sent cannot be told: the chain is cut", chain_frames(observation))
+    if not facts.issuer_missing or facts.end is None:
+        return Finding(False, "the chain ends at a certificate that signed itself")
+    return Finding(
+        True,
+        f'the issuer "{facts.end.issuer_common_name}" is not in the capture and not known',
+        chain_frames(observation),
+    )
+
+
+def private_root(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The chain ends at a root that was never public."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not observation.chain_complete:
+        return Finding(None, "the chain is cut", chain_frames(observation))
+    if (
+        facts.public is not None
+        or facts.supplied is not None
+        or facts.issuer_missing
+        or facts.self_signed
+        or not facts.end
+    ):
+        return Finding(False, "not a chain to a private root")
+    return Finding(True, f'signed by the private root "{facts.end.common_name}"', chain_frames(observation))
+
+
+def unreadable(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf cannot be parsed."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.leaf.problem:
+        return Finding(False, "the leaf can be parsed")
+    return Finding(True, f"the leaf cannot be parsed: {facts.leaf.problem}", chain_frames(observation))
+
+
+def _proof(observation: Observation) -> str:
+    return (
+        "CertificateVerify"
+        if observation.version is not None and is_tls13(observation.version)
+        else "ServerKeyExchange"
+    )
+
+
+def possession_proved(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Whoever answered holds the leaf's key."""
+    del surroundings
+    frames = (observation.possession_frame,) if observation.possession_frame else ()
+    if observation.possession is Possession.PROVED:
+        return Finding(True, f"whoever answered holds the leaf's key ({_proof(observation)})", frames)
+    if observation.possession is Possession.REFUTED:
+        return Finding(False, f"the {_proof(observation)} was not signed with the leaf's key", frames)
+    if observation.possession is Possession.NOT_POSSIBLE:
+        return Finding(None, "RSA key exchange: the answer is not signed, so possession cannot be shown")
+    if observation.possession_frame:
+        return Finding(
+            None, "possession cannot be checked: a random was not captured, or the algorithm is not known", frames
+        )
+    return Finding(None, "no ServerKeyExchange to check possession with")
+
+
+def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf is a re-signed copy of a genuine certificate that is in the same capture."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.public is not None or facts.supplied is not None:
+        return Finding(False, "linked to a public root: sites have several certificates, and both may be genuine")
+    twins = surroundings.twins_of(facts.leaf)
+    for digest, frame in twins.items():
+        comparison = compare(facts.leaf, surroundings.certificates[digest])
+        if comparison.is_copy:
+            children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
+            says = f"a re-signed copy of the certificate in frame {frame}"
+            return Finding(True, says, (*chain_frames(observation), frame), children)
+    if twins:
+        return Finding(False, "the genuine certificate in the capture is no twin of this one")
+    return Finding(None, "no genuine certificate with this subject and these names is in the capture")
+
+
+def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Whoever answered does not hold the leaf's key."""
+    found = possession_proved(observation, surroundings)
+    return Finding(None if found.value is None else not found.value, found.says, found.frames)
+
+
+def resumes_intercepted_session(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The session that is resumed was issued, to this client by this server, behind an interception certificate."""
+    if not observation.resumed:
+        return Finding(False, "not a resumed session")
+    full = surroundings.full_handshake(observation)
+    if full is None:
+        return Finding(None, "the full handshake of this resumed session is not in the capture")
+    facts = surroundings.facts_of(full.chain, full.time_ns)
+    signed = facts is not None and facts.interception is not None and len(facts.interception.certificates) > 1
+    if (signed or (facts is not None and facts.sha1_generation)) and full.possession is not Possession.REFUTED:
+        return Finding(True, "it resumes a session that was issued behind an interception certificate", (full.frame,))
+    return Finding(False, "it resumes a session that was not issued behind an interception certificate", (full.frame,))

@@ -1,0 +1,100 @@
+"""Facts about what is not there, and why."""
+
+from __future__ import annotations
+
+from kzpcap.iana import version_name
+from kzpcap.observations import Absent, Observation
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.facts.common import NO_CLOCK, chain_frames
+from kzpcap.verdict.logic import Fact, Finding
+
+
+def absent(*reasons: Absent) -> Fact:
+    """The certificate is missing for one of these reasons."""
+
+    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
+        del surroundings
+        if observation.absent in reasons:
+            return Finding(True, ABSENT_SAYS[observation.absent], (observation.first_frame,))
+        return Finding(False, "not missing for this reason")
+
+    return ask
+
+
+ABSENT_SAYS = {
+    Absent.ENCRYPTED: "TLS 1.3: the certificate is encrypted, and there is no key log",
+    Absent.UNDECRYPTABLE: "TLS 1.3: the certificate is encrypted, and the keys do not fit",
+    Absent.RESUMED: "the session was resumed: no certificate is sent",
+    Absent.NOT_SENT: "the server sent no certificate (anonymous or pre-shared key)",
+    Absent.NOT_REACHED: "the handshake did not get as far as a certificate",
+    Absent.NOT_CAPTURED: "the part of the handshake with the certificate was not captured",
+    Absent.ONE_SIDED: "only the client's direction was captured",
+    Absent.TRUNCATED: "the certificate was cut short",
+    Absent.MALFORMED: "the handshake is malformed",
+    Absent.LIMIT: "a bound on kept bytes gave up before the certificate",
+    Absent.SCRUBBED: "the certificate was taken out of the capture",
+}
+
+
+def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A ClientHello with a lowered TTL drew no answer: nothing at all."""
+    del surroundings
+    answered = observation.server_hello or observation.resets or observation.alerts or observation.plain_frame
+    if observation.probe_ttl is None or answered:
+        return Finding(False, "not an unanswered TTL-limited probe")
+    return Finding(
+        True, f"a probe with TTL {observation.probe_ttl} that nobody answered", (observation.probes[0].frame,)
+    )
+
+
+def failed_with(kind: str) -> Fact:
+    """The connection ended in this way after its ClientHello."""
+
+    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
+        del surroundings
+        if observation.failed != kind:
+            return Finding(False, "ended otherwise")
+        says = {
+            "reset": "reset after the ClientHello, by the sender of the SYN-ACK as far as can be told",
+            "silent": "no answer to the ClientHello",
+            "plain": "a plain answer to the ClientHello",
+            "alert": "an alert in answer to the ClientHello",
+        }[kind]
+        frames = tuple(mark.frame for mark in observation.resets[:1]) or (observation.first_frame,)
+        return Finding(True, says, frames)
+
+    return ask
+
+
+def no_clock(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A certificate is there, and the packets have no time to judge it by."""
+    del surroundings
+    return Finding(bool(observation.chain) and not observation.time_ns, NO_CLOCK.says, chain_frames(observation))
+
+
+def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A TCP connection to a TLS port without any TLS byte."""
+    del surroundings
+    return Finding(not observation.tls, "a TCP connection without TLS in it", (observation.first_frame,))
+
+
+def no_name_sent(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The client sent a whole hello without a name."""
+    del surroundings
+    return Finding(observation.name_status == "absent", "the client asked for no name")
+
+
+def name_not_captured(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The name asked for is not in the capture."""
+    del surroundings
+    return Finding(observation.name_status in ("cut", "no_hello"), "the name that was asked for was not captured")
+
+
+def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The client offered TLS 1.3 and an older version came."""
+    del surroundings
+    if observation.version is None or not observation.offers_tls13:
+        return Finding(None, "no TLS 1.3 offered, or no answer")
+    if observation.version >= 0x0304:
+        return Finding(False, "TLS 1.3 was offered and chosen")
+    return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen")

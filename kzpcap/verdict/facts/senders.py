@@ -1,0 +1,183 @@
+"""Facts about who answered: packets of one connection that did not come from one sender, and connections beside it."""
+
+from __future__ import annotations
+
+from kzpcap.iana import alert_name
+from kzpcap.observations import Absent, Mark, Observation, Reaction
+from kzpcap.paths.hops import differ
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.logic import Finding
+
+NEEDED = 3
+"""Failing attempts, and controls that got through, for `interfered` without another sender shown."""
+MINUTE = 60_000_000_000
+
+
+def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
+    """Does a packet's TTL show another sender than that of the SYN-ACK?"""
+    syn_ack = observation.syn_ack
+    if syn_ack is None:
+        return Finding(None, f"no SYN-ACK to compare the {what} with", (mark.frame,))
+    frames = (syn_ack.frame, mark.frame)
+    two = differ(syn_ack.ttl, mark.ttl)
+    if two:
+        return Finding(True, f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders", frames)
+    if two is None:
+        says = f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: as far away, so it may be one sender"
+        return Finding(None, says, frames)
+    return Finding(False, f"the {what} has the SYN-ACK's TTL ({mark.ttl})", frames)
+
+
+def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | None:
+    """The first of these marks after the ClientHello and before any ServerHello."""
+    if observation.client_hello is None:
+        return None
+    end = observation.server_hello.frame if observation.server_hello else None
+    for mark in marks:
+        if mark.frame > observation.hello_first_frame and (end is None or mark.frame < end):
+            return mark
+    return None
+
+
+def reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello was answered with a reset that did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = _after_hello(observation, observation.resets)
+    if mark is None:
+        if observation.absent is Absent.ONE_SIDED:
+            return Finding(None, "the server's side was not captured")
+        return Finding(False, "no reset between the ClientHello and an answer")
+    if observation.reaction is Reaction.WENT_ON:
+        return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
+    if not mark.checksum_ok:
+        return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
+    return _another_sender(observation, mark, "reset")
+
+
+def client_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
+    del surroundings
+    mark = _after_hello(observation, observation.client_resets)
+    if mark is None:
+        return Finding(False, "no reset in the client's name")
+    if observation.syn is None:
+        return Finding(None, "no SYN to compare the client's reset with", (mark.frame,))
+    if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok:
+        return Finding(False, "a reset that was ignored", (mark.frame,))
+    frames = (observation.syn.frame, mark.frame)
+    if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
+        return Finding(False, "the client's reset has the TTL of its own packets", frames)
+    two = differ(observation.syn.ttl, mark.ttl)
+    says = f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset"
+    return Finding(two, says + (": two senders" if two else ""), frames)
+
+
+def plain_answer(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello was answered with something that is no TLS."""
+    del surroundings
+    if observation.plain_frame is None:
+        return Finding(False, "no plain answer")
+    first = observation.plain_answer.split(b"\r\n", 1)[0][:60].decode("ascii", "backslashreplace")
+    return Finding(True, f"the ClientHello was answered in plain text: {first}", (observation.plain_frame,))
+
+
+def plain_answer_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The plain answer did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = next((m for m in observation.server_marks if m.frame == observation.plain_frame), None)
+    if observation.plain_frame is None or mark is None:
+        return Finding(False, "no plain answer")
+    return _another_sender(observation, mark, "plain answer")
+
+
+def server_alert(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's side answered the ClientHello with an alert."""
+    del surroundings
+    for alert in observation.alerts:
+        if not alert.from_client and alert.code is not None and observation.server_hello is None:
+            return Finding(
+                True, f"the ClientHello was answered with the alert {alert_name(alert.code)}", (alert.seen.frame,)
+            )
+    return Finding(False, "no alert in answer to the ClientHello")
+
+
+def alert_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The alert did not come from the sender of the SYN-ACK."""
+    found = server_alert(observation, surroundings)
+    mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
+    if not found.value or mark is None:
+        return Finding(False, "no alert in answer to the ClientHello")
+    return _another_sender(observation, mark, "alert")
+
+
+def server_bytes_conflict(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The same bytes of the server's stream came twice with different content."""
+    del surroundings
+    if not observation.conflicts:
+        return Finding(False, "no conflicting bytes from the server's side")
+    return Finding(True, "different bytes for the same place of the server's stream", observation.conflicts[0])
+
+
+def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ServerHello did not come from the sender of the SYN-ACK."""
+    del surroundings
+    mark = next((m for m in observation.server_marks if m.what in ("server_hello", "certificate")), None)
+    if mark is None:
+        return Finding(False, "no ServerHello")
+    return _another_sender(observation, mark, "ServerHello" if mark.what == "server_hello" else "Certificate")
+
+
+def failed_repeatedly_beside_controls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
+    if (
+        observation.failed not in ("silent", "reset")
+        or observation.server_name is None
+        or observation.probe_ttl is not None
+    ):
+        return Finding(False, "no failed attempt")
+    failures = surroundings.failed_attempts(observation)
+    if len(failures) < NEEDED:
+        return Finding(None if failures else False, f"{len(failures)} failing attempt(s): one silence may be loss")
+    first, last = failures[0].time_ns, failures[-1].time_ns
+    around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
+    between = [control for control in around if first < control.time_ns < last]
+    frames = tuple(attempt.frame for attempt in (*failures[:NEEDED], *around[:NEEDED]))
+    if len(around) < NEEDED or not between:
+        return Finding(None, f"{len(failures)} failing attempts, but not interleaved with {NEEDED} controls", frames)
+    passed = [attempt for attempt in surroundings.passed_attempts(observation) if first < attempt.time_ns < last]
+    if passed:
+        says = f"this very name got through {len(passed)} times between its {len(failures)} failures"
+        return Finding(None, says, tuple(attempt.frame for attempt in passed[:6]))
+    server, name = observation.server[0], observation.server_name
+    if (server, name) not in surroundings.genuine_names and name not in surroundings.names_of_servers.get(server, ()):
+        return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
+    kind = "to the same server" if around[0].server == server else "of the same client within ten minutes"
+    return Finding(
+        True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames
+    )
+
+
+def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The same server answered other names with a publicly trusted chain: the name made the difference."""
+    examples = surroundings.trusted_examples.get(observation.server[0], {})
+    others = {name: frame for name, frame in examples.items() if name != observation.server_name}
+    if not others:
+        return Finding(False, "no other name at this server got a publicly trusted chain")
+    names = ", ".join(sorted(others)[:3])
+    return Finding(
+        True,
+        f"the same server answered other names ({names}) with a trusted chain",
+        tuple(sorted(others.values()))[:6],
+    )
+
+
+def other_chain_by_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A later copy of conflicting server bytes holds a chain that a known or supplied interception key signed."""
+    if not observation.other_chain:
+        return Finding(False, "no second chain in conflicting bytes")
+    facts = surroundings.facts_of(observation.other_chain, observation.time_ns)
+    frames = (observation.other_chain_frame,) if observation.other_chain_frame else ()
+    if facts is None or facts.interception is None or len(facts.interception.certificates) < 2:
+        return Finding(False, "the second chain in conflicting bytes is by no interception key", frames)
+    known = facts.interception.anchor.common_name
+    return Finding(True, f'another chain for the same bytes is signed by the interception key of "{known}"', frames)
