@@ -498,10 +498,10 @@ def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
     from_server = (flow.b_packets, flow.a_packets)[handshake.client_direction]
     if not from_server:
         return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
-    if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
-        return Absent.NOT_CAPTURED
     if handshake.cut:
         return Absent.TRUNCATED
+    if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
+        return Absent.NOT_CAPTURED
     sent = (flow.b_bytes, flow.a_bytes)[handshake.client_direction]
     if sent and not handshake.alerts and not handshake.plain_answer:
         return Absent.NOT_CAPTURED

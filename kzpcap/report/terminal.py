@@ -239,8 +239,10 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
             out(wrap(f"but  {which} a published one: a replay cannot be excluded", 17, 22) + "\n")
     where = report.capture["vantage"]["where"]
     seen = " (as seen here, towards the server)" if where in ("server", "router") else ""
-    out(_found("genuine", _both(targets["genuine"], states["genuine"] - targets["genuine"]) + seen))
-    out(_found("undetermined", _both(targets["undetermined"], states["undetermined"] - targets["undetermined"])))
+    for state, more in ((State.GENUINE, seen), (State.UNDETERMINED, "")):
+        name = state.value
+        unnamed = collected.nameless[name]
+        out(_found(name, _both(targets[name], states[name] - targets[name] - unnamed, unnamed) + more))
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
         if RULE_STATES.get(rule) is State.GENUINE:
             continue
@@ -253,8 +255,9 @@ def _found(label: str, text: str) -> str:
     return wrap(f"{label:<14} {text}", 2, 17) + "\n"
 
 
-def _both(targets: int, others: int) -> str:
-    return f"{targets} target{'' if targets == 1 else 's'}, {others} other{'' if others == 1 else 's'}"
+def _both(targets: int, others: int, unnamed: int) -> str:
+    text = f"{targets} target{'' if targets == 1 else 's'}, {others} other{'' if others == 1 else 's'}"
+    return text + (f", {unnamed} whose name was not captured" if unnamed else "")
 
 
 def _force(summary: Summary, name: str, counts: Counter[str]) -> str:
