@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kzpcap.paths.ladders import Route, Sent, Series, Step, find_series
@@ -149,6 +151,17 @@ def test_mixed_answers_are_told():
     answers[6] = GENUINE
     ladder = judged(series("vk.com", answers, routers(1, 4)), series(None, genuine_from(8), routers(1, 8)))
     assert ladder.mixed
+
+
+def test_a_box_that_copies_the_ttl_is_not_where_it_is_first_seen():
+    """FACTS S6: the reply's TTL at the client is 1 when it is first seen, at twice the hop distance."""
+    answers = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=ttl - 7) for ttl in range(1, 13)}
+    ladder = judged(series("vk.com", answers, routers(1, 10)), series(None, genuine_from(11, 13), routers(1, 11)))
+    assert (ladder.interceptor_ttl, ladder.inferred_hop, ladder.bound) == (8, 4, "at_or_beyond")
+    assert any("copies" in note for note in ladder.notes)
+    constant = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=57) for ttl in range(1, 13)}
+    ladder = judged(series("vk.com", constant, routers(1, 8)), series(None, genuine_from(11, 13), routers(1, 11)))
+    assert (ladder.inferred_hop, ladder.bound) == (None, "exact")
 
 
 def one_connection(answer_frame, answers_with, last=9, exceeded=4):

@@ -44,6 +44,7 @@ def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
         "first_intercepted_hop": hop(ladder.first_intercepted_hop, networks),
         "last_answering_hop": hop(ladder.last_answering_hop, networks),
         "placement": ladder.placement,
+        "inferred_hop": ladder.inferred_hop,
         "destination_ttl": ladder.destination_ttl,
         "support": {"ttls_with_effect": ladder.hits, "ttls_probed_from_there": ladder.tries, "mixed": ladder.mixed},
         "notes": list(ladder.notes),

@@ -28,6 +28,7 @@ class Outcome:
     answered: bool
     answer_frame: int | None
     failed: str | None
+    answer_ttl: int | None = None
 
     @property
     def hit(self) -> bool:
@@ -77,11 +78,14 @@ class Ladder:
     hits: int
     tries: int
     mixed: bool
+    inferred_hop: int | None
+    """Where a box that copies the probe's TTL into its answer sits, if the answers' TTL follows the probes'."""
     destination_ttl: int | None
     notes: tuple[str, ...]
     steps: tuple[StepOutcome, ...]
 
 
+MIN_COPIED = 3
 EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
 
 
@@ -150,7 +154,7 @@ def _judge(
         return Ladder(
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
             None, None, min(trusted, default=None), None, None, None, _last_answering(target, MAX),
-            "unknown", 0, len(target.steps), False, route.destination_ttl if route else None, tuple(notes),
+            "unknown", 0, len(target.steps), False, None, route.destination_ttl if route else None, tuple(notes),
             _steps(target, control, outcome_of),
         )  # fmt: skip
     outlives = _outlives(control, control_ttls, k)
@@ -166,11 +170,19 @@ def _judge(
     clean_hop = _name_hop(k - 1, (("target", target), ("control", control if agrees else None)), route, target)
     first_hop = _name_hop(k, (("target", target), ("control", control if agrees else None)), route, target)
     later_clean = [ttl for ttl in clean if ttl > k]
+    inferred = None
+    if _copies_ttl(target, hits, outcome_of):
+        inferred = (k + 1) // 2
+        exact = False
+        notes.append(
+            "the answers' TTL follows the probes': a box that copies it is seen only where its answer survives the way"
+            f" back, so it sits near hop {inferred}, not at the hop where it is first seen"
+        )
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), "exact" if exact else "at_or_beyond", clean_hop, first_hop,
         _last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
-        len([t for t in target.steps if t >= k]), bool(later_clean), destination, tuple(notes),
+        len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of),
     )  # fmt: skip
 
@@ -214,6 +226,17 @@ def _bounds(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple
     expired = [ttl for ttl, step in entry.steps.items() if step.hops]
     upper = min(uppers, default=None)
     return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
+
+
+def _copies_ttl(entry: Series, hits: set[int], outcome_of: Callable[[int], Outcome | None]) -> bool:
+    """Does the TTL of the answers rise by one with each step of the probes' TTL, over three steps at least?"""
+    pairs = {
+        (ttl, outcome.answer_ttl)
+        for ttl in hits
+        for index in entry.steps[ttl].connections
+        if (outcome := outcome_of(index)) is not None and outcome.hit and outcome.answer_ttl is not None
+    }
+    return len(pairs) >= MIN_COPIED and len({ttl - answer for ttl, answer in pairs}) == 1
 
 
 def _effect(entry: Series, hits: set[int], outcome_of: Callable[[int], Outcome | None]) -> str | None:

@@ -99,4 +99,5 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         observation.server_hello is not None,
         min(frames, default=None),
         observation.failed,
+        next((mark.ttl for mark in observation.server_marks if frames and mark.frame == min(frames)), None),
     )
