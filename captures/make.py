@@ -72,6 +72,8 @@ class Connection:
         self.last_frame = 0
         self.intercepted = False
         self.segment = 1400
+        self.hops: list[str] = HOPS
+        self.box_hop = BOX_HOP
 
     def packet(
         self, who: int, flags: int, payload: bytes = b"", wait: float = 0.0002, ttl: int | None = None, df: bool = True
@@ -726,11 +728,13 @@ BOX_HOP, SERVER_HOP = 5, 8
 
 
 def time_exceeded(connection: Connection, hop: int) -> None:
-    """The router at this hop answers the last packet with an RFC 792 quote of it."""
+    """The router at this hop of the connection's path answers the last packet with an RFC 792 quote of it."""
     quoted = bytearray(connection.capture.packets[-1][1][14:])
     quoted[8] = 1  # the TTL with which it arrived
     icmp = dpkt.icmp.ICMP(type=11, code=0, data=b"\0\0\0\0" + bytes(quoted[:28]))
-    ip = dpkt.ip.IP(src=address(HOPS[hop - 1]), dst=address(CLIENT), p=1, ttl=255 - hop + 1, id=hop, data=icmp)
+    ip = dpkt.ip.IP(
+        src=address(connection.hops[hop - 1]), dst=address(CLIENT), p=1, ttl=255 - hop + 1, id=hop, data=icmp
+    )
     ip.len = len(ip)
     frame = dpkt.ethernet.Ethernet(src=b"\x02\x00\x5e\x00\x53\x01", dst=b"\x02\x00\x5e\x00\x53\x00", data=ip)
     connection.capture.add(bytes(frame), 0.002 * hop)
@@ -741,16 +745,15 @@ def probe(connection: Connection, hello: bytes, ttl: int) -> None:
     connection.packet(0, PSH | ACK, hello, wait=0.08, ttl=ttl)
     connection.seq[0] -= len(hello)
     if ttl < SERVER_HOP:
-        reached_box = ttl >= BOX_HOP and connection.intercepted
+        reached_box = ttl >= connection.box_hop and connection.intercepted
         if not reached_box:
             time_exceeded(connection, ttl)
 
 
 def answer(connection: Connection, hello: bytes, chain: list[bytes], rng: random.Random) -> None:
     connection.seq[0] += len(hello)
-    connection.send(
-        1, server_flight(chain, 0x009C, rng), wait=0.03, ttl=64 - BOX_HOP + 1 if connection.intercepted else None
-    )
+    ttl = 64 - connection.box_hop + 1 if connection.intercepted else None
+    connection.send(1, server_flight(chain, 0x009C, rng), wait=0.03, ttl=ttl)
     connection.packet(0, RST | ACK)
 
 
@@ -777,8 +780,9 @@ def ladder_truth(shape: str) -> list[dict[str, Any]]:
     ]
 
 
-def kz_2019_ladder() -> Built:
-    rng = random.Random(2031)
+def probe_each_ttl(seed: int, hops: list[str], box_hop: int) -> tuple[Capture, list[dict[str, Any]]]:
+    """One connection for each TTL, target and control in turn, over a path with the box at one hop."""
+    rng = random.Random(seed)
     capture = Capture(JULY_2019)
     expected: list[dict[str, Any]] = []
     for ttl in range(1, 11):
@@ -786,11 +790,12 @@ def kz_2019_ladder() -> Built:
             connection = Connection(capture, 51_000 + ttl * 2 + target)
             connection.ttl[1] = 64 - SERVER_HOP + 1
             connection.intercepted = target
+            connection.hops, connection.box_hop = hops, box_hop
             connection.open()
             hello = client_hello("www.facebook.com" if target else None, rng)
             probe(connection, hello, ttl)
             name = "www.facebook.com" if target else None
-            if ttl >= (BOX_HOP if target else SERVER_HOP):
+            if ttl >= (box_hop if target else SERVER_HOP):
                 answer(connection, hello, qaznet_chain() if target else genuine_chain(), rng)
                 if target:
                     expected.append({"server_name": name, "state": "intercepted", "place": "edge"})
@@ -798,6 +803,11 @@ def kz_2019_ladder() -> Built:
                     expected.append({"server_name": name, "state": "undetermined", "rule_id": "no-name-sent"})
             else:
                 expected.append({"server_name": name, "state": "undetermined", "rule_id": "probe-unanswered"})
+    return capture, expected
+
+
+def kz_2019_ladder() -> Built:
+    capture, expected = probe_each_ttl(2031, HOPS, BOX_HOP)
     return Built(
         capture,
         "The published path of July 2019 as a TTL ladder: one connection for each TTL",
@@ -807,6 +817,24 @@ def kz_2019_ladder() -> Built:
         "Today's table gives the first to AS50482; in 2019 it was published as AS9198. Both are Kazakhtelecom.",
         expected,
         ladders=ladder_truth("connection_per_ttl"),
+    )
+
+
+def kz_2019_ladder_from_outside() -> Built:
+    capture, expected = probe_each_ttl(2034, HOPS[::-1], 4)
+    truth = ladder_truth("connection_per_ttl")
+    truth[0].update(
+        interceptor_ttl=4,
+        last_clean_hop={"ttl": 3, "address": "95.56.243.92", "asn": 9198, "network": "Kazakhtelecom"},
+        first_intercepted_hop={"ttl": 4, "address": "92.47.151.210", "asn": 50482, "network": "Kazakhtelecom"},
+    )
+    return Built(
+        capture,
+        "The same edge from outside: the client is abroad, the server in the country",
+        "A RECONSTRUCTION: interception worked in both directions. The published path is walked the other way, so the edge\n"
+        "has its ends exchanged: the last clean hop is 95.56.243.92, the first intercepted one 92.47.151.210.",
+        expected,
+        ladders=truth,
     )
 
 
@@ -1166,6 +1194,7 @@ CAPTURES = {
     "tricks": tricks,
     "resigned-copy": resigned_copy,
     "kz-2019-ladder": kz_2019_ladder,
+    "kz-2019-ladder-from-outside": kz_2019_ladder_from_outside,
     "kz-2019-ladder-one-connection": kz_2019_ladder_one_connection,
     "clean-ladder": clean_ladder,
 }
