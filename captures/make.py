@@ -831,8 +831,10 @@ def kz_2019_ladder_from_outside() -> Built:
     return Built(
         capture,
         "The same edge from outside: the client is abroad, the server in the country",
-        "A RECONSTRUCTION: interception worked in both directions. The published path is walked the other way, so the edge\n"
-        "has its ends exchanged: the last clean hop is 95.56.243.92, the first intercepted one 92.47.151.210.",
+        "A RECONSTRUCTION, and more of it is assumed than in `kz-2019-ladder`. Published: hosts in the country were injected\n"
+        "when asked from North America (Censored Planet, 2019). Not published: any hop seen from there. Here the published\n"
+        "path is walked the other way, so the edge has its ends exchanged: the last clean hop is 95.56.243.92, the first\n"
+        "intercepted one 92.47.151.210. It tests that a ladder is read the same from either side, not where the box stood.",
         expected,
         ladders=truth,
     )
