@@ -118,20 +118,16 @@ def finding(found: Finding) -> dict[str, Any]:
 
 def certificate(cert: Certificate, frames: list[int]) -> dict[str, Any]:
     """The facts of one certificate."""
-    if cert.problem and not cert.subject_der:
-        return {
-            "sha256": cert.sha256,
-            "sha1": cert.sha1,
-            "size": len(cert.der),
-            "problem": cert.problem,
-            "frames": frames,
-        }
-    return {
+    seen: dict[str, Any] = {
         "sha256": cert.sha256,
         "sha1": cert.sha1,
         "size": len(cert.der),
         "problem": cert.problem,
         "frames": frames,
+    }
+    if cert.problem and not cert.subject_der:
+        return seen
+    return seen | {
         "subject": cert.subject,
         "issuer": cert.issuer,
         "serial": cert.serial,
