@@ -145,13 +145,13 @@ def test_a_hostile_file_name_and_sni_stay_visible(tmp_path):
     sys.path.insert(0, str(CAPTURES))
     import random
 
-    import make
+    from recipes import packets, tls
 
-    capture = make.Capture(make.JULY_2019)
-    connection = make.Connection(capture, 50_001)
+    capture = packets.Capture(packets.JULY_2019)
+    connection = packets.Connection(capture, 50_001)
     connection.open()
-    connection.send(0, make.client_hello("\x1b[2Jvk.com\u202e", random.Random(1)))
-    connection.packet(1, make.RST | make.ACK, ttl=100)
+    connection.send(0, tls.client_hello("\x1b[2Jvk.com\u202e", random.Random(1)))
+    connection.packet(1, packets.RST | packets.ACK, ttl=100)
     path = tmp_path / "evil\x1b[31m.pcapng"
     capture.write(path)
     text = run("analyze", str(path)).stdout.decode()

@@ -1,0 +1,1 @@
+"""The recipes of the captures beside this folder, by subject."""
