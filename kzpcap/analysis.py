@@ -178,7 +178,7 @@ def analyze(
     """
     reading = Reading(path, want_digest, keylog, notes)
     try:
-        observer = Observer(reference.target_lists)
+        observer = Observer(reference.target_lists, reference.ech_public_names)
         spill = Spill()
         vantage = Vantage()
         frames: dict[str, list[int]] = {}

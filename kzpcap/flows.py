@@ -48,6 +48,8 @@ class Stream:
     cut: bool = False
     """Segments were cut by the snapshot length."""
     packets: list[Packet] = field(default_factory=list)
+    strays: int = 0
+    """Segments too far from the others to be of this stream; their bytes are left out."""
 
     def packet_at(self, offset: int) -> Packet:
         """The packet that brought the byte at `offset`."""
@@ -85,6 +87,8 @@ def reassemble(packets: list[Packet], last_wins: bool = False) -> Stream:
             stream.cut = True
         if -WINDOW < offset < WINDOW:
             segments.append((offset, packet.payload, packet))
+        else:
+            stream.strays += 1
     _place(stream, segments)
     return stream
 

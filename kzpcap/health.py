@@ -31,12 +31,14 @@ class Vantage:
     unclear: int = 0
     connections: int = 0
     both_directions: int = 0
+    strays: int = 0
     with_syn: int = 0
     client_ttls: Counter[int] = field(default_factory=Counter)
 
     def add(self, observation: Observation) -> None:
         """Count one connection."""
         self.connections += 1
+        self.strays += observation.strays
         if observation.client_packets and observation.server_packets:
             self.both_directions += 1
         if observation.syn or observation.syn_ack:
@@ -117,7 +119,11 @@ def capture_health(
         "clock": {"backward_jumps": scanner.backward_jumps, "largest_ns": scanner.largest_jump_back},
         "truncated": bool(records.truncated),
         "skipped_bytes": records.skipped_bytes,
-        "given_up": {"packets": scanner.given_up_packets, "flows_ended_early": scanner.early_flows},
+        "given_up": {
+            "packets": scanner.given_up_packets,
+            "flows_ended_early": scanner.early_flows,
+            "strays": vantage.strays,
+        },
         "secrets": len(records.secrets),
         "comments": records.comments,
         "name_resolution_blocks": records.private_blocks,
@@ -159,6 +165,8 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         said.append("packets are out of time order")
     if health["given_up"]["packets"]:
         said.append(f"{health['given_up']['packets']} packets were beyond what is kept of a connection")
+    if health["given_up"]["strays"]:
+        said.append(f"{health['given_up']['strays']} segments lie too far from their connection and were left out")
     if health["unsupported_links"]:
         said.append(f"packets of link types that kzpcap does not read: {', '.join(health['unsupported_links'])}")
     if health["given_up"]["flows_ended_early"]:

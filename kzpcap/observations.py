@@ -23,6 +23,7 @@ from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import AlertSeen, ClientHelloSeen, Handshake, Seen
 from kzpcap.tls.messages import ECH
+from kzpcap.tls.quic import Turns
 
 MAX_MARKS = 24
 MAX_PROBE_TTL = 32
@@ -104,6 +105,9 @@ class Observation:
     other_names: tuple[str, ...]
     target: Match | None
     ech_offered: bool
+    """ECH or GREASE ECH: nobody on the path can tell which."""
+    ech_inner_unknown: bool
+    """The name on the wire is a known public name: the name asked lies in the encrypted part."""
     client_hello: Seen | None
     hello_first_frame: int
     server_hello: Seen | None
@@ -147,6 +151,13 @@ class Observation:
     other_chain_frame: int | None
     waited: bool
     """The client repeated its hello or kept the connection open for some seconds: no answer was silence."""
+    finished_ok: bool | None
+    """The server's Finished fits the keys and the captured transcript; None where it was not opened."""
+    finished_frame: int | None
+    chain_problem: str | None
+    """Why a Certificate that is there could not be read."""
+    quic: Turns | None
+    strays: int
     given_up: int
     duplicates: int
     tunnels: int
@@ -182,6 +193,7 @@ class Observer:
     """Makes observations; certificates are parsed once each and collected in `certificates`."""
 
     target_lists: tuple[TargetList, ...]
+    ech_public_names: frozenset[str] = frozenset()
     certificates: dict[str, Certificate] = field(default_factory=dict)
     count: int = 0
 
@@ -243,6 +255,7 @@ class Observer:
         name = normalise(raw) if raw is not None else None
         other = handshake.alternative_chains[0] if handshake.alternative_chains else None
         status = "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
+        ech = hello is not None and hello.extension(ECH) is not None
         answered = handshake.server_hello
         server = answered.hello if answered else None
         others = tuple(
@@ -258,7 +271,8 @@ class Observer:
             "name_status": status,
             "other_names": others,
             "target": self._target((name, *others), flow.first_time),
-            "ech_offered": hello is not None and hello.extension(ECH) is not None,
+            "ech_offered": ech,
+            "ech_inner_unknown": ech and name in self.ech_public_names,
             "client_hello": seen.seen if seen else None,
             "hello_first_frame": seen.first_frame if seen else 0,
             "server_hello": answered.seen if answered else None,
@@ -299,6 +313,11 @@ class Observer:
             "other_chain": tuple(self.certificate(der).sha256 for der in other.certificates) if other else (),
             "other_chain_frame": other.seen.frame if other else None,
             "waited": _waited(seen.seen.time_ns, client_packets, flow) if seen else False,
+            "finished_ok": handshake.finished_ok,
+            "finished_frame": handshake.finished_seen.frame if handshake.finished_seen else None,
+            "chain_problem": handshake.chain_problem,
+            "quic": handshake.quic,
+            "strays": handshake.strays,
         }
 
     def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
@@ -311,7 +330,8 @@ def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
     """A TCP connection to a port where TLS was expected, without any TLS byte."""
     return {
         "transport": "tcp", "tls": False, "server_name_raw": None, "server_name": None, "name_status": "no_hello",
-        "other_names": (), "target": None, "ech_offered": False, "client_hello": None, "hello_first_frame": 0,
+        "other_names": (), "target": None, "ech_offered": False, "ech_inner_unknown": False,
+        "client_hello": None, "hello_first_frame": 0,
         "server_hello": None, "hello_sent": False, "offers_tls13": False, "version": None, "cipher": None,
         "alpn_offered": None, "alpn_chosen": None, "ja3": None, "ja4": None, "ja3s": None, "chain": (),
         "chain_seen": None, "chain_complete": False,
@@ -321,6 +341,7 @@ def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
         "server_marks": tuple(_mark(packet, "data") for packet in server_packets if packet.payload)[:4],
         "probes": (), "plain_answer": b"", "plain_frame": None, "upgrade": None, "requested_name": None,
         "proxied": False, "conflicts": (), "other_chain": (), "other_chain_frame": None, "waited": False,
+        "finished_ok": None, "finished_frame": None, "chain_problem": None, "quic": None, "strays": 0,
     }  # fmt: skip
 
 
@@ -479,6 +500,8 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     if handshake.resumed:
         return Absent.RESUMED
     if answer is not None and is_tls13(answer.hello.version):
+        if handshake.chain_problem:
+            return Absent.MALFORMED
         return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
     if answer is None:
         return _absent_without_hello(handshake, flow)
@@ -511,8 +534,8 @@ def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
 def _reaction(handshake: Handshake, client_packets: list[Packet]) -> Reaction:
     """What the client did once the server had answered."""
     answer = handshake.server_hello
-    if answer is None or not client_packets:
-        return Reaction.NOT_SEEN
+    if answer is None or not client_packets or handshake.transport == "quic":
+        return Reaction.NOT_SEEN  # what QUIC's client says next is encrypted, and may be a refusal
     for alert in handshake.alerts:
         if alert.from_client and alert.code in CERTIFICATE_ALERTS:
             return Reaction.REFUSED

@@ -47,6 +47,15 @@ class Issued:
     possession: Possession | None
 
 
+@dataclass(frozen=True, slots=True)
+class QuicAttempt:
+    """A QUIC connection in brief, for the TCP connections after it."""
+
+    time_ns: int
+    frame: int
+    answered: bool
+
+
 @dataclass
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
@@ -68,6 +77,8 @@ class Surroundings:
     """Subject and names to the publicly trusted leaves (digest, frame) that bear them."""
     sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
     """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
+    quic: dict[tuple[str, str], list[QuicAttempt]] = field(default_factory=dict)
+    """(client, name) to its QUIC connections."""
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 
@@ -115,6 +126,12 @@ class Surroundings:
                     found.setdefault(attempt.frame, attempt)
         return sorted(found.values(), key=_time)
 
+    def quic_before(self, observation: Observation) -> list[QuicAttempt]:
+        """QUIC connections of this client to this name, begun in the ten minutes before this connection."""
+        attempts = self.quic.get((observation.client[0], observation.server_name or ""), [])
+        at = bisect_left(attempts, observation.time_ns - CONTROL_WINDOW, key=_quic_time)
+        return attempts[at : bisect_right(attempts, observation.time_ns, key=_quic_time)][-MAX_CONTROLS:]
+
     def failed_attempts(self, observation: Observation) -> list[Attempt]:
         """All attempts of this client at this server and name that were reset or fell silent."""
         return self.failures.get((observation.client[0], observation.server[0], observation.server_name or ""), [])
@@ -125,6 +142,10 @@ class Surroundings:
 
 
 def _time(attempt: Attempt) -> int:
+    return attempt.time_ns
+
+
+def _quic_time(attempt: QuicAttempt) -> int:
     return attempt.time_ns
 
 
@@ -150,6 +171,9 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
         if not observation.hello_sent or observation.probe_ttl is not None or observation.proxied:
             continue
         name, server = observation.server_name, observation.server[0]
+        if observation.transport == "quic" and name:
+            tried = QuicAttempt(observation.time_ns, observation.first_frame, observation.server_packets > 0)
+            surroundings.quic.setdefault((observation.client[0], name), []).append(tried)
         trusted = facts is not None and facts.trusted
         went_on = (
             observation.server_hello is not None and observation.reaction is Reaction.WENT_ON and not observation.chain
@@ -180,3 +204,5 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
     for index in (surroundings.controls_by_server, surroundings.controls_by_client, surroundings.failures):
         for attempts in index.values():
             attempts.sort(key=_time)
+    for tries in surroundings.quic.values():
+        tries.sort(key=_quic_time)

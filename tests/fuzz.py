@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap.errors import CaptureError
     from kzpcap.flows import reassemble
     from kzpcap.paths import icmp
-    from kzpcap.tls import dtls, handshake, messages, quic, upgrade
+    from kzpcap.tls import compressed, dtls, handshake, messages, quic, upgrade
 
 LINKS = (1, 0, 101, 113, 276, 127, 105, 9, 104, 107, 239, 258, 192, 51, 50, 10, 11, 12, 117, 138, 226, 274)
 
@@ -83,6 +83,7 @@ def hellos(raw):
         if isinstance(found, messages.ClientHello):
             _ = (found.server_name, found.alpn_protocols, found.supported_versions, found.signature_algorithms)
     messages.certificate_list(raw, 0x0303)
+    compressed.unpack(raw)
     messages.sslv2_client_hello(raw)
     upgrade.recognise(raw[: len(raw) // 2], raw[len(raw) // 2 :])
 
@@ -100,6 +101,8 @@ def datagrams(raw):
     quic.read(flow)
     dtls.read(flow)
     quic.crypto_frames(raw)
+    quic.negotiation(raw)
+    quic.turns(flow, 0)
 
 
 def control(raw):

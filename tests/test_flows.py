@@ -36,6 +36,12 @@ def test_sequence_wrap():
     assert text(stream) == [(0, b"abcd")]
 
 
+def test_a_segment_far_from_the_others_is_counted_as_a_stray():
+    stream = reassemble([segment(1, 0, b"", SYN), segment(2, 1, b"abc"), segment(3, 1 << 30, b"far")])
+    assert text(stream) == [(0, b"abc")]
+    assert stream.strays == 1
+
+
 def test_out_of_order_and_a_gap():
     stream = reassemble([segment(1, 0, b"", SYN), segment(2, 11, b"late"), segment(3, 1, b"early")])
     assert text(stream) == [(0, b"early"), (10, b"late")]

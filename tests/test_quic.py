@@ -87,7 +87,29 @@ def test_other_keys_open_nothing():
     assert quic.read(Flow((0, bytes(raw)))) is None
 
 
+def test_version_negotiation_and_retry():
+    refusal = b"\x80\0\0\0\0" + vector(DCID, 1) + vector(b"", 1) + bytes.fromhex("00000001 6b3343cf")
+    assert quic.negotiation(refusal) == (quic.V1, quic.V2)
+    for cut in (refusal[:-1], refusal[:7], b"\x00" + refusal[1:], b"\x80\0\0\0\1" + refusal[5:]):
+        assert quic.negotiation(cut) is None
+    retry = b"\xf0\0\0\0\1" + vector(b"", 1) + vector(DCID, 1) + b"token" + b"\0" * 16
+    hello = initial(crypto(0, message(1, client_hello_body())), 1)
+    found = quic.turns(Flow((0, hello), (1, refusal), (0, hello), (1, retry)), 0)
+    assert found == quic.Turns(quic.V1, 4, 2, (quic.V1, quic.V2))
+    assert quic.turns(Flow((0, hello), (0, refusal), (0, retry)), 0) == quic.Turns(quic.V1)
+
+
+def test_a_version_that_is_not_known_does_not_hide_the_next_with_the_same_connection_id():
+    frames = crypto(0, message(1, client_hello_body(b"quic.example")))
+    unknown = bytearray(initial(frames, 1))
+    unknown[1:5] = b"\x7a\x7a\x7a\x7a"
+    client, _, _ = quic.read(Flow((0, bytes(unknown)), (0, initial(frames, 2))))
+    assert client.messages[0].complete
+
+
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_any_bytes(first, second):
     assert quic.read(Flow((0, b"\xc0\0\0\0\1" + first), (1, second))) is None
     quic.crypto_frames(first)
+    assert quic.turns(Flow((0, b"\xc0" + first), (1, second)), 0).retry_frame in (None, 2)
+    quic.negotiation(b"\x80\0\0\0\0" + first)

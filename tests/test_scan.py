@@ -52,6 +52,20 @@ def test_a_reused_port_is_another_connection():
     assert scanner.syn_packets == 4
 
 
+def test_a_reused_port_whose_syn_was_not_captured_is_another_connection():
+    def talk(isn, server, number):
+        return [
+            ip(number=number, flags="S", seq=isn),
+            ip(1, number=number, flags="SA", seq=server, ack=isn + 1),
+            ip(number=number + 1, flags="PA", seq=isn + 1, ack=server + 1) / Raw(b"a"),
+            ip(number=number + 2, flags="R", seq=isn + 2),
+        ]
+
+    found, _ = flows([*talk(100, 900, 1), *talk(70_000, 5_000, 10)[1:]])
+    assert len(found) == 2
+    assert [(flow.first_frame, flow.a_packets, flow.b_packets) for flow in found] == [(1, 3, 1), (5, 1, 2)]
+
+
 def test_a_retransmitted_syn_is_the_same_connection():
     found, _ = flows([ip(flags="S", seq=1), ip(flags="S", seq=1, number=2), ip(1, flags="SA", seq=9)], gap=1)
     assert len(found) == 1

@@ -314,6 +314,12 @@ class Scanner:
                         flow = self._open(p, key, reverse)
                 if p.direction == 0:
                     flow.isn = p.seq
+            elif p.direction == 1 and (flow.reset or flow.a_fin or flow.b_fin) and flow.has_data:
+                if flow.isn >= 0 and p.ack != (flow.isn + 1) & 0xFFFFFFFF:
+                    # the answer to a SYN that was not captured: the port is in use again
+                    self._end(flow, False)
+                    p.direction = 0
+                    flow = self._open(p, flow.reverse, flow.key)
         flow.last_frame = p.frame
         flow.last_time = p.time_ns
         if p.direction == 0:

@@ -167,6 +167,12 @@ class Reference:
         return {entry["spki_sha256"]: entry["title"] for entry in self._signatures.get("specimen", ())}
 
     @cached_property
+    def ech_public_names(self) -> frozenset[str]:
+        """Names of outer ClientHellos (ECH) behind which the name asked is encrypted."""
+        path = self.folder / "ech" / "public-names.txt"
+        return read_target_list(path).names if path.is_file() else frozenset()
+
+    @cached_property
     def intermediates(self) -> tuple[Certificate, ...]:
         """Intermediates of public CAs, for chains whose server forgot them."""
         return tuple(

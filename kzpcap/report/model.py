@@ -55,10 +55,14 @@ def connection(observation: Observation, verdict: Verdict, resumes_frame: int | 
         "ja3s": observation.ja3s,
         "ja4": observation.ja4,
         "ech_offered": observation.ech_offered,
+        "ech_inner_name_unknown": observation.ech_inner_unknown,
+        "quic": quic(observation),
         "certificates": list(observation.chain),
         "certificates_frame": observation.chain_seen.frame if observation.chain_seen else None,
         "certificate_absent": observation.absent.value if observation.absent else None,
+        "certificate_problem": observation.chain_problem,
         "client_certificates": list(observation.client_chain),
+        "finished_verified": observation.finished_ok,
         "possession": observation.possession.value if observation.possession else None,
         "resumed": observation.resumed,
         "resumes_frame": resumes_frame,
@@ -76,6 +80,19 @@ def connection(observation: Observation, verdict: Verdict, resumes_frame: int | 
         "conflicting_certificates": list(observation.other_chain),
         "duplicates": observation.duplicates,
         "given_up": observation.given_up,
+    }
+
+
+def quic(observation: Observation) -> dict[str, Any] | None:
+    """The version of a QUIC connection, and what the server's side sent before the handshake; None for others."""
+    turns = observation.quic
+    if turns is None:
+        return None
+    return {
+        "version": f"0x{turns.version:08x}",
+        "retry_frame": turns.retry_frame,
+        "version_negotiation_frame": turns.negotiation_frame,
+        "versions_offered": [f"0x{version:08x}" for version in turns.offered],
     }
 
 

@@ -138,7 +138,13 @@ class Handshake:
     """opened or wrong, where a key log had this connection's client random."""
     certificate_verify: CertificateVerify | None = None
     finished_ok: bool | None = None
-    """The server's Finished fits the keys and the captured transcript."""
+    """The server's Finished, in `finished_seen`, fits the keys and the captured transcript."""
+    finished_seen: Seen | None = None
+    strays: int = 0
+    """Segments of both sides that were left out: too far from the others."""
+    quic: quic.Turns | None = None
+    chain_problem: str | None = None
+    """Why a Certificate that is there cannot be read (RFC 8879 compression)."""
 
     @property
     def client_hello(self) -> ClientHelloSeen | None:
@@ -192,11 +198,14 @@ def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
 
 
 def _read_datagrams(flow: Flow) -> Handshake | None:
-    for transport, reader in (("dtls", dtls.read), ("quic", quic.read)):
-        found = reader(flow)
-        if found is not None:
-            client, server, direction = found
-            return _build(client, server, direction, None, transport)
+    found = dtls.read(flow)
+    if found is not None:
+        client, server, direction = found
+        return _build(client, server, direction, None, "dtls")
+    found = quic.read(flow)
+    if found is not None:
+        client, server, direction = found
+        return replace(_build(client, server, direction, None, "quic"), quic=quic.turns(flow, direction))
     return None
 
 
@@ -240,7 +249,15 @@ def _opened(handshake: Handshake, client: records.Side, server: records.Side, ke
     verify = None
     if opened.signature and opened.verify_record:
         verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_record.packet))
-    return replace(handshake, keys="opened", chains=chains, certificate_verify=verify, finished_ok=opened.finished_ok)
+    return replace(
+        handshake,
+        keys="opened",
+        chains=chains,
+        certificate_verify=verify,
+        finished_ok=opened.finished_ok,
+        finished_seen=Seen.of(opened.finished_record.packet) if opened.finished_record else None,
+        chain_problem=opened.problem,
+    )
 
 
 def _clear(stream: Stream, side: records.Side) -> bytes:
@@ -334,6 +351,7 @@ def _build(
         plain_answer=plain,
         server_conflicts=tuple((c.first_frame, c.other_frame) for c in server.stream.conflicts),
         client_conflict=bool(client.stream.conflicts),
+        strays=client.stream.strays + server.stream.strays,
         alternative_chains=_alternatives(server, version),
     )
 

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hmac
 import re
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from kzpcap.flows import Stream
+from kzpcap.tls.compressed import unpack
 from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list
 from kzpcap.tls.records import APPLICATION_DATA, EncryptedRecord, Message, Side
 from kzpcap.tls.secrets import expand_label, transcript
-from kzpcap.wire import Reader, ShortRead
 
 LINE = re.compile(rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{64}|[0-9a-fA-F]{96})\s*$", re.MULTILINE)
 MAX_SECRETS = 1 << 18
-MAX_UNPACKED = 1 << 20
 SERVER_HANDSHAKE = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"
 
 SUITES = {  # cipher suite: (AEAD, key length, hash), RFC 8446 appendix B.4
@@ -61,7 +59,9 @@ class Opened:
     """CertificateVerify: (scheme, signature, the bytes it signs)."""
     verify_record: EncryptedRecord | None
     finished_ok: bool | None
+    finished_record: EncryptedRecord | None
     problem: str | None = None
+    """Why a certificate that was sent compressed cannot be read."""
 
 
 def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened | None:
@@ -78,6 +78,7 @@ def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened
     record = verify_record = None
     signature: tuple[int, bytes, bytes] | None = None
     finished: bool | None = None
+    finished_record: EncryptedRecord | None = None
     problem: str | None = None
     at = 0
     while len(flight) - at >= 4:
@@ -87,7 +88,7 @@ def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened
         kind = flight[at]
         here = next((place for start, place in reversed(places) if start <= at + 3 + len(body)), None)
         if kind in (11, 25) and certificates is None:
-            unpacked, problem = (body, None) if kind == 11 else _decompress(body)
+            unpacked, problem = (body, None) if kind == 11 else unpack(body)
             if unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)
                 whole = whole and complete
@@ -101,11 +102,12 @@ def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened
             finished = hmac.compare_digest(
                 hmac.new(key, transcript(digest, *before, flight[:at]), digest).digest(), body
             )
+            finished_record = here
             break
         if not complete:
             break
         at += 4 + length
-    return Opened(certificates, whole, record, signature, verify_record, finished, problem)
+    return Opened(certificates, whole, record, signature, verify_record, finished, finished_record, problem)
 
 
 def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tuple[int, EncryptedRecord]]]:
@@ -167,22 +169,3 @@ def _hellos(client: Side, server: Side, digest: str) -> tuple[bytes, ...] | None
         return None
     hashed = transcript(digest, hellos[0])
     return b"\xfe\0\0" + bytes([len(hashed)]) + hashed, _raw(retried[0]), hellos[1], _raw(final[0])
-
-
-def _decompress(body: bytes) -> tuple[bytes | None, str | None]:
-    """RFC 8879, bounded; brotli and zstd only where such a package is installed."""
-    reader = Reader(body)
-    try:
-        algorithm, length = reader.uint(2), reader.uint(3)
-        packed = reader.vector_here(3)
-    except ShortRead:
-        return None, "a compressed certificate that is cut"
-    if length > MAX_UNPACKED:
-        return None, f"a compressed certificate that claims {length} bytes"
-    if algorithm == 1:
-        try:
-            return zlib.decompressobj().decompress(packed, MAX_UNPACKED), None
-        except zlib.error as error:
-            return None, f"a compressed certificate that does not unpack: {error}"
-    name = {2: "brotli", 3: "zstd"}.get(algorithm, f"algorithm {algorithm}")
-    return None, f"the certificate is compressed with {name}, which kzpcap does not unpack"

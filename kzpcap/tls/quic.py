@@ -16,7 +16,7 @@ from kzpcap.tls.records import HISTORY, Message, Side
 from kzpcap.tls.secrets import expand_label, extract
 from kzpcap.wire import Reader, ShortRead
 
-V1, V2 = 0x00000001, 0x6B3343CF
+NEGOTIATION, V1, V2 = 0, 0x00000001, 0x6B3343CF
 SALT_V1 = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 SALT_V2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
 DRAFT_SALTS = (  # first draft with it, salt
@@ -27,6 +27,7 @@ DRAFT_SALTS = (  # first draft with it, salt
 )
 MAX_CRYPTO = 65_536
 MAX_KEYS = 8
+MAX_VERSIONS = 32
 INITIAL, RETRY = 0, 3
 
 
@@ -41,6 +42,21 @@ class LongHeader:
     pn_offset: int
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a QUIC connection began: its version, and the server's Retry or Version Negotiation (RFC 9000 section 17.2).
+
+    Neither is protected (Version Negotiation not at all): anyone on the path can send one.
+    """
+
+    version: int
+    """Of the last Initial of the client."""
+    retry_frame: int | None = None
+    negotiation_frame: int | None = None
+    offered: tuple[int, ...] = ()
+    """The versions that Version Negotiation lists."""
 
 
 @dataclass(slots=True)
@@ -103,7 +119,7 @@ def long_header(data: bytes, start: int) -> LongHeader | None:
         version = reader.uint(4)
         dcid = reader.vector(1)
         scid = reader.vector(1)
-        if len(dcid) > 20 or len(scid) > 20 or version == 0:
+        if len(dcid) > 20 or len(scid) > 20 or version == NEGOTIATION:
             return None
         kind = (first >> 4 & 3) if version != V2 else (first >> 4 & 3) - 1 & 3
         if kind == RETRY:
@@ -196,6 +212,42 @@ def is_gquic(flow: Flow) -> bool:
     return any(packet.payload[1:3] == b"Q0" or packet.payload[9:11] == b"Q0" for packet in flow.packets[:4])
 
 
+def negotiation(data: bytes) -> tuple[int, ...] | None:
+    """The versions of a Version Negotiation packet (RFC 9000 section 17.2.1); None for anything else."""
+    reader = Reader(data)
+    try:
+        if not reader.uint(1) & 0x80 or reader.uint(4) != NEGOTIATION:
+            return None
+        reader.vector(1)
+        reader.vector(1)
+    except ShortRead:
+        return None
+    body = reader.take(reader.left())
+    if not body or len(body) % 4:
+        return None
+    return tuple(int.from_bytes(body[at : at + 4], "big") for at in range(0, len(body), 4))[:MAX_VERSIONS]
+
+
+def turns(flow: Flow, client: int) -> Turns:
+    """What came before the handshake of a flow whose Initials could be read."""
+    version = 0
+    retry: int | None = None
+    refused: int | None = None
+    offered: tuple[int, ...] = ()
+    for packet in flow.packets:
+        header = long_header(packet.payload, 0)
+        if packet.direction == client:
+            if header is not None and header.kind == INITIAL:
+                version = header.version
+        elif header is None:
+            listed = negotiation(packet.payload)
+            if listed is not None and refused is None:
+                refused, offered = packet.frame, listed
+        elif header.kind == RETRY and retry is None:
+            retry = packet.frame
+    return Turns(version, retry, refused, offered)
+
+
 def read(flow: Flow) -> tuple[Side, Side, int] | None:
     """(client's side, server's side, the client's direction); None where no Initial packet can be read."""
     for direction in (0, 1):
@@ -207,7 +259,7 @@ def read(flow: Flow) -> tuple[Side, Side, int] | None:
 
 def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     keys: list[tuple[Keys, Keys]] = []
-    tried: set[bytes] = set()
+    tried: set[tuple[int, bytes]] = set()
     streams = (Crypto(), Crypto())
     for packet in flow.packets:
         from_client = packet.direction == client
@@ -224,8 +276,9 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                 payload = unprotect(packet.payload, header, ours if from_client else theirs)
                 if payload is not None:
                     break
-            if payload is None and from_client and header.dcid not in tried and len(tried) < MAX_KEYS:
-                tried.add(header.dcid)
+            fresh = (header.version, header.dcid) not in tried and len(tried) < MAX_KEYS
+            if payload is None and from_client and fresh:
+                tried.add((header.version, header.dcid))
                 pair = tuple(initial_keys(header.version, header.dcid, label) for label in ("client in", "server in"))
                 if pair[0] is None or pair[1] is None:
                     continue

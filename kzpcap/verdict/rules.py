@@ -404,6 +404,7 @@ NOTHING = Rule(
 
 REMARKS: tuple[Fact, ...] = (
     facts.possession_proved,
+    facts.finished_verified,
     facts.resigned_copy,
     facts.certificate_for_another_name,
     facts.chain_is_specimen,
@@ -411,5 +412,8 @@ REMARKS: tuple[Fact, ...] = (
     facts.hello_by_another_sender,
     facts.server_bytes_conflict,
     facts.tls13_not_kept,
+    facts.inner_name_encrypted,
+    facts.quic_tried_before,
+    facts.quic_turned_back,
 )
 """Facts that decide nothing by themselves and are told beside the verdict where they are true."""

@@ -10,6 +10,7 @@ from kzpcap.verdict.facts.certificates import (
     chain_is_specimen,
     chain_verified_to_interception_key,
     chain_verified_to_supplied_ca,
+    finished_verified,
     imitates_known_ca,
     issuer_missing,
     key_seen_intercepting,
@@ -31,6 +32,7 @@ from kzpcap.verdict.facts.certificates import (
 from kzpcap.verdict.facts.missing import (
     absent,
     failed_with,
+    inner_name_encrypted,
     name_not_captured,
     no_clock,
     no_name_sent,
@@ -38,6 +40,7 @@ from kzpcap.verdict.facts.missing import (
     probe_unanswered,
     tls13_not_kept,
 )
+from kzpcap.verdict.facts.quic import quic_tried_before, quic_turned_back
 from kzpcap.verdict.facts.senders import (
     alert_by_another_sender,
     client_reset_by_another_sender,
@@ -64,8 +67,10 @@ __all__ = [
     "client_reset_by_another_sender",
     "failed_repeatedly_beside_controls",
     "failed_with",
+    "finished_verified",
     "hello_by_another_sender",
     "imitates_known_ca",
+    "inner_name_encrypted",
     "issuer_missing",
     "key_seen_intercepting",
     "leaf_signed_by_known_intermediate",
@@ -82,6 +87,8 @@ __all__ = [
     "private_root",
     "probe_unanswered",
     "publicly_trusted",
+    "quic_tried_before",
+    "quic_turned_back",
     "reset_by_another_sender",
     "resigned_copy",
     "resumes_intercepted_session",

@@ -187,6 +187,8 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
         return Finding(
             True, f"the certificate is for the name asked, {observation.server_name}", chain_frames(observation)
         )
+    if observation.ech_inner_unknown:
+        return Finding(None, f"the name asked is encrypted behind {observation.server_name}", chain_frames(observation))
     listed = ", ".join(facts.leaf.dns_names[:3]) or facts.leaf.common_name or "no name"
     return Finding(
         False, f"the certificate is not for {observation.server_name}: it has {listed}", chain_frames(observation)
@@ -301,6 +303,17 @@ def possession_proved(observation: Observation, surroundings: Surroundings) -> F
             None, "possession cannot be checked: a random was not captured, or the algorithm is not known", frames
         )
     return Finding(None, "no ServerKeyExchange to check possession with")
+
+
+def finished_verified(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's Finished fits the keys: the handshake was captured as both ends saw it."""
+    del surroundings
+    frames = (observation.finished_frame,) if observation.finished_frame else ()
+    if observation.finished_ok is None:
+        return Finding(None, "the server's Finished cannot be read")
+    if not observation.finished_ok:
+        return Finding(False, "the server's Finished does not fit the captured handshake", frames)
+    return Finding(True, "the server's Finished fits: the handshake was captured as the server saw it", frames)
 
 
 def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -15,7 +15,8 @@ def absent(*reasons: Absent) -> Fact:
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
         del surroundings
         if observation.absent in reasons:
-            return Finding(True, ABSENT_SAYS[observation.absent], (observation.first_frame,))
+            says = observation.chain_problem or ABSENT_SAYS[observation.absent]
+            return Finding(True, says, (observation.first_frame,))
         return Finding(False, "not missing for this reason")
 
     return ask
@@ -87,7 +88,21 @@ def no_name_sent(observation: Observation, surroundings: Surroundings) -> Findin
 def name_not_captured(observation: Observation, surroundings: Surroundings) -> Finding:
     """The name asked for is not in the capture."""
     del surroundings
+    if observation.ech_inner_unknown:
+        return inner_name_encrypted(observation)
     return Finding(observation.name_status in ("cut", "no_hello"), "the name that was asked for was not captured")
+
+
+def inner_name_encrypted(observation: Observation, surroundings: Surroundings | None = None) -> Finding:
+    """The name on the wire is one that servers publish for ECH: the name asked is in the encrypted part."""
+    del surroundings
+    if not observation.ech_inner_unknown or observation.client_hello is None:
+        return Finding(False, "the name on the wire is not known as the public name of encrypted ones")
+    return Finding(
+        True,
+        f"{observation.server_name} is the public name of ECH: the name asked is encrypted",
+        (observation.client_hello.frame,),
+    )
 
 
 def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Finding:
