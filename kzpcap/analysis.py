@@ -61,6 +61,10 @@ class Report:
     networks: Networks
     frames: dict[str, list[int]] = field(default_factory=dict)
     """Certificate digest to the first frames in which it was seen."""
+    corroboration: dict[str, Any] | None = None
+    """A witness's word on the whole, where one was asked (corroborate.py)."""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """Index of a connection to what the witness says of it."""
 
     def connections(self) -> Iterator[Connection]:
         """Every connection with its verdict, by first frame."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from kzpcap import __version__
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
+    from kzpcap.analysis import Report
     from kzpcap.capture.health import Notes
     from kzpcap.capture.source import Source
     from kzpcap.reference import Reference
@@ -91,6 +93,43 @@ def _complain(path: str, error: CaptureError) -> None:
     typer.echo(f"kzpcap: {safe(_name(path))}: {safe(str(error))}{where}", err=True)
 
 
+@dataclass
+class Tally:
+    """How many inputs were no captures."""
+
+    bad: int = 0
+
+
+def _analyses(
+    files: list[str], reference: Reference, keys: bytes, want_digest: bool, tally: Tally, witness: bool = False
+) -> Iterator[tuple[str, Report]]:
+    """The report of every capture of the inputs, closed once it was used; what is none is told and counted."""
+    from kzpcap import analysis
+
+    for name, source, notes in _captures(files, want_digest):
+        try:
+            if isinstance(source, CaptureError):
+                raise source
+            again = source.again() if witness else None
+            try:
+                report = analysis.analyze(source, reference, _progress(name), want_digest, keys, notes)
+                if again is not None:
+                    from kzpcap.corroborate import corroborate_report
+
+                    corroborate_report(report, again)
+            finally:
+                if again is not None:
+                    again.close()
+        except CaptureError as error:
+            _complain(name, error)
+            tally.bad += 1
+            continue
+        try:
+            yield name, report
+        finally:
+            report.close()
+
+
 def _progress(path: str) -> Callable[[int, int], None] | None:
     """A bar on the terminal for what takes over a second."""
     if not sys.stderr.isatty():
@@ -143,43 +182,42 @@ def analyze(
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
     no_digest: Annotated[bool, typer.Option("--no-digest", help="Leave out the capture's SHA-256.")] = False,
+    witness: Annotated[
+        bool, typer.Option("--corroborate", help="Have tshark read each handshake too, and say where it differs.")
+    ] = False,
 ) -> None:
     """Say of each TLS connection whether it was intercepted, by whom and where, with the frames that show it."""
-    from kzpcap import analysis
     from kzpcap.report import json as report_json
     from kzpcap.report import terminal
     from kzpcap.report.text import safe
 
+    tally = Tally()
+    intercepted = shown = 0
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca)
         keys = _keylog(keylog)
-        bad = intercepted = shown = 0
-        for name, source, notes in _captures(files, not no_digest):
-            try:
-                if isinstance(source, CaptureError):
-                    raise source
-                report = analysis.analyze(source, reference, _progress(name), not no_digest, keys, notes)
-            except CaptureError as error:
-                _complain(name, error)
-                bad += 1
-                continue
-            try:
-                if as_json:
-                    summary = report_json.write(report, sys.stdout.write)
-                else:
-                    if shown:
-                        typer.echo("\n" + "=" * 80)
-                    shown += 1
-                    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-                    options = terminal.Options(_name(name), all_lines, explain, colour)
-                    summary = terminal.write(report, options, sys.stdout.write)
-            finally:
-                report.close()
+        if witness:
+            from kzpcap.capture.witnesses import with_tshark
+
+            with_tshark.program()
+        for name, report in _analyses(files, reference, keys, not no_digest, tally, witness):
+            if as_json:
+                summary = report_json.write(report, sys.stdout.write)
+            else:
+                if shown:
+                    typer.echo("\n" + "=" * 80)
+                shown += 1
+                colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+                options = terminal.Options(_name(name), all_lines, explain, colour)
+                summary = terminal.write(report, options, sys.stdout.write)
             intercepted += summary.intercepted
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
-    if bad:
+    except WitnessMissing as error:
+        typer.echo(f"kzpcap: {error}", err=True)
+        raise typer.Exit(EXIT_WITNESS_MISSING) from None
+    if tally.bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if exit_code and intercepted:
         raise typer.Exit(EXIT_INTERCEPTED)
@@ -237,37 +275,24 @@ def certificates(
     keylog: Annotated[Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
 ) -> None:
     """Print every certificate of a capture, once: where it was seen, who signed it, its standing on that day."""
-    from kzpcap import analysis
     from kzpcap.report import certificates as listing
     from kzpcap.report.json import text
     from kzpcap.report.text import safe
 
-    bad = 0
+    tally = Tally()
     try:
         reference = _reference(None, None, None, None)
-        keys = _keylog(keylog)
-        for name, source, notes in _captures(files, False):
-            try:
-                if isinstance(source, CaptureError):
-                    raise source
-                report = analysis.analyze(source, reference, _progress(name), False, keys, notes)
-            except CaptureError as error:
-                _complain(name, error)
-                bad += 1
-                continue
-            try:
-                if as_json:
-                    sys.stdout.writelines(text(listing.document(*row)) + "\n" for row in listing.rows(report))
-                else:
-                    listing.show(report, sys.stdout.write)
-                if save is not None:
-                    typer.echo(f"{listing.save(report, save)} certificates written to {safe(str(save))}", err=True)
-            finally:
-                report.close()
+        for _, report in _analyses(files, reference, _keylog(keylog), False, tally):
+            if as_json:
+                sys.stdout.writelines(text(listing.document(*row)) + "\n" for row in listing.rows(report))
+            else:
+                listing.show(report, sys.stdout.write)
+            if save is not None:
+                typer.echo(f"{listing.save(report, save)} certificates written to {safe(str(save))}", err=True)
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
-    if bad:
+    if tally.bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
 
 
@@ -283,9 +308,11 @@ def corroborate(
     if witness not in comparison.WITNESSES:
         raise typer.BadParameter(f"one of {', '.join(comparison.WITNESSES)}", param_hint="--witness")
     bad = differing = 0
-    for path in files:
+    for path, source, _ in _captures(files, False):
         try:
-            result = comparison.corroborate(path, witness)
+            if isinstance(source, CaptureError):
+                raise source
+            result = comparison.corroborate(source, witness)
         except CaptureError as error:
             _complain(path, error)
             bad += 1

@@ -1,26 +1,27 @@
 """Our reading of a capture beside a witness's: where they differ, by frame and field.
 
-tshark is compared handshake by handshake (name, cipher suite, certificates); dpkt and scapy packet by packet.
+tshark is compared handshake by handshake (name, cipher suite, certificates); dpkt and scapy packet by packet. A witness
+reads the very bytes that were analysed, unpacked if they were compressed, and shares no code with kzpcap.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import IO, Any
 
-from kzpcap.analysis import Reading
+from kzpcap.analysis import Reading, Report
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import OK, TCP, UDP, Packet, decode
 from kzpcap.capture.health import Notes
-from kzpcap.capture.scan import Flow
-from kzpcap.capture.source import open_source
-from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, packets, with_tshark
+from kzpcap.capture.source import Source
+from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark
+from kzpcap.observations import Observation, Observer
 from kzpcap.paths.icmp import address
 from kzpcap.report.text import decode as decode_text
-from kzpcap.tls.handshake import Handshake
 
 WITNESSES = ("tshark", *PACKET_WITNESSES)
+MAX_REPORTED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,74 +46,93 @@ class Corroboration:
     only_ours: int = 0
     """Connections or packets that the witness does not read; by itself no difference."""
     differences: list[Difference] = field(default_factory=list)
-    outcomes: dict[tuple[object, ...], str] = field(default_factory=dict)
-    """(client, server) of a connection to agrees, differs or not_seen."""
+    outcomes: dict[int, str] = field(default_factory=dict)
+    """Index of a connection to agrees, differs or not_seen (the witness does not read it)."""
+
+    def document(self) -> dict[str, Any]:
+        """The `corroboration` part of a report."""
+        return {
+            "witness": self.witness,
+            "connections": self.compared,
+            "fields": self.fields,
+            "not_seen": self.only_ours,
+            "differences": [
+                {"frame": d.frame, "what": d.what, "field": d.field, "ours": d.ours, "theirs": d.theirs}
+                for d in self.differences[:MAX_REPORTED]
+            ],
+            "differences_in_all": len(self.differences),
+        }
 
 
-def corroborate(path: str, witness: str) -> Corroboration:
-    """Compare with one witness; WitnessMissing where it is not installed, CaptureError where there is no capture."""
-    return _handshakes(path) if witness == "tshark" else _packets(path, witness)
+def corroborate(source: Source, witness: str) -> Corroboration:
+    """Compare with one witness and close the source; WitnessMissing where it is not installed."""
+    with source.again() as file:
+        if witness != "tshark":
+            return _packets(source, file, witness)
+        observer = Observer(())
+        reading = Reading(source, want_digest=False)
+        try:
+            ours = [
+                observation
+                for flow, handshake in reading.flows()
+                if handshake is not None and (observation := observer.observe(flow, handshake)) is not None
+            ]
+        finally:
+            reading.close()
+        return _handshakes(sorted(ours, key=lambda observation: observation.first_frame), file)
 
 
-def _handshakes(path: str) -> Corroboration:
+def corroborate_report(report: Report, file: IO[bytes]) -> None:
+    """Add tshark's word on each connection to a report; `file` is the capture as `Source.again` gives it."""
+    result = _handshakes((observation for observation in report.spill if observation.tls), file)
+    report.corroboration = result.document()
+    report.outcomes = result.outcomes
+
+
+def _handshakes(ours: Iterable[Observation], file: IO[bytes]) -> Corroboration:
     result = Corroboration(with_tshark.version())
-    theirs = {(seen.client, seen.server): seen for seen in with_tshark.handshakes(path)}
-    reading = Reading(path, want_digest=False)
-    try:
-        ours = [(flow, handshake) for flow, handshake in reading.flows() if handshake is not None]
-    finally:
-        reading.close()
-    ours.sort(key=lambda pair: pair[0].first_frame)
-    seen_keys = set()
-    for flow, handshake in ours:
-        key = _ends(flow, handshake)
-        if key in seen_keys:
-            continue  # tshark's rows do not tell a reused port apart
-        seen_keys.add(key)
-        other = theirs.get(key)
+    theirs: dict[tuple[object, ...], list[with_tshark.HandshakeSeen]] = {}
+    for seen in with_tshark.handshakes(file):
+        theirs.setdefault((seen.client, seen.server), []).append(seen)
+    for observation in ours:
+        rows = theirs.get((observation.client, observation.server), [])
+        other = next((row for row in rows if observation.first_frame <= row.frame <= observation.last_frame), None)
         if other is None:
-            if handshake.client_hello or handshake.server_hello:
+            if observation.hello_sent or observation.server_hello:
                 result.only_ours += 1
-            result.outcomes[key] = "not_seen"
+            result.outcomes[observation.index] = "not_seen"
             continue
+        rows.remove(other)
         result.compared += 1
         before = len(result.differences)
-        _compare(result, flow, handshake, other)
-        result.outcomes[key] = "agrees" if len(result.differences) == before else "differs"
-    for key, other in theirs.items():
-        if key not in seen_keys:
-            frame = other.hello_frame or other.server_hello_frame or other.chain_frame or 0
-            result.differences.append(Difference(frame, _text(key), "handshake", None, other.server_name or "seen"))
+        _compare(result, observation, other)
+        result.outcomes[observation.index] = "agrees" if len(result.differences) == before else "differs"
+    for rows in theirs.values():
+        for row in rows:
+            seen_as = row.server_name or "seen"
+            result.differences.append(Difference(row.frame, _text(row.client, row.server), "handshake", None, seen_as))
+    result.differences.sort(key=lambda difference: difference.frame)
     return result
 
 
-def _ends(flow: Flow, handshake: Handshake) -> tuple[tuple[str, int], tuple[str, int]]:
-    first = flow.packets[0]
-    ends = ((address(first.src), first.sport), (address(first.dst), first.dport))
-    return ends if first.direction == handshake.client_direction else (ends[1], ends[0])
+def _text(client: tuple[str, int], server: tuple[str, int]) -> str:
+    return f"{client[0]}:{client[1]} to {server[0]}:{server[1]}"
 
 
-def _text(key: tuple[tuple[str, int], tuple[str, int]]) -> str:
-    return f"{key[0][0]}:{key[0][1]} to {key[1][0]}:{key[1][1]}"
-
-
-def _compare(result: Corroboration, flow: Flow, handshake: Handshake, other: with_tshark.HandshakeSeen) -> None:
-    what = _text(_ends(flow, handshake))
-    hello, answer = handshake.client_hello, handshake.server_hello
-    if hello is not None and other.hello_frame is not None:
-        name = hello.hello.server_name
-        _field(result, hello.seen.frame, what, "server_name", decode_text(name) if name else None, other.server_name)
-    if answer is not None and other.cipher is not None:
-        ciphers = {seen.hello.cipher_suite for seen in handshake.server_hellos}
-        ours = other.cipher if other.cipher in ciphers else answer.hello.cipher_suite
-        _field(result, answer.seen.frame, what, "cipher_suite", ours, other.cipher)
-    if other.chain or handshake.chains:
-        chain = handshake.chains[0] if handshake.chains else None
-        if chain is not None and not chain.complete and not other.chain:
+def _compare(result: Corroboration, ours: Observation, other: with_tshark.HandshakeSeen) -> None:
+    what = _text(ours.client, ours.server)
+    if ours.client_hello is not None and other.hello_frame is not None:
+        name = decode_text(ours.server_name_raw) if ours.server_name_raw else None
+        if other.server_name is not None and other.server_name in ours.other_names:
+            name = other.server_name  # of several hellos of the client, tshark shows the first
+        _field(result, ours.client_hello.frame, what, "server_name", name, other.server_name)
+    if ours.server_hello is not None and other.cipher is not None:
+        _field(result, ours.server_hello.frame, what, "cipher_suite", ours.cipher, other.cipher)
+    if other.chain or ours.chain:
+        if ours.chain_seen is not None and not ours.chain_complete and not other.chain:
             return
-        ours_chain = [hashlib.sha256(der).hexdigest() for der in chain.certificates] if chain else []
-        frame = chain.seen.frame if chain else other.chain_frame or 0
-        _field(result, frame, what, "certificates", ours_chain, other.chain)
+        frame = ours.chain_seen.frame if ours.chain_seen else other.chain_frame or 0
+        _field(result, frame, what, "certificates", list(ours.chain), other.chain)
 
 
 def _field(result: Corroboration, frame: int, what: str, name: str, ours: object, theirs: object) -> None:
@@ -121,12 +141,12 @@ def _field(result: Corroboration, frame: int, what: str, name: str, ours: object
         result.differences.append(Difference(frame, what, name, ours, theirs))
 
 
-def _packets(path: str, witness: str) -> Corroboration:
+def _packets(source: Source, file: IO[bytes], witness: str) -> Corroboration:
     result = Corroboration(witness)
-    theirs = {seen.frame: seen for seen in packets(witness, path)}
+    theirs = {seen.frame: seen for seen in packets(witness, fd_path(file))}
     notes = Notes()
     last = 0
-    for ours in own_packets(path, notes):
+    for ours in own_packets(source, notes):
         last = ours.frame
         other = theirs.pop(ours.frame, None)
         if other is None:
@@ -144,9 +164,8 @@ def _packets(path: str, witness: str) -> Corroboration:
     return result
 
 
-def own_packets(path: str, notes: Notes) -> Iterator[PacketSeen]:
-    """Every TCP and UDP packet that kzpcap decodes, fragments left out."""
-    source = open_source(path, notes, want_digest=False)
+def own_packets(source: Source, notes: Notes) -> Iterator[PacketSeen]:
+    """Every TCP and UDP packet that kzpcap decodes, fragments left out; closes the source."""
     try:
         records = Records(source.raw, notes)
         packet = Packet()

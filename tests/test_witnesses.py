@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import shutil
 
+import jsonschema
 import pytest
 
-from kzpcap.corroborate import corroborate
+from kzpcap import analyze, reference
+from kzpcap import corroborate as comparison
+from kzpcap.capture.health import Notes
+from kzpcap.capture.source import open_source
+from kzpcap.capture.witnesses import with_tshark
+from kzpcap.report import terminal
+from kzpcap.report.json import schema
 from tests.conftest import CAPTURES, corpus_files, lab_files, run
 
 PATHS = sorted(CAPTURES.glob("*/capture.pcapng"))
+
+
+def corroborate(path, witness):
+    return comparison.corroborate(open_source(path, Notes(), want_digest=False), witness)
 
 
 def needs_tshark():
@@ -61,3 +74,38 @@ def test_the_command_line():
     assert done.returncode == 0
     assert b"no difference" in done.stdout
     assert run("corroborate", "--witness", "nobody", str(PATHS[0])).returncode == 2
+
+
+def test_a_compressed_capture_and_standard_input_are_read_by_the_witness_too(tmp_path):
+    packed = tmp_path / "capture.pcapng.gz"
+    packed.write_bytes(gzip.compress(PATHS[0].read_bytes()))
+    done = run("corroborate", "--witness", "dpkt", str(packed))
+    assert done.returncode == 0, done.stderr
+    assert b"no difference" in done.stdout
+    needs_tshark()
+    done = run("analyze", "--json", "--corroborate", "-", stdin=packed.read_bytes())
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, schema())
+    assert document["corroboration"]["witness"].startswith("tshark ")
+    assert document["corroboration"]["connections"] == len(document["connections"]) > 0
+    assert {connection["corroboration"] for connection in document["connections"]} == {"agrees"}
+
+
+def test_what_a_witness_reads_otherwise_is_told_of_its_connection(monkeypatch):
+    """A witness that read another name, and a connection that we do not have."""
+    path = str(CAPTURES / "kz-2019-rcku" / "capture.pcapng")
+    other = with_tshark.HandshakeSeen(("192.0.2.10", 50_002), ("203.0.113.80", 443), 25, "vk.com")
+    extra = with_tshark.HandshakeSeen(("192.0.2.99", 1), ("203.0.113.80", 443), 30, "vk.com")
+    monkeypatch.setattr(with_tshark, "version", lambda: "tshark 0.0.0")
+    monkeypatch.setattr(with_tshark, "handshakes", lambda file: [other, extra])
+    report = analyze(path, reference.load())
+    comparison.corroborate_report(report, None)
+    lines = []
+    terminal.write(report, terminal.Options("capture"), lines.append)
+    report.close()
+    assert list(report.outcomes.values()) == ["not_seen", "differs", "not_seen"]
+    told = [(d["frame"], d["field"]) for d in report.corroboration["differences"]]
+    assert told == [(25, "server_name"), (28, "certificates"), (30, "handshake")]
+    text = "".join(lines)
+    assert "tshark 0.0.0: 1 connection, 2 fields, 3 differences; 2 that it does not read" in text
+    assert "frame 25: server_name: ours 'www.facebook.com', theirs 'vk.com'" in text

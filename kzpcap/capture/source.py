@@ -74,6 +74,12 @@ class Source:
     compression: str | None
     files: list[IO[bytes]]
 
+    def again(self) -> IO[bytes]:
+        """The unpacked capture as a file of its own, at its start, for a reader that wants one (`/dev/fd/N`)."""
+        file = os.fdopen(os.dup(self.files[-1].fileno()), "rb")
+        file.seek(0)
+        return file
+
     def release(self, upto: int) -> None:
         """Give back the mapped pages before an offset; a large capture must not count as resident memory."""
         if isinstance(self.raw, mmap.mmap) and hasattr(self.raw, "madvise"):

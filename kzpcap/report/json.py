@@ -41,6 +41,7 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
         summary.add(connection.observation, connection.verdict)
         full = report.surroundings.full_handshake(connection.observation)
         document = model.connection(connection.observation, connection.verdict, full.frame if full else None)
+        document["corroboration"] = report.outcomes.get(connection.observation.index)
         out(("" if first else ",") + text(document))
         first = False
     out('],"certificates":{')
@@ -51,7 +52,10 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
         )
         first = False
     ladders = text([ladder_document(ladder, report.networks) for ladder in report.ladders])
-    out(f'}},"ladders":{ladders},"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n')
+    corroboration = text(report.corroboration)
+    out(
+        f'}},"ladders":{ladders},"corroboration":{corroboration},"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n'
+    )
     return summary
 
 

@@ -93,6 +93,8 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
     if collected.trees_left:
         out(f"\n(+{collected.trees_left} more connections with evidence: --explain shows all)\n")
     _counts(report, summary, out)
+    if report.corroboration:
+        _corroboration(report.corroboration, out)
     return summary
 
 
@@ -409,6 +411,20 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
             f"{count:,} {reason.lower().replace('_', ' ')}" for reason, count in summary.absent.most_common()
         )
         out(_found("without one", f"(why there is no certificate) {reasons}"))
+
+
+def _corroboration(found: dict[str, Any], out: Callable[[str], object]) -> None:
+    """What the witness read, and where it differs."""
+    out("\nWITNESS\n")
+    count = found["differences_in_all"]
+    words = f"{count:,} difference{'' if count == 1 else 's'}" if count else "no difference"
+    more = f"; {found['not_seen']:,} that it does not read" if found["not_seen"] else ""
+    connections = f"{found['connections']:,} connection{'' if found['connections'] == 1 else 's'}"
+    out(wrap(f"{found['witness']}: {connections}, {found['fields']:,} fields, {words}{more}", 2, 4))
+    out("\n")
+    for entry in found["differences"][:MAX_TREES]:
+        values = f"ours {entry['ours']!r}, theirs {entry['theirs']!r}"
+        out(wrap(safe(f"frame {entry['frame']}: {entry['field']}: {values} ({entry['what']})"), 4, 6) + "\n")
 
 
 RULE_WORDS = {rule.id: rule.because for rule in (*RULES, NOTHING)}

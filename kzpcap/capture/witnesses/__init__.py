@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from kzpcap.errors import WitnessMissing
 
@@ -38,6 +38,11 @@ class PacketSeen:
 def missing(witness: str) -> WitnessMissing:
     """The error for a witness that is not installed, with how to install it."""
     return WitnessMissing(f"{witness} is not installed: {INSTALL[witness]}")
+
+
+def fd_path(file: IO[bytes]) -> str:
+    """A path by which another reader opens the same file: the original may be standard input or inside an archive."""
+    return f"/dev/fd/{file.fileno()}"
 
 
 def packets(witness: str, path: str) -> Iterator[PacketSeen]:

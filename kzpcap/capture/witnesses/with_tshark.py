@@ -10,14 +10,15 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
+from typing import IO
 
-from kzpcap.capture.witnesses import missing
+from kzpcap.capture.witnesses import fd_path, missing
 from kzpcap.errors import CaptureError
 
 FIELDS = (
     "frame.number", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport",
     "udp.dstport", "tls.handshake.type", "tls.handshake.extensions_server_name", "tls.handshake.ciphersuite",
-    "tls.handshake.certificate", "icmp.type", "icmpv6.type",
+    "tls.handshake.certificate", "icmp.type", "icmpv6.type", "tcp.stream",
 )  # fmt: skip
 OPTIONS = ("tcp.reassemble_out_of_order:TRUE", "tcp.try_heuristic_first:TRUE", "nameres.mac_name:FALSE")
 TIMEOUT = 600
@@ -37,6 +38,11 @@ class HandshakeSeen:
     chain_frame: int | None = None
     chain: list[str] = field(default_factory=list)
 
+    @property
+    def frame(self) -> int:
+        """Where it was first seen."""
+        return self.hello_frame or self.server_hello_frame or self.chain_frame or 0
+
 
 def program() -> str:
     """tshark's path; WitnessMissing where there is none."""
@@ -53,15 +59,15 @@ def version() -> str:
     return f"tshark {found[0]}" if found else "tshark"
 
 
-def handshakes(path: str) -> list[HandshakeSeen]:
+def handshakes(file: IO[bytes]) -> list[HandshakeSeen]:
     """Every connection with a ClientHello or ServerHello, in the order of their first message."""
-    command = [program(), "-n", "-r", path, "-Y", "tls.handshake", "-T", "fields", "-E", "occurrence=a"]
+    command = [program(), "-n", "-r", fd_path(file), "-Y", "tls.handshake", "-T", "fields", "-E", "occurrence=a"]
     for option in OPTIONS:
         command += ["-o", option]
     for name in FIELDS:
         command += ["-e", name]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT)
+        done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT, pass_fds=(file.fileno(),))
     except subprocess.TimeoutExpired as error:
         raise CaptureError("tshark did not finish in time") from error
     found: dict[tuple[object, ...], HandshakeSeen] = {}
@@ -90,7 +96,7 @@ def _row(row: dict[str, str], found: dict[tuple[object, ...], HandshakeSeen]) ->
     receiver = (_last(row, "ip.dst", "ipv6.dst"), int(dport))
     frame = int(row["frame.number"])
     kinds = [int(kind) for kind in row["tls.handshake.type"].split(",") if kind.isdigit()]
-    transport = "tcp" if row["tcp.srcport"] else "udp"
+    transport = f"tcp {row['tcp.stream']}" if row["tcp.srcport"] else "udp"  # a stream ends where a port is used again
     if 1 in kinds:
         seen = found.setdefault((transport, sender, receiver), HandshakeSeen(sender, receiver))
         if seen.hello_frame is None:
