@@ -30,6 +30,7 @@ CAPTURES = {
     "block-page": blocking.block_page,
     "silent-beside-controls": blocking.silent_beside_controls,
     "quic-then-tcp": quic.quic_then_tcp,
+    "quic-with-keys": quic.quic_with_keys,
     "missing-pieces": handshakes.missing_pieces,
     "other-authorities": interception.other_authorities,
     "tricks": handshakes.tricks,

@@ -29,7 +29,7 @@ ROWS = [
     ["__main__"],
 ]
 HOMES = {
-    "cryptography": ("certificates", "tls.quic", "tls.keylog"),
+    "cryptography": ("certificates", "tls.quic", "tls.secrets"),
     "typer": ("cli",),
     "dpkt": ("capture.witnesses",),
     "scapy": ("capture.witnesses",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 import tempfile
 from pathlib import Path
@@ -48,11 +49,16 @@ class Datagrams:
         return self.capture.add(bytes(ethernet), wait)
 
 
-def client(name: str, version: int = QuicProtocolVersion.VERSION_1) -> QuicConnection:
+def client(
+    name: str,
+    version: int = QuicProtocolVersion.VERSION_1,
+    suite: CipherSuite = CipherSuite.AES_128_GCM_SHA256,
+    keys: Any = None,
+) -> QuicConnection:
     configuration = QuicConfiguration(
         is_client=True, alpn_protocols=["h3"], server_name=name, verify_mode=ssl.CERT_NONE,
         supported_versions=[version, QuicProtocolVersion.VERSION_1], original_version=version,
-        cipher_suites=[CipherSuite.AES_128_GCM_SHA256],
+        cipher_suites=[suite], secrets_log_file=keys,
     )  # fmt: skip
     return QuicConnection(configuration=configuration)
 
@@ -71,17 +77,14 @@ def unanswered(talk: Datagrams, name: str, attempts: int) -> None:
             talk.send(0, data, max(0.0001, now - talk.capture.now))
 
 
-def answered(
-    talk: Datagrams, name: str, key: Any, certificate: Any, retry: bool = False, version: int = 1
-) -> dict[str, Any]:
+def answered(talk: Datagrams, ours: QuicConnection, key: Any, certificate: Any, retry: bool = False) -> dict[str, Any]:
     """A whole handshake; with `retry` behind a Retry, with a version that the server has not behind a negotiation.
 
-    Gives what the report must say of it.
+    Gives what the report must say of its beginning.
     """
     truth: dict[str, Any] = {
         "version": "0x00000001", "retry_frame": None, "version_negotiation_frame": None, "versions_offered": [],
     }  # fmt: skip
-    ours = client(name, version)
     configuration = QuicConfiguration(
         is_client=False, alpn_protocols=["h3"], supported_versions=[QuicProtocolVersion.VERSION_1]
     )
@@ -141,11 +144,11 @@ def quic_then_tcp() -> Built:
     key, leaf = public.issue(["www.example.org"], at)
     unanswered(Datagrams(capture, 57_001, SERVER), "vk.com", 3)
     openssl(Connection(capture, 57_002), "vk.com", forged, client_context(), answer_ttl=61)
-    plain = answered(Datagrams(capture, 57_003, OTHER), "www.example.org", key, leaf)
+    plain = answered(Datagrams(capture, 57_003, OTHER), client("www.example.org"), key, leaf)
     openssl(Connection(capture, 57_004, OTHER), "www.example.org", server_context(key, leaf, v12), client_context())
-    retried = answered(Datagrams(capture, 57_005, OTHER), "www.example.org", key, leaf, retry=True)
-    newer = QuicProtocolVersion.VERSION_2
-    negotiated = answered(Datagrams(capture, 57_006, OTHER), "www.example.org", key, leaf, version=newer)
+    retried = answered(Datagrams(capture, 57_005, OTHER), client("www.example.org"), key, leaf, retry=True)
+    newer = client("www.example.org", QuicProtocolVersion.VERSION_2)
+    negotiated = answered(Datagrams(capture, 57_006, OTHER), newer, key, leaf)
     options, files = supplied(public, ("interception.pem", box))
     encrypted = {"server_name": "www.example.org", "state": "undetermined", "rule_id": "certificate-encrypted",
                  "certificate_absent": "ENCRYPTED", "transport": "quic"}  # fmt: skip
@@ -170,3 +173,41 @@ def quic_then_tcp() -> Built:
         options,
         files,
     )  # fmt: skip
+
+
+def quic_with_keys() -> Built:
+    at = SPRING_2026
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB interception CA", at)
+    capture, keys = Capture(at), io.StringIO()
+    expected: list[dict[str, Any]] = []
+    suites = (CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256)
+    for number, suite in enumerate(suites):
+        key, leaf = public.issue(["www.example.org"], at, strong=number == 1)
+        answered(
+            Datagrams(capture, 57_101 + number, OTHER), client("www.example.org", suite=suite, keys=keys), key, leaf
+        )
+        expected.append(
+            {"server_name": "www.example.org", "state": "genuine", "rule_id": "trusted-by-supplied-anchor",
+             "possession": "proved", "finished_verified": True, "cipher_suite": f"0x{suite:04x}"}
+        )  # fmt: skip
+    key, leaf = box.issue(["vk.com"], at)
+    answered(Datagrams(capture, 57_104, SERVER), client("vk.com", keys=keys), key, leaf)
+    expected.append(
+        {"server_name": "vk.com", "state": "intercepted", "rule_id": "signed-by-supplied-interception-ca",
+         "identity": "supplied_ca", "possession": "proved"}
+    )  # fmt: skip
+    answered(Datagrams(capture, 57_105, SERVER), client("vk.com"), key, leaf)
+    expected.append({"server_name": "vk.com", "state": "undetermined", "certificate_absent": "ENCRYPTED"})
+    options, files = supplied(public, ("interception.pem", box))
+    options["keylog"] = ["keys.log"]
+    files["keys.log"] = keys.getvalue().encode()
+    return Built(
+        capture,
+        "QUIC opened by a key log: each cipher suite, an interceptor that speaks QUIC, and one connection without keys",
+        "With the client's key log the certificate of QUIC can be read: CertificateVerify shows that whoever answered holds\n"
+        "its key, Finished that the handshake was captured as the server saw it. Nobody has seen Kazakhstan's system speak\n"
+        "QUIC; the forged one here is of a laboratory. The last connection's keys are not in the log.",
+        expected,
+        options,
+        files,
+    )

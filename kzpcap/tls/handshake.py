@@ -13,7 +13,7 @@ from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream, direction_packets, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import dtls, quic, records, upgrade
-from kzpcap.tls.keylog import KeyLog, open_flight
+from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
 from kzpcap.tls.messages import (
     PRE_SHARED_KEY,
     ClientHello,
@@ -189,15 +189,15 @@ class Handshake:
 def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
     """The TLS handshake of a flow over TCP, QUIC or DTLS; None where there is no TLS in it.
 
-    With `keys`, the server's flight of TLS 1.3 over TCP is opened as far as its Certificate.
+    With `keys`, the server's flight of TLS 1.3 over TCP or QUIC is opened as far as its Certificate.
     """
     if flow.protocol == UDP:
-        return _read_datagrams(flow)
+        return _read_datagrams(flow, keys)
     streams = (reassemble(direction_packets(flow, 0)), reassemble(direction_packets(flow, 1)))
     return read_streams(streams, keys)
 
 
-def _read_datagrams(flow: Flow) -> Handshake | None:
+def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
     found = dtls.read(flow)
     if found is not None:
         client, server, direction = found
@@ -205,7 +205,8 @@ def _read_datagrams(flow: Flow) -> Handshake | None:
     found = quic.read(flow)
     if found is not None:
         client, server, direction = found
-        return replace(_build(client, server, direction, None, "quic"), quic=quic.turns(flow, direction))
+        handshake = replace(_build(client, server, direction, None, "quic"), quic=quic.turns(flow, direction))
+        return _opened(handshake, client, server, keys, flow) if keys and keys.secrets else handshake
     return None
 
 
@@ -231,31 +232,37 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
 
 
-def _opened(handshake: Handshake, client: records.Side, server: records.Side, keys: KeyLog) -> Handshake:
-    """The handshake with what the keys show of the server's encrypted flight."""
+def _opened(
+    handshake: Handshake, client: records.Side, server: records.Side, keys: KeyLog, flow: Flow | None = None
+) -> Handshake:
+    """The handshake with what the keys show of the server's encrypted flight; over QUIC where its flow is given."""
     hello, answer = handshake.client_hello, handshake.server_hello
     if hello is None or answer is None or answer.hello.is_retry or not is_tls13(answer.hello.version):
         return handshake
     secret = keys.secrets.get(hello.hello.random)
-    if secret is None or not server.encrypted:
+    if secret is None or (flow is None and not server.encrypted):
         return handshake
-    opened = open_flight(client, server, secret, answer.hello.cipher_suite)
+    suite = answer.hello.cipher_suite
+    if flow is None:
+        opened = open_flight(client, server, secret, suite)
+    else:
+        opened = open_quic(flow, handshake.client_direction, client, server, secret, suite)
     if opened is None:
         return replace(handshake, keys="wrong")
     chains = handshake.chains
-    if opened.certificates is not None and opened.certificate_record is not None:
-        seen = Seen.of(opened.certificate_record.packet)
+    if opened.certificates is not None and opened.certificate_packet is not None:
+        seen = Seen.of(opened.certificate_packet)
         chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
     verify = None
-    if opened.signature and opened.verify_record:
-        verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_record.packet))
+    if opened.signature and opened.verify_packet:
+        verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_packet))
     return replace(
         handshake,
         keys="opened",
         chains=chains,
         certificate_verify=verify,
         finished_ok=opened.finished_ok,
-        finished_seen=Seen.of(opened.finished_record.packet) if opened.finished_record else None,
+        finished_seen=Seen.of(opened.finished_packet) if opened.finished_packet else None,
         chain_problem=opened.problem,
     )
 

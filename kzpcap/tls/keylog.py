@@ -1,7 +1,8 @@
 """SSLKEYLOGFILE and pcapng secrets: the TLS 1.3 server flight in clear, as far as its Certificate, and no further.
 
-RFC 8446 sections 4.4, 5.2 and 7.1; RFC 8879 for compressed certificates. Where the keys allow, CertificateVerify and
-Finished are checked: then whoever answered holds the leaf's key, and the transcript is the one that was captured.
+RFC 8446 sections 4.4, 5.2 and 7.1, RFC 9001 section 5 for QUIC; RFC 8879 for compressed certificates. Where the keys
+allow, CertificateVerify and Finished are checked: then whoever answered holds the leaf's key, and the transcript is the
+one that was captured.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
-from typing import Any
 
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream
+from kzpcap.tls import quic
 from kzpcap.tls.compressed import unpack
 from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list
-from kzpcap.tls.records import APPLICATION_DATA, EncryptedRecord, Message, Side
-from kzpcap.tls.secrets import expand_label, transcript
+from kzpcap.tls.records import APPLICATION_DATA, Message, Side
+from kzpcap.tls.secrets import aead, expand_label, transcript
 
-LINE = re.compile(rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{64}|[0-9a-fA-F]{96})\s*$", re.MULTILINE)
+LINE = re.compile(
+    rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{96}|[0-9a-fA-F]{64})(?![0-9a-fA-F])", re.MULTILINE
+)
 MAX_SECRETS = 1 << 18
 SERVER_HANDSHAKE = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"
 
@@ -54,31 +59,51 @@ class Opened:
 
     certificates: tuple[bytes, ...] | None
     complete: bool
-    certificate_record: EncryptedRecord | None
+    certificate_packet: Packet | None
     signature: tuple[int, bytes, bytes] | None
     """CertificateVerify: (scheme, signature, the bytes it signs)."""
-    verify_record: EncryptedRecord | None
+    verify_packet: Packet | None
     finished_ok: bool | None
-    finished_record: EncryptedRecord | None
+    finished_packet: Packet | None
     problem: str | None = None
     """Why a certificate that was sent compressed cannot be read."""
 
 
 def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened | None:
-    """Decrypt the server's flight; None where the keys do not fit the records."""
-    if suite not in SUITES:
+    """Decrypt the server's flight over TCP; None where the keys do not fit the records."""
+    if not _fits(secret, suite):
         return None
-    _, _, digest = SUITES[suite]
     flight, places = _plaintext(server, secret, suite)
-    if not flight:
+    return _read(flight, places, client, server, secret, SUITES[suite][2]) if flight else None
+
+
+def open_quic(flow: Flow, direction: int, client: Side, server: Side, secret: bytes, suite: int) -> Opened | None:
+    """Decrypt the server's Handshake packets; `direction` is the client's. None where the keys do not fit them."""
+    if not _fits(secret, suite):
         return None
+    kind, size, digest = SUITES[suite]
+    crypto = quic.handshake_crypto(flow, direction, secret, kind, size, digest)
+    runs = crypto.assemble()
+    if not runs or runs[0][0] != 0:
+        return None
+    _, flight, owners = runs[0]
+    return _read(flight, owners, client, server, secret, digest)
+
+
+def _fits(secret: bytes, suite: int) -> bool:
+    return suite in SUITES and len(secret) == (48 if SUITES[suite][2] == "sha384" else 32)
+
+
+def _read(
+    flight: bytes, places: list[tuple[int, Packet]], client: Side, server: Side, secret: bytes, digest: str
+) -> Opened:
+    """The messages of a flight in clear; `places` are (offset, the packet that brought the bytes from there on)."""
     before = _hellos(client, server, digest)
     certificates: tuple[bytes, ...] | None = None
     whole = False
-    record = verify_record = None
+    packet = verify_packet = finished_packet = None
     signature: tuple[int, bytes, bytes] | None = None
     finished: bool | None = None
-    finished_record: EncryptedRecord | None = None
     problem: str | None = None
     at = 0
     while len(flight) - at >= 4:
@@ -92,55 +117,43 @@ def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened
             if unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)
                 whole = whole and complete
-            record = here
+            packet = here
         elif kind == 15 and complete and before is not None and len(body) > 4:
             signed = b" " * 64 + b"TLS 1.3, server CertificateVerify\0" + transcript(digest, *before, flight[:at])
             signature = (int.from_bytes(body[:2], "big"), body[4:], signed)
-            verify_record = here
+            verify_packet = here
         elif kind == 20 and complete and before is not None:
             key = expand_label(secret, "finished", len(secret), digest)
-            finished = hmac.compare_digest(
-                hmac.new(key, transcript(digest, *before, flight[:at]), digest).digest(), body
-            )
-            finished_record = here
+            expected = hmac.new(key, transcript(digest, *before, flight[:at]), digest).digest()
+            finished, finished_packet = hmac.compare_digest(expected, body), here
             break
         if not complete:
             break
         at += 4 + length
-    return Opened(certificates, whole, record, signature, verify_record, finished, finished_record, problem)
+    return Opened(certificates, whole, packet, signature, verify_packet, finished, finished_packet, problem)
 
 
-def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tuple[int, EncryptedRecord]]]:
+def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tuple[int, Packet]]]:
     """The handshake bytes of the records that open with the handshake keys, in order."""
     kind, size, digest = SUITES[suite]
-    if len(secret) != (48 if digest == "sha384" else 32):
-        return b"", []
-    aead = _aead(kind, expand_label(secret, "key", size, digest))
+    opener = aead(kind, expand_label(secret, "key", size, digest))
     iv = int.from_bytes(expand_label(secret, "iv", 12, digest), "big")
     flight = bytearray()
-    places: list[tuple[int, EncryptedRecord]] = []
+    places: list[tuple[int, Packet]] = []
     for number, record in enumerate(r for r in server.encrypted if r.kind == APPLICATION_DATA):
         raw = _bytes(server.stream, record.offset, 5 + record.length)
         if raw is None or number > 64:
             break
         try:
-            plain = aead.decrypt((iv ^ number).to_bytes(12, "big"), raw[5:], raw[:5])
+            plain = opener.decrypt((iv ^ number).to_bytes(12, "big"), raw[5:], raw[:5])
         except Exception:  # InvalidTag, or a record too short for a tag: the handshake keys end here
             break
         content = plain.rstrip(b"\0")
         if not content or content[-1] != 22:
             break
-        places.append((len(flight), record))
+        places.append((len(flight), record.packet))
         flight += content[:-1]
     return bytes(flight), places
-
-
-def _aead(kind: str, key: bytes) -> Any:
-    from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
-
-    if kind == "gcm":
-        return AESGCM(key)
-    return ChaCha20Poly1305(key) if kind == "chacha" else AESCCM(key, 8 if kind == "ccm8" else 16)
 
 
 def _bytes(stream: Stream, offset: int, length: int) -> bytes | None:

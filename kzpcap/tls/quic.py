@@ -1,7 +1,8 @@
 """QUIC Initial packets to the ClientHello and ServerHello in them: RFC 9000, 9001, 9369 and the drafts met in the wild.
 
-Initial keys follow from the client's first Destination Connection ID, so anyone may read them; nothing else is
-decrypted. CRYPTO frames may lie over many packets and come out of order; datagrams may hold several packets.
+Initial keys follow from the client's first Destination Connection ID, so anyone may read them; with a key log the
+server's Handshake packets are opened too (keylog.py), and nothing else. CRYPTO frames may lie over many packets and
+come out of order; datagrams may hold several packets.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream
 from kzpcap.tls.records import HISTORY, Message, Side
-from kzpcap.tls.secrets import expand_label, extract
+from kzpcap.tls.secrets import aead, expand_label, extract
 from kzpcap.wire import Reader, ShortRead
 
 NEGOTIATION, V1, V2 = 0, 0x00000001, 0x6B3343CF
@@ -28,7 +29,7 @@ DRAFT_SALTS = (  # first draft with it, salt
 MAX_CRYPTO = 65_536
 MAX_KEYS = 8
 MAX_VERSIONS = 32
-INITIAL, RETRY = 0, 3
+INITIAL, HANDSHAKE, RETRY = 0, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,46 +136,61 @@ def long_header(data: bytes, start: int) -> LongHeader | None:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Initial keys of one direction."""
+    """Packet protection keys of one direction at one level; `kind` is the AEAD."""
 
     key: bytes
     iv: bytes
     hp: bytes
+    kind: str = "gcm"
 
 
-def initial_keys(version: int, dcid: bytes, label: str) -> Keys | None:
-    """The keys of "client in" or "server in" (RFC 9001 section 5.2, RFC 9369 section 3.3)."""
-    chosen = salt(version)
-    if chosen is None:
-        return None
-    secret = expand_label(extract(chosen, dcid), label, 32)
+def packet_keys(version: int, secret: bytes, kind: str = "gcm", size: int = 16, digest: str = "sha256") -> Keys:
+    """The keys that follow from a traffic secret (RFC 9001 section 5.1, RFC 9369 section 3.3.2)."""
     prefix = "quicv2 " if version == V2 else "quic "
     return Keys(
-        expand_label(secret, prefix + "key", 16),
-        expand_label(secret, prefix + "iv", 12),
-        expand_label(secret, prefix + "hp", 16),
+        expand_label(secret, prefix + "key", size, digest),
+        expand_label(secret, prefix + "iv", 12, digest),
+        expand_label(secret, prefix + "hp", size, digest),
+        kind,
     )
 
 
-def unprotect(data: bytes, header: LongHeader, keys: Keys) -> bytes | None:
-    """The payload of an Initial packet (RFC 9001 section 5.4); None where the keys do not fit."""
-    from cryptography.exceptions import InvalidTag
+def initial_keys(version: int, dcid: bytes, label: str) -> Keys | None:
+    """The keys of "client in" or "server in" (RFC 9001 section 5.2, RFC 9369 section 3.3.1)."""
+    chosen = salt(version)
+    return packet_keys(version, expand_label(extract(chosen, dcid), label, 32)) if chosen else None
+
+
+def _mask(keys: Keys, sample: bytes) -> bytes:
+    """The header protection mask (RFC 9001 section 5.4)."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    if keys.kind == "chacha":
+        return Cipher(algorithms.ChaCha20(keys.hp, sample), None).encryptor().update(bytes(5))
+    return Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sample)
+
+
+def unprotect(data: bytes, header: LongHeader, keys: Keys) -> bytes | None:
+    """The payload of a long-header packet (RFC 9001 sections 5.3 and 5.4); None where the keys do not fit.
+
+    Packet numbers are taken as sent: a handshake does not get so far that they are cut short.
+    """
+    from cryptography.exceptions import InvalidTag
 
     sample = data[header.pn_offset + 4 : header.pn_offset + 20]
     if len(sample) < 16 or header.end - header.pn_offset < 20:
         return None
-    mask = Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sample)
+    mask = _mask(keys, sample)
     first = data[header.start] ^ (mask[0] & 0x0F)
     size = (first & 3) + 1
     number = bytes(data[header.pn_offset + i] ^ mask[1 + i] for i in range(size))
     aad = bytes([first]) + data[header.start + 1 : header.pn_offset] + number
     nonce = (int.from_bytes(keys.iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
     try:
-        return AESGCM(keys.key).decrypt(nonce, data[header.pn_offset + size : header.end], aad)
+        plain: bytes = aead(keys.kind, keys.key).decrypt(nonce, data[header.pn_offset + size : header.end], aad)
     except InvalidTag:
         return None
+    return plain
 
 
 def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
@@ -295,6 +311,29 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
         for index, stream in enumerate(streams)
     )
     return sides[0], sides[1]
+
+
+def handshake_crypto(flow: Flow, client: int, secret: bytes, kind: str, size: int, digest: str) -> Crypto:
+    """The CRYPTO stream of the server's Handshake packets that open with its handshake traffic secret."""
+    crypto = Crypto()
+    keys: dict[int, Keys] = {}
+    for packet in flow.packets:
+        if packet.direction == client:
+            continue
+        at = 0
+        while at < len(packet.payload):
+            header = long_header(packet.payload, at)
+            if header is None or header.end <= at:
+                break
+            at = header.end
+            if header.kind != HANDSHAKE or len(keys) > MAX_KEYS:
+                continue
+            if header.version not in keys:
+                keys[header.version] = packet_keys(header.version, secret, kind, size, digest)
+            payload = unprotect(packet.payload, header, keys[header.version])
+            for offset, data in crypto_frames(payload or b""):
+                crypto.add(offset, data, packet)
+    return crypto
 
 
 def _side(crypto: Crypto, packets: list[Packet]) -> Side:

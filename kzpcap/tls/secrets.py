@@ -1,9 +1,10 @@
-"""The key schedule's small parts: HKDF (RFC 5869) and HKDF-Expand-Label (RFC 8446 section 7.1)."""
+"""The key schedule's small parts: HKDF (RFC 5869), HKDF-Expand-Label (RFC 8446 section 7.1), and the AEADs."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from typing import Any
 
 
 def extract(salt: bytes, key: bytes, digest: str = "sha256") -> bytes:
@@ -29,3 +30,12 @@ def transcript(digest: str, *messages: bytes) -> bytes:
     for message in messages:
         running.update(message)
     return running.digest()
+
+
+def aead(kind: str, key: bytes) -> Any:
+    """The AEAD of a TLS 1.3 cipher suite: gcm, chacha, ccm or ccm8."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESCCM, AESGCM, ChaCha20Poly1305
+
+    if kind == "gcm":
+        return AESGCM(key)
+    return ChaCha20Poly1305(key) if kind == "chacha" else AESCCM(key, 8 if kind == "ccm8" else 16)

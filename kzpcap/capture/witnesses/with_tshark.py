@@ -103,8 +103,8 @@ def _row(row: dict[str, str], found: dict[tuple[object, ...], HandshakeSeen]) ->
             seen.hello_frame = frame
             seen.server_name = row["tls.handshake.extensions_server_name"].split(",")[0] or None
         return
-    if not {2, 11} & set(kinds):
-        return
+    if not {2, 11} & set(kinds) or (transport, sender, receiver) in found:
+        return  # nothing to compare, or the client's own certificate
     seen = found.setdefault((transport, receiver, sender), HandshakeSeen(receiver, sender))
     if 2 in kinds and row["tls.handshake.ciphersuite"] and seen.cipher is None:
         seen.server_hello_frame = frame
