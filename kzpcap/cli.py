@@ -308,6 +308,9 @@ def corroborate(
     if witness not in comparison.WITNESSES:
         raise typer.BadParameter(f"one of {', '.join(comparison.WITNESSES)}", param_hint="--witness")
     bad = differing = 0
+    total = comparison.Corroboration(witness)
+    compared_files = 0
+    unit = "connections" if witness == "tshark" else "packets"
     for path, source, _ in _captures(files, False):
         try:
             if isinstance(source, CaptureError):
@@ -320,15 +323,15 @@ def corroborate(
         except WitnessMissing as error:
             typer.echo(f"kzpcap: {error}", err=True)
             raise typer.Exit(EXIT_WITNESS_MISSING) from None
-        unit = "connections" if witness == "tshark" else "packets"
         for found in result.differences[:MAX_DIFFERENCES]:
             what = f"frame {found.frame}  {found.field}  ours {found.ours!r}  {witness} {found.theirs!r}  {found.what}"
             typer.echo(safe(what))
-        outcome = f"{len(result.differences):,} differences" if result.differences else "no difference"
-        only = f" ({result.only_ours:,} {unit} that {witness} does not read)" if result.only_ours else ""
-        name = safe(_name(path))
-        typer.echo(f"{name}: {result.witness}: {result.compared:,} {unit}, {result.fields:,} fields, {outcome}{only}")
+        typer.echo(f"{safe(_name(path))}: {result.sentence(unit)}")
+        total.add(result)
+        compared_files += 1
         differing += bool(result.differences)
+    if compared_files > 1:
+        typer.echo(f"{compared_files:,} captures: {total.sentence(unit)}")
     if bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if differing:

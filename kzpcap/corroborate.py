@@ -49,6 +49,21 @@ class Corroboration:
     outcomes: dict[int, str] = field(default_factory=dict)
     """Index of a connection to agrees, differs or not_seen (the witness does not read it)."""
 
+    def add(self, other: Corroboration) -> None:
+        """Count another comparison into this one."""
+        self.witness = other.witness
+        self.compared += other.compared
+        self.fields += other.fields
+        self.only_ours += other.only_ours
+        self.differences += other.differences
+
+    def sentence(self, unit: str) -> str:
+        """The outcome in one line; `unit` is connections or packets."""
+        count = len(self.differences)
+        outcome = f"{count:,} difference{'' if count == 1 else 's'}" if count else "no difference"
+        only = f" ({self.only_ours:,} that it does not read)" if self.only_ours else ""
+        return f"{self.witness}: {self.compared:,} {unit}, {self.fields:,} fields, {outcome}{only}"
+
     def document(self) -> dict[str, Any]:
         """The `corroboration` part of a report."""
         return {

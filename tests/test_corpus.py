@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from tests.conftest import CORPUS, corpus_files, run
+from tests.conftest import CORPUS, ROOT, corpus_files, run
 
 FLOORS = {
     "ClientHello": 99.9,
@@ -30,6 +31,19 @@ def output(tmp_path_factory):
     assert b"Traceback" not in done.stderr
     path.write_bytes(done.stdout)
     return path
+
+
+def test_the_shipped_list_names_every_capture():
+    """Where each is from is in the project, so that others can gather them; the captures are not."""
+    files = {path.name: path for path in corpus_files()}
+    rows = [line.split("\t") for line in (ROOT / "tests" / "corpus.tsv").read_text().splitlines() if line[0] != "#"]
+    assert {row[0] for row in rows} == set(files)
+    for name, repository, commit, path, licence, sha256 in rows:
+        assert hashlib.sha256(files[name].read_bytes()).hexdigest() == sha256, name
+        assert repository.count("/") == 1, name
+        assert len(commit) >= 40, name  # a commit, or a release with its digest
+        assert path, name
+        assert licence, name
 
 
 def score(output, tmp_path, *options):
