@@ -20,12 +20,22 @@ from kzpcap.wire import Reader, ShortRead
 NEGOTIATION, V1, V2 = 0, 0x00000001, 0x6B3343CF
 SALT_V1 = bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a")
 SALT_V2 = bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9")
-DRAFT_SALTS = (  # first draft with it, salt
-    (33, SALT_V1),
-    (29, bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")),
-    (23, bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")),
-    (21, bytes.fromhex("7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a")),
-)
+SALT_V2_DRAFT = bytes.fromhex("a707c203a59b47184a1d62ca570406ea7ae3e5d3")
+SALT_29 = bytes.fromhex("afbfec289993d24c9e9786f19c6111e04390a899")
+SALT_23 = bytes.fromhex("c3eef712c72ebb5a11a7d2432bb46365bef9f502")
+SALT_21 = bytes.fromhex("7fbcdb0e7c66bbe9193a96cd21519ebd7a02644a")
+DRAFT_SALTS = ((33, SALT_V1), (29, SALT_29), (23, SALT_23), (21, SALT_21))
+"""The first draft with it, salt."""
+OTHER_SALTS = {
+    0xFACEB001: SALT_21,  # Facebook's mvfst, by the draft it followed
+    0xFACEB002: SALT_23,
+    0xFACEB00E: SALT_23,
+    0x54303530: bytes.fromhex("7ff579e5acd072915580304c43a2367c60488310"),  # Google's T050, T051
+    0x54303531: bytes.fromhex("7a4edef4e7ccee5fa4506c19124fc8ccda6e033d"),
+}
+V2_LIKE = {V2: SALT_V2, 0xFF020000: SALT_V2_DRAFT, 0x709A50C4: SALT_V2_DRAFT}
+"""Version 2 and its drafts: other labels, and from the second draft on other numbers of the packet types."""
+V2_TYPES = frozenset({V2, 0x709A50C4})
 MAX_CRYPTO = 65_536
 MAX_KEYS = 8
 MAX_VERSIONS = 32
@@ -87,18 +97,20 @@ class Crypto:
         return [(begin, bytes(body), owners) for begin, body, owners in runs]
 
 
-def salt(version: int) -> bytes | None:
-    """The Initial salt of a version; None for one that is not known."""
+def salts(version: int) -> tuple[bytes, ...]:
+    """The Initial salt of a version; for one that is not known, all that it may have borrowed.
+
+    Whether a salt was right the packet's authentication says.
+    """
     if version == V1:
-        return SALT_V1
-    if version == V2:
-        return SALT_V2
+        return (SALT_V1,)
+    if version in V2_LIKE:
+        return (V2_LIKE[version],)
     if version >> 8 == 0xFF0000:
-        draft = version & 0xFF
-        return next((value for first, value in DRAFT_SALTS if draft >= first), None)
-    if version >> 16 == 0xFACE:  # Facebook's mvfst, by draft number
-        return DRAFT_SALTS[2][1] if version & 0xFF < 2 else DRAFT_SALTS[1][1]
-    return None
+        return tuple(value for first, value in DRAFT_SALTS if version & 0xFF >= first)[:1]
+    if version in OTHER_SALTS:
+        return (OTHER_SALTS[version],)
+    return (SALT_V1, SALT_29, SALT_23, SALT_21)
 
 
 def varint(reader: Reader) -> int:
@@ -122,7 +134,7 @@ def long_header(data: bytes, start: int) -> LongHeader | None:
         scid = reader.vector(1)
         if len(dcid) > 20 or len(scid) > 20 or version == NEGOTIATION:
             return None
-        kind = (first >> 4 & 3) if version != V2 else (first >> 4 & 3) - 1 & 3
+        kind = (first >> 4 & 3) if version not in V2_TYPES else (first >> 4 & 3) - 1 & 3
         if kind == RETRY:
             return LongHeader(kind, version, dcid, scid, reader.pos, start, len(data))
         if kind == INITIAL:
@@ -146,7 +158,7 @@ class Keys:
 
 def packet_keys(version: int, secret: bytes, kind: str = "gcm", size: int = 16, digest: str = "sha256") -> Keys:
     """The keys that follow from a traffic secret (RFC 9001 section 5.1, RFC 9369 section 3.3.2)."""
-    prefix = "quicv2 " if version == V2 else "quic "
+    prefix = "quicv2 " if version in V2_LIKE else "quic "
     return Keys(
         expand_label(secret, prefix + "key", size, digest),
         expand_label(secret, prefix + "iv", 12, digest),
@@ -155,10 +167,9 @@ def packet_keys(version: int, secret: bytes, kind: str = "gcm", size: int = 16, 
     )
 
 
-def initial_keys(version: int, dcid: bytes, label: str) -> Keys | None:
-    """The keys of "client in" or "server in" (RFC 9001 section 5.2, RFC 9369 section 3.3.1)."""
-    chosen = salt(version)
-    return packet_keys(version, expand_label(extract(chosen, dcid), label, 32)) if chosen else None
+def initial_keys(version: int, dcid: bytes, label: str) -> tuple[Keys, ...]:
+    """The keys of "client in" or "server in" by each salt of a version (RFC 9001 5.2, RFC 9369 3.3.1)."""
+    return tuple(packet_keys(version, expand_label(extract(chosen, dcid), label, 32)) for chosen in salts(version))
 
 
 def _mask(keys: Keys, sample: bytes) -> bytes:
@@ -213,7 +224,7 @@ def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
                 if kind == 3:
                     for _ in range(3):
                         varint(reader)
-            elif kind == 6:
+            elif kind in (6, 8):  # 8 in T050 and T051; elsewhere it is STREAM, which no Initial may hold
                 offset = varint(reader)
                 found.append((offset, reader.take(varint(reader))))
             else:
@@ -295,12 +306,12 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
             fresh = (header.version, header.dcid) not in tried and len(tried) < MAX_KEYS
             if payload is None and from_client and fresh:
                 tried.add((header.version, header.dcid))
-                pair = tuple(initial_keys(header.version, header.dcid, label) for label in ("client in", "server in"))
-                if pair[0] is None or pair[1] is None:
-                    continue
-                payload = unprotect(packet.payload, header, pair[0])
-                if payload is not None:
-                    keys.append((pair[0], pair[1]))
+                found = (initial_keys(header.version, header.dcid, label) for label in ("client in", "server in"))
+                for ours, theirs in zip(*found, strict=True):
+                    payload = unprotect(packet.payload, header, ours)
+                    if payload is not None:
+                        keys.append((ours, theirs))
+                        break
             if payload is not None:
                 for offset, data in crypto_frames(payload):
                     streams[0 if from_client else 1].add(offset, data, packet)

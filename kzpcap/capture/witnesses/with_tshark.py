@@ -18,7 +18,7 @@ from kzpcap.errors import CaptureError
 FIELDS = (
     "frame.number", "ip.src", "ipv6.src", "ip.dst", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport",
     "udp.dstport", "tls.handshake.type", "tls.handshake.extensions_server_name", "tls.handshake.ciphersuite",
-    "tls.handshake.certificate", "icmp.type", "icmpv6.type", "tcp.stream",
+    "tls.handshake.certificate", "icmp.type", "icmpv6.type", "tcp.stream", "frame.protocols",
 )  # fmt: skip
 OPTIONS = ("tcp.reassemble_out_of_order:TRUE", "tcp.try_heuristic_first:TRUE", "nameres.mac_name:FALSE")
 TIMEOUT = 600
@@ -92,8 +92,10 @@ def _row(row: dict[str, str], found: dict[tuple[object, ...], HandshakeSeen]) ->
     sport, dport = _last(row, "tcp.srcport", "udp.srcport"), _last(row, "tcp.dstport", "udp.dstport")
     if not sport or not dport:
         return
-    sender = (_last(row, "ip.src", "ipv6.src"), int(sport))
-    receiver = (_last(row, "ip.dst", "ipv6.dst"), int(dport))
+    stack = row["frame.protocols"].split(":")
+    inner = next((layer for layer in reversed(stack) if layer in ("ip", "ipv6")), "ip")
+    sender = (_last(row, f"{inner}.src"), int(sport))
+    receiver = (_last(row, f"{inner}.dst"), int(dport))
     frame = int(row["frame.number"])
     kinds = [int(kind) for kind in row["tls.handshake.type"].split(",") if kind.isdigit()]
     transport = f"tcp {row['tcp.stream']}" if row["tcp.srcport"] else "udp"  # a stream ends where a port is used again
