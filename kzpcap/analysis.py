@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap import __version__
+from kzpcap.anchors import Anchors
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import TCP, UDP
 from kzpcap.capture.health import Notes
@@ -16,6 +17,7 @@ from kzpcap.capture.scan import Flow, Scanner
 from kzpcap.capture.source import Source, open_source
 from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
+from kzpcap.clock import Point, Points, http_date, ntp_time
 from kzpcap.dns import answers
 from kzpcap.health import Vantage, capture_health
 from kzpcap.observations import Observation, Observer, lone_syn
@@ -99,6 +101,7 @@ class Reading:
     ) -> None:
         self.notes = notes if notes is not None else Notes()
         self.names: dict[str, set[str]] = {}
+        self.points = Points()
         self.keys = KeyLog()
         self.keys.add(keylog)
         self.source = open_source(path, self.notes, want_digest) if isinstance(path, str) else path
@@ -124,7 +127,10 @@ class Reading:
                 if flow.protocol != TCP and is_gquic(flow):
                     self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
                     continue
-                yield flow, read_handshake(flow, self.keys)
+                handshake = read_handshake(flow, self.keys)
+                if handshake is None and flow.protocol == TCP:
+                    self._date(flow)
+                yield flow, handshake
             if self.records.pos - released > 16 << 20:
                 released = self.records.pos
                 self.source.release(released)
@@ -141,6 +147,19 @@ class Reading:
                 if len(self.names) < MAX_NAMES:
                     self.names.setdefault(server, set()).add(found[0])
         self.scanner.dns = []
+        for packet in self.scanner.ntp:
+            told = ntp_time(packet.payload)
+            if told is not None:
+                self.points.add(Point("NTP", address(packet.src), told, packet.time_ns, packet.frame))
+        self.scanner.ntp = []
+
+    def _date(self, flow: Flow) -> None:
+        """Keep what an HTTP server says of the time."""
+        for packet in flow.packets:
+            told = http_date(packet.payload)
+            if told is not None:
+                self.points.add(Point("HTTP Date", address(packet.src), told, packet.time_ns, packet.frame))
+                return
 
     def icmp_errors(self) -> list[IcmpError]:
         """Every ICMP error of the capture, in order."""
@@ -175,18 +194,21 @@ def analyze(
     want_digest: bool = True,
     keylog: bytes = b"",
     notes: Notes | None = None,
+    at: int | None = None,
 ) -> Report:
     """Analyse one capture: a path ("-" is standard input) or an opened source; CaptureError where it is none.
 
-    `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves.
+    `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves. `at` (nanoseconds
+    UTC) is the time by which certificates and lists are judged, in place of the capture's own.
     """
     reading = Reading(path, want_digest, keylog, notes)
     try:
-        observer = Observer(reference.target_lists, reference.ech_public_names)
+        observer = Observer(reference.target_lists, reference.ech_public_names, at)
         spill = Spill()
         vantage = Vantage()
         frames: dict[str, list[int]] = {}
         probes = Probes()
+        anchors = Anchors()
         for flow, handshake in reading.flows(progress):
             if handshake is None and flow.protocol != TCP:
                 continue
@@ -195,6 +217,7 @@ def analyze(
                 probes.syn(lone_syn(flow))
                 continue
             vantage.add(observation)
+            anchors.add(observation)
             if observation.chain_seen:
                 for name in observation.chain:
                     seen = frames.setdefault(name, [])
@@ -205,9 +228,10 @@ def analyze(
         for certificate in observer.certificates.values():
             if certificate.is_ca:
                 chains.pool.add(certificate)
-        surroundings = Surroundings(observer.certificates, chains, reference.specimens, reading.names)
+        clock = anchors.judge(chains, observer.certificates, reading.points)
+        surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
         survey(spill, surroundings)
-        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage)
+        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
         probes.collect(spill)
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())

@@ -41,6 +41,24 @@ app = typer.Typer(
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help='Captures; "-" is standard input.')]
 
 
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--at", metavar="DATE", help="Judge certificates and lists by this day (YYYY-MM-DD), not the capture's."
+    ),
+]
+
+
+def _day(text: str | None) -> int | None:
+    """Noon of a day, in nanoseconds UTC."""
+    from kzpcap.reference.targets import DAY_NS, day
+
+    try:
+        return day(text) + DAY_NS // 2 if text else None
+    except ValueError as error:
+        raise typer.BadParameter("a day is written YYYY-MM-DD", param_hint="--at") from error
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"kzpcap {__version__}")
@@ -101,7 +119,13 @@ class Tally:
 
 
 def _analyses(
-    files: list[str], reference: Reference, keys: bytes, want_digest: bool, tally: Tally, witness: bool = False
+    files: list[str],
+    reference: Reference,
+    keys: bytes,
+    want_digest: bool,
+    tally: Tally,
+    witness: bool = False,
+    at: int | None = None,
 ) -> Iterator[tuple[str, Report]]:
     """The report of every capture of the inputs, closed once it was used; what is none is told and counted."""
     from kzpcap import analysis
@@ -112,7 +136,7 @@ def _analyses(
                 raise source
             again = source.again() if witness else None
             try:
-                report = analysis.analyze(source, reference, _progress(name), want_digest, keys, notes)
+                report = analysis.analyze(source, reference, _progress(name), want_digest, keys, notes, at)
                 if again is not None:
                     from kzpcap.corroborate import corroborate_report
 
@@ -178,6 +202,7 @@ def analyze(
     keylog: Annotated[
         Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
     ] = None,
+    at: At = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
@@ -200,7 +225,7 @@ def analyze(
             from kzpcap.capture.witnesses import with_tshark
 
             with_tshark.program()
-        for name, report in _analyses(files, reference, keys, not no_digest, tally, witness):
+        for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at)):
             if as_json:
                 summary = report_json.write(report, sys.stdout.write)
             else:
@@ -273,6 +298,7 @@ def certificates(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one a certificate.")] = False,
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write each as PEM into a folder.")] = None,
     keylog: Annotated[Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
+    at: At = None,
 ) -> None:
     """Print every certificate of a capture, once: where it was seen, who signed it, its standing on that day."""
     from kzpcap.report import certificates as listing
@@ -282,7 +308,7 @@ def certificates(
     tally = Tally()
     try:
         reference = _reference(None, None, None, None)
-        for _, report in _analyses(files, reference, _keylog(keylog), False, tally):
+        for _, report in _analyses(files, reference, _keylog(keylog), False, tally, at=_day(at)):
             if as_json:
                 sys.stdout.writelines(text(listing.document(*row)) + "\n" for row in listing.rows(report))
             else:

@@ -16,6 +16,7 @@ from kzpcap.capture.scan import Scanner
 from kzpcap.capture.source import Source
 from kzpcap.observations import Observation
 from kzpcap.report.text import decode, rfc3339, safe
+from kzpcap.surroundings import Surroundings
 
 FRESH_TTLS = frozenset({64, 128, 255})
 """Initial TTLs in use: a packet that still has one was sent on the capture's own link."""
@@ -81,7 +82,7 @@ class Vantage:
 
 
 def capture_health(
-    source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage
+    source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage, surroundings: Surroundings
 ) -> dict[str, Any]:
     """The `capture` part of the report."""
     rebuilt = scanner.pcapdroid > 0
@@ -116,7 +117,14 @@ def capture_health(
         "fragments": {"packets": scanner.fragment_packets, "reassembled": scanner.reassembled},
         "duplicates": scanner.duplicates,
         "checksums": {"checked": scanner.checked_checksums, "wrong": scanner.wrong_checksums},
-        "clock": {"backward_jumps": scanner.backward_jumps, "largest_ns": scanner.largest_jump_back},
+        "clock": {
+            "backward_jumps": scanner.backward_jumps,
+            "largest_ns": scanner.largest_jump_back,
+            "status": surroundings.clock.status,
+            "reasons": [{"says": r.says, "frames": list(r.frames)} for r in surroundings.clock.reasons],
+            "not_before": rfc3339(surroundings.clock.not_before) if surroundings.clock.not_before else None,
+        },
+        "judged_at": rfc3339(surroundings.at) if surroundings.at is not None else None,
         "truncated": bool(records.truncated),
         "skipped_bytes": records.skipped_bytes,
         "given_up": {
@@ -171,6 +179,14 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         said.append(f"packets of link types that kzpcap does not read: {', '.join(health['unsupported_links'])}")
     if health["given_up"]["flows_ended_early"]:
         said.append(f"{health['given_up']['flows_ended_early']} connections were ended early to bound memory")
-    if vantage.connections:
-        said.append("every date rests on the capture's own clock")
+    clock = health["clock"]
+    reasons = "; ".join(reason["says"] for reason in clock["reasons"])
+    if health["judged_at"]:
+        said.append(f"judged by the day that was given, {health['judged_at'][:10]}, not by the capture's clock")
+    elif clock["status"] == "contradicted":
+        said.append(f"THE CLOCK IS WRONG: {reasons}; nothing is judged by its day (--at gives a day)")
+    elif clock["status"] == "anchored":
+        said.append(f"every date rests on the capture's clock, which is anchored: {reasons}")
+    elif vantage.connections:
+        said.append("every date rests on the capture's own clock, which nothing in it confirms")
     return said

@@ -16,6 +16,8 @@ from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
+from kzpcap.certificates.staple import Staple
+from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import distance
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
 from kzpcap.paths.icmp import address
@@ -158,6 +160,9 @@ class Observation:
     """Why a Certificate that is there could not be read."""
     quic: Turns | None
     strays: int
+    server_time: int | None
+    """The first four bytes of ServerHello.random up to TLS 1.2, in seconds: the time, where a server still sends it."""
+    staple: Staple | None
     given_up: int
     duplicates: int
     tunnels: int
@@ -194,6 +199,8 @@ class Observer:
 
     target_lists: tuple[TargetList, ...]
     ech_public_names: frozenset[str] = frozenset()
+    at: int | None = None
+    """The time by which lists are judged, in place of the capture's."""
     certificates: dict[str, Certificate] = field(default_factory=dict)
     count: int = 0
 
@@ -270,7 +277,7 @@ class Observer:
             "server_name": name,
             "name_status": status,
             "other_names": others,
-            "target": self._target((name, *others), flow.first_time),
+            "target": self._target((name, *others), flow.first_time if self.at is None else self.at),
             "ech_offered": ech,
             "ech_inner_unknown": ech and name in self.ech_public_names,
             "client_hello": seen.seen if seen else None,
@@ -318,6 +325,10 @@ class Observer:
             "chain_problem": handshake.chain_problem,
             "quic": handshake.quic,
             "strays": handshake.strays,
+            "server_time": int.from_bytes(server.random[:4], "big")
+            if server and handshake.transport == "tcp" and not is_tls13(server.version)
+            else None,
+            "staple": _staple(handshake, certificates),
         }
 
     def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
@@ -342,7 +353,16 @@ def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
         "probes": (), "plain_answer": b"", "plain_frame": None, "upgrade": None, "requested_name": None,
         "proxied": False, "conflicts": (), "other_chain": (), "other_chain_frame": None, "waited": False,
         "finished_ok": None, "finished_frame": None, "chain_problem": None, "quic": None, "strays": 0,
+        "server_time": None, "staple": None,
     }  # fmt: skip
+
+
+def _staple(handshake: Handshake, chain: list[Certificate]) -> Staple | None:
+    """The OCSP response that the server stapled, checked with the issuer that it sent."""
+    if handshake.certificate_status is None or not chain:
+        return None
+    issuer = chain[1].der if len(chain) > 1 else None
+    return read_staple(handshake.certificate_status.body, chain[0].der, issuer)
 
 
 def _syn_sender(flow: Flow) -> int:

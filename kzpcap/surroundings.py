@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
 from kzpcap.certificates.possession import Possession
+from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
 
 CONTROL_WINDOW = 600 * 1_000_000_000
@@ -63,6 +64,9 @@ class Surroundings:
     certificates: dict[str, Certificate]
     chains: ChainJudge
     specimens: dict[str, str]
+    at: int | None = None
+    """The time by which to judge, where one was given; else that of the capture."""
+    clock: Clock = field(default_factory=Clock)
     names_of_servers: dict[str, set[str]] = field(default_factory=dict)
     """Server address to the names that DNS answers in the capture gave it."""
     controls_by_server: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -82,6 +86,12 @@ class Surroundings:
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 
+    def moment(self, time_ns: int) -> int:
+        """The time by which something seen at `time_ns` is judged; 0 where there is none to rest on."""
+        if self.at is not None:
+            return self.at
+        return 0 if self.clock.contradicted else time_ns
+
     def chain_facts(self, observation: Observation) -> ChainFacts | None:
         """The facts of a connection's chain; None where no certificate is there.
 
@@ -96,7 +106,7 @@ class Surroundings:
         """The facts of a chain at a time."""
         if not chain:
             return None
-        return self.chains.judge(tuple(self.certificates[name] for name in chain), time_ns)
+        return self.chains.judge(tuple(self.certificates[name] for name in chain), self.moment(time_ns))
 
     def twins_of(self, leaf: Certificate) -> dict[str, int]:
         """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""
@@ -185,7 +195,7 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             server,
             name,
             observation.target is not None,
-            trusted or went_on,
+            trusted or went_on or bool(facts and facts.disputed),
             trusted,
             observation.failed,
         )

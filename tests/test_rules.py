@@ -7,11 +7,13 @@ import json
 import shutil
 from functools import cache
 
+import dpkt
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, reference
+from kzpcap.reference import targets
 from kzpcap.verdict.rules import RULES
 from tests.conftest import CAPTURES
 
@@ -118,3 +120,44 @@ def test_no_clock(tmp_path):
     rules = [connection.verdict.rule.id for connection in report.connections()]
     report.close()
     assert rules == ["no-clock", "signed-by-known-interception-ca", "no-clock"]
+
+
+def judged_at(day):
+    report = analyze(str(CAPTURES / "kz-2019-rcku" / "capture.pcapng"), reference.load(), at=targets.day(day))
+    rules = [connection.verdict.rule.id for connection in report.connections()]
+    health = report.capture
+    report.close()
+    assert health["judged_at"].startswith(day)
+    return rules
+
+
+def test_root_public_at_another_time():
+    """rcku.kz's root left the bundles in 2026: over a year later it is none of that day."""
+    assert judged_at("2029-01-01")[0] == "root-public-at-another-time"
+    assert judged_at("2026-07-01")[0] == "trust-disputed"
+    assert judged_at("2019-07-20")[0] == "publicly-trusted"
+    assert judged_at("2019-07-20")[1] == "signed-by-known-interception-ca"
+
+
+def test_clock_contradicted(tmp_path):
+    """The reconstruction of 2019 with the clock of 2015: its genuine leaf was made four years later."""
+    path = tmp_path / "capture.pcap"
+    with path.open("wb") as file, (CAPTURES / "kz-2019-rcku" / "capture.pcapng").open("rb") as original:
+        writer = dpkt.pcap.Writer(file)
+        for when, packet in dpkt.pcapng.Reader(original):
+            writer.writepkt(packet, ts=when - 4 * 365 * 86_400)
+    report = analyze(str(path), reference.load())
+    connections = list(report.connections())
+    clock, means = report.capture["clock"], " ".join(report.capture["means"])
+    report.close()
+    assert [c.verdict.rule.id for c in connections] == [
+        "clock-contradicted",
+        "signed-by-known-interception-ca",
+        "clock-contradicted",
+    ]
+    assert clock["status"] == "contradicted"
+    assert any('an SCT for "rcku.kz" by' in reason["says"] for reason in clock["reasons"])
+    assert "THE CLOCK IS WRONG" in means
+    report = analyze(str(path), reference.load(), at=targets.day("2019-07-20"))
+    assert next(c.verdict.rule.id for c in report.connections()) == "publicly-trusted"
+    report.close()

@@ -235,7 +235,7 @@ def other_authorities() -> Built:
     russian = [published("ru2022_sub_Russian_Trusted_Sub_CA.pem"), published("ru2022_root_Russian_Trusted_Root_CA.pem")]
     expected: list[dict[str, Any]] = []
     for port, name, chain, truth in (
-        (55_001, "rcku.kz", genuine_chain(), {"state": "undetermined", "rule_id": "root-public-at-another-time"}),
+        (55_001, "rcku.kz", genuine_chain(), {"state": "undetermined", "rule_id": "trust-disputed"}),
         (55_002, "gosuslugi.ru", russian, {"state": "undetermined", "rule_id": "signed-by-national-ca"}),
         (
             55_003,
@@ -260,8 +260,8 @@ def other_authorities() -> Built:
         expected.append({"server_name": name, **truth})
     return Built(
         capture,
-        "Roots of another time, a national CA, and names that nothing can verify",
-        "rcku.kz's genuine chain seven years later (its root has left the bundle), Russia's national CA, a leaf under the name\n"
+        "A root that has just left, a national CA, and names that nothing can verify",
+        "rcku.kz's genuine chain seven years later (its root has just left the bundle), Russia's national CA, a leaf under the name\n"
         "of Kazakhstan's ISCA whose intermediates nobody published, Qaznet's own published root shown as a server's\n"
         "certificate, and a known intermediate that stands in the list and signed nothing. None of these is interception.",
         expected,

@@ -23,7 +23,7 @@ cdef class Scanner:
     cdef Packet packet
     cdef dict sides, fragments
     cdef readonly list finished
-    cdef public list icmp, dns, probes
+    cdef public list icmp, dns, probes, ntp
     cdef readonly long long live, buffered, until_sweep, finished_cost
     cdef readonly bint done
     cdef readonly long long packets, decoded, wire_bytes, captured_bytes, cut_packets

@@ -49,6 +49,7 @@ MAX_FINISHED = 16 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
 MAX_WINDOW = 32 << 20
 """Bytes of the capture that one call of `read` walks at most."""
+MAX_NTP = 4_096
 MAX_SIDE_PACKETS = 100_000
 ICMP_KEPT = 256
 """Bytes of an ICMP message that are kept: an error with its quote and extensions."""
@@ -115,6 +116,7 @@ class Scanner:
         self.icmp: list[Packet] = []
         self.dns: list[Packet] = []
         self.probes: list[Packet] = []
+        self.ntp: list[Packet] = []
         self.fragments: dict[bytes, Fragments] = {}
         self.live = 0
         self.buffered = 0
@@ -413,6 +415,10 @@ class Scanner:
                 self.dns.append(p)
             else:
                 self.given_up_packets += 1
+            return
+        if p.sport == 123 and p.captured >= 48 and len(self.ntp) < MAX_NTP:
+            self._keep(p, raw)
+            self.ntp.append(p)
             return
         if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690 and len(self.probes) < MAX_SIDE_PACKETS:
             self._keep(p, raw)

@@ -58,6 +58,14 @@ class Certificate:
     """extendedKeyUsage as dotted OIDs; None where the extension is absent."""
 
     @property
+    def spki_der(self) -> bytes:
+        """SubjectPublicKeyInfo as encoded; empty where it cannot be read."""
+        try:
+            return _spki_der(load(self.der).tbs_certificate_bytes)
+        except Exception:  # whatever the parser stumbles over
+            return b""
+
+    @property
     def serves_tls(self) -> bool:
         """May it stand in a TLS server's chain: extendedKeyUsage is absent, or has serverAuth or any?"""
         return self.purposes is None or bool({"1.3.6.1.5.5.7.3.1", "2.5.29.37.0"} & set(self.purposes))

@@ -7,12 +7,13 @@ to intercept, and if not, does it bear such a CA's names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, Path, Pool, paths_to, signed_by
 from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Reference
+from kzpcap.reference.targets import DAY_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class ChainFacts:
         """Publicly trusted on the day, or linked to a supplied anchor."""
         return self.supplied is not None or (self.standing is not None and self.standing.trusted)
 
+    @property
+    def disputed(self) -> str:
+        """Why the public trust of that day is disputed; empty where it is not."""
+        return self.standing.disputed if self.standing and not self.trusted else ""
+
     def within_dates(self, time_ns: int) -> str:
         """valid, expired or not_yet at a time: of the leaf, and of the intermediates of the trusted path."""
         path = self.supplied or self.public
@@ -61,6 +67,10 @@ class ChainFacts:
             if time_ns > certificate.not_after:
                 return "expired"
         return "valid"
+
+
+def _rank(standing: Standing) -> int:
+    return 2 if standing.trusted else 1 if standing.disputed else 0
 
 
 def for_tls(path: Path) -> bool:
@@ -86,7 +96,7 @@ class ChainJudge:
 
     def judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
         """All facts of one chain at a time (its anchors by the bundle of that day)."""
-        key = (tuple(certificate.sha256 for certificate in chain), self.trust.release_at(time_ns))
+        key = (tuple(certificate.sha256 for certificate in chain), time_ns // DAY_NS)
         found = self.cache.get(key)
         if found is None:
             found = self.cache[key] = self._judge(chain, time_ns)
@@ -144,8 +154,10 @@ class ChainJudge:
         for path in paths_to(leaf, pools, self.trust.roots_named):
             if not for_tls(path):
                 continue
-            standing = self.trust.standing(path.anchor, time_ns)
-            if standing and (best[1] is None or (standing.trusted and not best[1].trusted)):
+            standing = self.trust.standing(path.certificates, time_ns)
+            if standing and not time_ns:  # no day to judge by: in which bundles the root was is all that can be said
+                standing = replace(standing, trusted=False, disputed="")
+            if standing and (best[1] is None or _rank(standing) > _rank(best[1])):
                 best = (path, standing)
         return best
 

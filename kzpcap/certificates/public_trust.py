@@ -1,7 +1,9 @@
 """Was a chain trusted by the public on a day: against the certifi bundle of that time, derived from Mozilla's.
 
 "Not in it" does not mean "trusted nowhere": other stores keep roots of their own. The bundle is the latest release
-not after the day, or the earliest there is; which one, the answer says.
+not after the day, or the earliest there is; which one, the answer says. Where a bundle does not settle it (a root that
+left or came within a year of the day, or part of whose certificates were distrusted while it was in), trust is
+disputed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import tomllib
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,8 +20,9 @@ from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.errors import ReferenceDataError
-from kzpcap.reference.targets import day
+from kzpcap.reference.targets import DAY_NS, day
 
+YEAR_NS = 365 * DAY_NS
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -31,6 +35,33 @@ class Standing:
     first: str
     last: str | None
     """The last release it was in; None while it still is."""
+    disputed: str = ""
+    """Why the bundle does not settle it, in words; `trusted` is then false."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Distrust of part of what a root signed, while the root was in the bundles; times in nanoseconds."""
+
+    id: str
+    roots: frozenset[str]
+    since: int
+    after: int | None
+    before: int | None
+    except_issuers: frozenset[str]
+    says: str
+    source: str
+
+    def applies(self, path: tuple[Certificate, ...], time_ns: int) -> bool:
+        """Does it touch this path (leaf first, root last) at this time?"""
+        leaf, root = path[0], path[-1]
+        if root.sha256 not in self.roots or time_ns < self.since:
+            return False
+        if any(certificate.common_name in self.except_issuers for certificate in path[1:-1]):
+            return False
+        late = self.after is not None and leaf.not_before >= self.after + DAY_NS
+        early = self.before is not None and leaf.not_before < self.before
+        return late or early or (self.after is None and self.before is None)
 
 
 class PublicTrust:
@@ -43,7 +74,8 @@ class PublicTrust:
             self.releases: list[dict[str, str]] = document["releases"]
             self.roots: list[dict[str, Any]] = document["roots"]
             self.days = [day(release["date"]) for release in self.releases]
-        except (OSError, ValueError, KeyError) as error:
+            self.partial = _partial(folder / "trust_exceptions.toml")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ReferenceDataError(f"{folder}: {error}") from error
         self.index = {root["sha256"]: root for root in self.roots}
         self._parsed: dict[int, Certificate] = {}
@@ -83,8 +115,12 @@ class PublicTrust:
         """The index of the latest release not after a time, else of the earliest."""
         return max(0, bisect_right(self.days, time_ns) - 1)
 
-    def standing(self, root: Certificate, time_ns: int) -> Standing | None:
-        """A root's standing at a time; a root with the same name and key counts as the same."""
+    def standing(self, path: tuple[Certificate, ...], time_ns: int) -> Standing | None:
+        """The standing at a time of the root at the end of a verified path (leaf first).
+
+        A root with the same name and key as one in a bundle counts as that.
+        """
+        root = path[-1]
         entry = self.index.get(root.sha256) or next(
             (e for e in self.by_spki.get(root.spki_sha256, ()) if e["subject"] == root.subject), None
         )
@@ -93,9 +129,50 @@ class PublicTrust:
         at = self.release_at(time_ns)
         runs = entry["in"]
         last = runs[-1][1]
+        listed = any(begin <= at <= end for begin, end in runs)
+        disputed = next((part.says for part in self.partial if listed and part.applies(path, time_ns)), "")
+        if not listed:
+            disputed = self._near(runs, time_ns)
         return Standing(
             self.releases[at]["release"],
-            any(begin <= at <= end for begin, end in runs),
+            listed and not disputed,
             self.releases[runs[0][0]]["date"],
             None if last == len(self.releases) - 1 else self.releases[last]["date"],
+            disputed,
         )
+
+    def _near(self, runs: list[list[int]], time_ns: int) -> str:
+        """In words, that a root left, or came, within a year of the day; empty where it did not."""
+        for begin, end in runs:
+            gone = self.days[end + 1] if end + 1 < len(self.days) else None
+            if gone is not None and 0 <= time_ns - gone < YEAR_NS:
+                return (
+                    f"it left the bundle with the release of {self.releases[end + 1]['date']}, less than a year before"
+                )
+            if 0 < self.days[begin] - time_ns < YEAR_NS:
+                return (
+                    f"it came into the bundle with the release of {self.releases[begin]['date']}, within a year after"
+                )
+        return ""
+
+
+def _partial(path: Path) -> tuple[Partial, ...]:
+    """The dated exceptions; none where the file is absent."""
+    if not path.is_file():
+        return ()
+    found = []
+    for entry in tomllib.loads(path.read_text("utf-8")).get("partial", ()):
+        after, before = entry.get("distrust_after"), entry.get("distrust_before")
+        found.append(
+            Partial(
+                entry["id"],
+                frozenset(entry["roots"]),
+                day(entry["since"]),
+                day(after) if after else None,
+                day(before) if before else None,
+                frozenset(entry.get("except_issuers", ())),
+                entry["says"],
+                entry["source"],
+            )
+        )
+    return tuple(found)

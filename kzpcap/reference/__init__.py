@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, name_key, parse
+from kzpcap.certificates.transparency import Log, read_logs
 from kzpcap.errors import ReferenceDataError
 from kzpcap.reference.targets import TargetList, read_target_list
 
@@ -171,6 +172,15 @@ class Reference:
         """Names of outer ClientHellos (ECH) behind which the name asked is encrypted."""
         path = self.folder / "ech" / "public-names.txt"
         return read_target_list(path).names if path.is_file() else frozenset()
+
+    @cached_property
+    def ct_logs(self) -> dict[str, Log]:
+        """Certificate Transparency logs by id."""
+        path = self.folder / "ct" / "logs.json"
+        try:
+            return read_logs(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ReferenceDataError(f"{path}: {type(error).__name__}: {error}") from error
 
     @cached_property
     def intermediates(self) -> tuple[Certificate, ...]:

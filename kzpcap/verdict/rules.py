@@ -209,6 +209,13 @@ RULES: tuple[Rule, ...] = (
         all_of(facts.no_clock),
     ),
     Rule(
+        "clock-contradicted",
+        State.UNDETERMINED,
+        "What the capture holds contradicts its clock: whether the chain was trusted on the day cannot be judged.",
+        "the clock is contradicted",
+        all_of(facts.clock_contradicted),
+    ),
+    Rule(
         "other-name",
         State.UNDETERMINED,
         "The chain was trusted on that day, for another name than the one asked.",
@@ -257,12 +264,19 @@ RULES: tuple[Rule, ...] = (
         "other-authorities",
     ),
     Rule(
+        "trust-disputed",
+        State.UNDETERMINED,
+        "The chain ends at a root whose public trust was disputed on that day.",
+        "trust disputed that day",
+        all_of(facts.trust_disputed),
+        "other-authorities",
+    ),
+    Rule(
         "root-public-at-another-time",
         State.UNDETERMINED,
         "The chain ends at a root that was publicly trusted at another time, not on that day.",
         "root public at another time",
         all_of(facts.root_public_at_another_time),
-        "other-authorities",
     ),
     Rule(
         "unreadable-certificate",

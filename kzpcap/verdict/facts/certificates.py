@@ -8,7 +8,7 @@ from kzpcap.certificates.resigned import compare
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CERTIFICATE, NO_CLOCK, chain_frames
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, no_day
 from kzpcap.verdict.logic import Finding
 
 
@@ -135,11 +135,15 @@ def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Fi
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
-    if not observation.time_ns:
-        return NO_CLOCK
+    if not surroundings.moment(observation.time_ns):
+        return no_day(surroundings)
     if facts.standing is None or facts.public is None:
-        return Finding(False, "linked to no root of any public bundle that kzpcap ships")
+        return Finding(
+            False, "linked to no root of any public bundle that kzpcap ships (Mozilla's: other stores keep more)"
+        )
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    if facts.disputed:
+        return Finding(False, f'linked to "{anchor}", whose trust was disputed: {facts.disputed}')
     if not facts.standing.trusted:
         return Finding(False, f'linked to "{anchor}", which was not in the bundle of {facts.standing.release}')
     return Finding(
@@ -160,14 +164,27 @@ def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundi
     return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', chain_frames(observation))
 
 
+def trust_disputed(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The bundle of the day does not settle it: part of the root's certificates, or the root soon after or before."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not surroundings.moment(observation.time_ns):
+        return no_day(surroundings)
+    if facts.public is None or facts.standing is None or not facts.disputed:
+        return Finding(False, "the bundle of that day settles it")
+    anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    return Finding(True, f'linked by signatures to "{anchor}": {facts.disputed}', chain_frames(observation))
+
+
 def root_public_at_another_time(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a root that was public at some time, but not on the capture's day."""
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
-    if not observation.time_ns:
-        return NO_CLOCK
-    if facts.public is None or facts.standing is None or facts.standing.trusted:
+    if not surroundings.moment(observation.time_ns):
+        return no_day(surroundings)
+    if facts.public is None or facts.standing is None or facts.standing.trusted or facts.disputed:
         return Finding(False, "not a root that was public at another time")
     until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
@@ -206,9 +223,9 @@ def within_dates(observation: Observation, surroundings: Surroundings) -> Findin
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
-    if not observation.time_ns:
-        return NO_CLOCK
-    when = facts.within_dates(observation.time_ns)
+    if not surroundings.moment(observation.time_ns):
+        return no_day(surroundings)
+    when = facts.within_dates(surroundings.moment(observation.time_ns))
     if when == "valid":
         return Finding(True, "within its dates by the capture's clock", chain_frames(observation))
     return Finding(

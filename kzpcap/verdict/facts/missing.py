@@ -5,7 +5,7 @@ from __future__ import annotations
 from kzpcap.iana import version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CLOCK, chain_frames
+from kzpcap.verdict.facts.common import CONTRADICTED, NO_CLOCK, chain_frames
 from kzpcap.verdict.logic import Fact, Finding
 
 
@@ -69,8 +69,17 @@ def failed_with(kind: str) -> Fact:
 
 def no_clock(observation: Observation, surroundings: Surroundings) -> Finding:
     """A certificate is there, and the packets have no time to judge it by."""
-    del surroundings
+    if surroundings.at is not None:
+        return Finding(False, "judged by the time that was given")
     return Finding(bool(observation.chain) and not observation.time_ns, NO_CLOCK.says, chain_frames(observation))
+
+
+def clock_contradicted(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A certificate is there, and what is signed or independent in the capture contradicts its clock."""
+    if not surroundings.clock.contradicted or surroundings.at is not None:
+        return Finding(False, "nothing in the capture contradicts its clock")
+    children = tuple(Finding(True, reason.says, reason.frames) for reason in surroundings.clock.reasons)
+    return Finding(bool(observation.chain), CONTRADICTED.says, chain_frames(observation), children)
 
 
 def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -1,0 +1,83 @@
+"""A stapled OCSP response (RFC 6960): what it says of the leaf and when, and whether the leaf's issuer signed it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from kzpcap.certificates.certificate import load
+from kzpcap.certificates.signature import verify
+
+OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+
+
+@dataclass(frozen=True, slots=True)
+class Staple:
+    """One response; times in nanoseconds UTC, `verified` None where the signature cannot be checked."""
+
+    status: str
+    """good, revoked or unknown."""
+    produced: int
+    this_update: int
+    next_update: int | None
+    verified: bool | None
+
+
+@lru_cache(maxsize=4_096)
+def read(body: bytes, leaf: bytes, issuer: bytes | None) -> Staple | None:
+    """A CertificateStatus message's body (RFC 6066 section 8), for a leaf (DER); None where it is not for it."""
+    if len(body) < 5 or body[0] != 1:
+        return None
+    from cryptography.x509 import ocsp
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            response: Any = ocsp.load_der_ocsp_response(body[4 : 4 + int.from_bytes(body[1:4], "big")])
+            if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
+                return None
+            if response.serial_number != load(leaf).serial_number:
+                return None
+            return Staple(
+                response.certificate_status.name.lower(),
+                _nanoseconds(response.produced_at_utc),
+                _nanoseconds(response.this_update_utc),
+                _nanoseconds(response.next_update_utc) if response.next_update_utc else None,
+                _verified(response, issuer),
+            )
+    except Exception:  # hostile bytes may fail anywhere inside the parser: then there is no response
+        return None
+
+
+def _verified(response: Any, issuer: bytes | None) -> bool | None:
+    """Is it signed by the leaf's issuer, or by a responder whom the issuer certified for that?"""
+    if issuer is None:
+        return None
+    authority = load(issuer)
+    keys = [authority.public_key()]
+    for certificate in response.certificates[:4]:
+        algorithm = certificate.signature_hash_algorithm
+        by_issuer = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
+        if by_issuer and _for_ocsp(certificate):
+            keys.append(certificate.public_key())
+    outcomes = [
+        verify(key, response.signature, response.tbs_response_bytes, response.signature_hash_algorithm) for key in keys
+    ]
+    return True if True in outcomes else None if None in outcomes else False
+
+
+def _for_ocsp(certificate: Any) -> bool:
+    from cryptography import x509
+
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return any(oid.dotted_string == OCSP_SIGNING for oid in purposes)
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1_000_000_000
