@@ -28,7 +28,7 @@ from kzpcap.paths.networks import Networks
 from kzpcap.reference import Reference
 from kzpcap.report import model
 from kzpcap.spill import Spill
-from kzpcap.surroundings import Surroundings, survey
+from kzpcap.surroundings import Surroundings, survey, take_given
 from kzpcap.tls.handshake import Handshake
 from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
@@ -225,11 +225,13 @@ def analyze(
                         seen.append(observation.chain_seen.frame)
             spill.append(observation)
         chains = ChainJudge(reference, _trust(reference.folder / "public_trust"))
-        for certificate in observer.certificates.values():
+        for certificate in (*observer.certificates.values(), *reference.genuine):
             if certificate.is_ca:
                 chains.pool.add(certificate)
         clock = anchors.judge(chains, observer.certificates, reading.points)
         surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
+        for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
+            reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")
         survey(spill, surroundings)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()

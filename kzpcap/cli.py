@@ -76,11 +76,15 @@ def root(
 
 
 def _reference(
-    folder: Path | None, targets: list[str] | None, roots: list[Path] | None, cas: list[Path] | None
+    folder: Path | None,
+    targets: list[str] | None,
+    roots: list[Path] | None,
+    cas: list[Path] | None,
+    genuine: list[Path] | None = None,
 ) -> Reference:
     from kzpcap import reference
 
-    return reference.load(folder, targets, roots, cas)
+    return reference.load(folder, targets, roots, cas, genuine)
 
 
 def _keylog(path: Path | None) -> bytes:
@@ -202,6 +206,10 @@ def analyze(
     keylog: Annotated[
         Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
     ] = None,
+    genuine: Annotated[
+        list[Path] | None,
+        typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside those of the capture."),
+    ] = None,
     at: At = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
@@ -219,7 +227,7 @@ def analyze(
     tally = Tally()
     intercepted = shown = 0
     try:
-        reference = _reference(reference_dir, targets, trusted_root, interception_ca)
+        reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine)
         keys = _keylog(keylog)
         if witness:
             from kzpcap.capture.witnesses import with_tshark

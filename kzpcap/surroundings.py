@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
 from kzpcap.certificates.possession import Possession
+from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
 
@@ -79,6 +80,8 @@ class Surroundings:
     """Server to a few names (with frames) that got a publicly trusted chain there."""
     twins: dict[tuple[bytes, tuple[str, ...]], dict[str, int]] = field(default_factory=dict)
     """Subject and names to the publicly trusted leaves (digest, frame) that bear them."""
+    given: dict[str, Certificate] = field(default_factory=dict)
+    """Leaves that were given as genuine and are publicly trusted, by digest; among the twins they have frame 0."""
     sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
     """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
     quic: dict[tuple[str, str], list[QuicAttempt]] = field(default_factory=dict)
@@ -110,7 +113,16 @@ class Surroundings:
 
     def twins_of(self, leaf: Certificate) -> dict[str, int]:
         """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""
-        return self.twins.get((leaf.subject_der, tuple(sorted(leaf.dns_names))), {})
+        return self.twins.get(_key(leaf), {})
+
+    def twin(self, leaf: Certificate) -> tuple[Certificate, int, Comparison] | None:
+        """The genuine certificate that this leaf is a re-signed copy of, its frame (0: given), and what differs."""
+        for digest, frame in self.twins_of(leaf).items():
+            genuine = self.given.get(digest) or self.certificates[digest]
+            comparison = compare(leaf, genuine)
+            if comparison.is_copy:
+                return genuine, frame, comparison
+        return None
 
     def full_handshake(self, observation: Observation) -> Issued | None:
         """The handshake in which the session that a connection resumes was issued, with the same client and server."""
@@ -159,6 +171,25 @@ def _quic_time(attempt: QuicAttempt) -> int:
     return attempt.time_ns
 
 
+def _key(leaf: Certificate) -> tuple[bytes, tuple[str, ...]]:
+    return leaf.subject_der, tuple(sorted(leaf.dns_names))
+
+
+def take_given(genuine: Iterable[Certificate], surroundings: Surroundings, time_ns: int) -> list[Certificate]:
+    """Make twins of the leaves that were given as genuine; gives those that are not publicly trusted at that time."""
+    refused = []
+    for leaf in genuine:
+        if leaf.is_ca:
+            continue
+        facts = surroundings.chains.judge((leaf,), surroundings.moment(time_ns))
+        if facts.trusted:
+            surroundings.given[leaf.sha256] = leaf
+            surroundings.twins.setdefault(_key(leaf), {})[leaf.sha256] = 0
+        else:
+            refused.append(leaf)
+    return refused
+
+
 def survey(observations: Iterable[Observation], surroundings: Surroundings) -> None:
     """Fill the indexes from all observations."""
     for observation in observations:
@@ -174,8 +205,7 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
                 surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
         facts = surroundings.chain_facts(observation)
         if facts is not None and facts.trusted and observation.chain_seen and len(surroundings.twins) < MAX_SESSIONS:
-            key = (facts.leaf.subject_der, tuple(sorted(facts.leaf.dns_names)))
-            twins = surroundings.twins.setdefault(key, {})
+            twins = surroundings.twins.setdefault(_key(facts.leaf), {})
             if len(twins) < MAX_EXAMPLES:
                 twins.setdefault(facts.leaf.sha256, observation.chain_seen.frame)
         if not observation.hello_sent or observation.probe_ttl is not None or observation.proxied:

@@ -8,6 +8,7 @@ Other boxes of that family (sslsplit) share some of these: a copy settles that i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from kzpcap.certificates.certificate import Certificate
 
@@ -53,6 +54,21 @@ class Comparison:
             return False
         near = self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL
         return near or (self.shift is not None and abs(self.shift) <= MAX_SHIFT)
+
+    def document(self) -> dict[str, Any]:
+        """The comparison for the report; the shift in seconds."""
+        return {
+            "same_subject": self.same_subject,
+            "same_names": self.same_names,
+            "same_key": self.same_key,
+            "shift_seconds": None if self.shift is None else self.shift // SECOND,
+            "serial_difference": None if self.serial_difference is None else f"{self.serial_difference:#x}",
+            "extensions_dropped": list(self.dropped),
+            "extensions_added": list(self.added),
+            "extensions_with_other_criticality": list(self.changed_criticality),
+            "keys": list(self.keys),
+            "exponents": list(self.exponents),
+        }
 
     def sentences(self) -> list[str]:
         """The differences in words, each for itself."""

@@ -28,6 +28,7 @@ SIGNATURE_KEYS = {
     "national": {"file", "id", "title", "source"},
     "specimen": {"sha256", "spki_sha256", "title", "source"},
 }
+CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der")
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -72,6 +73,8 @@ class Reference:
     target_lists: tuple[TargetList, ...]
     supplied_roots: tuple[bytes, ...] = ()
     supplied_interception: tuple[bytes, ...] = ()
+    supplied_genuine: tuple[bytes, ...] = ()
+    """Certificates given as genuine: what is in the capture is laid beside them."""
     supplied_digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -190,6 +193,11 @@ class Reference:
         )
 
     @cached_property
+    def genuine(self) -> tuple[Certificate, ...]:
+        """Certificates given as genuine, and their issuers."""
+        return tuple(parse(der) for der in self.supplied_genuine)
+
+    @cached_property
     def anchors(self) -> tuple[Certificate, ...]:
         """Trust anchors supplied on the command line."""
         return tuple(parse(der) for der in self.supplied_roots)
@@ -215,8 +223,12 @@ def load(
     targets: list[str] | None = None,
     trusted_roots: list[Path] | None = None,
     interception_cas: list[Path] | None = None,
+    genuine: list[Path] | None = None,
 ) -> Reference:
-    """Load the shipped data, or that of another folder; `targets` names lists or files (default: all shipped)."""
+    """Load the shipped data, or that of another folder; `targets` names lists or files (default: all shipped).
+
+    `genuine` names PEM or DER files, or folders of them, with certificates to lay beside those of a capture.
+    """
     base = folder or DATA
     if not base.is_dir():
         raise ReferenceDataError(f"{base}: no such folder")
@@ -245,10 +257,36 @@ def load(
     reference = Reference(base, digests, tuple(chosen))
     roots = [der for path in trusted_roots or () for der in read_pem(path)]
     cas = [der for path in interception_cas or () for der in read_pem(path)]
-    for label, ders in (("trusted_root", roots), ("interception_ca", cas)):
+    twins = [der for path in genuine or () for file in _files(path) for der in read_certificates(file)]
+    for label, ders in (("trusted_root", roots), ("interception_ca", cas), ("genuine", twins)):
         for der in ders:
             certificate = parse(der)
             if certificate.problem:
                 raise ReferenceDataError(f"{label}: a certificate that cannot be read: {certificate.problem}")
             supplied[f"{label}:{certificate.sha256[:16]}"] = certificate.sha256
-    return replace(reference, supplied_roots=tuple(roots), supplied_interception=tuple(cas), supplied_digests=supplied)
+    return replace(
+        reference,
+        supplied_roots=tuple(roots),
+        supplied_interception=tuple(cas),
+        supplied_genuine=tuple(twins),
+        supplied_digests=supplied,
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    """The certificate files of a folder, by name; a file is itself."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in CERTIFICATE_SUFFIXES and file.is_file())
+    if not found:
+        raise ReferenceDataError(f"{path}: no certificate files in it ({', '.join(CERTIFICATE_SUFFIXES)})")
+    return found
+
+
+def read_certificates(path: Path) -> list[bytes]:
+    """The DER certificates of a PEM or DER file."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ReferenceDataError(f"{path}: {error.strerror or error}") from error
+    return [raw] if raw[:1] == b"\x30" else read_pem(path)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kzpcap.report import model
+from kzpcap.report import model, twin
 from kzpcap.report.ladders import document as ladder_document
 from kzpcap.report.summary import Summary
 
@@ -41,6 +41,7 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
         summary.add(connection.observation, connection.verdict)
         full = report.surroundings.full_handshake(connection.observation)
         document = model.connection(connection.observation, connection.verdict, full.frame if full else None)
+        document["twin"] = twin.document(connection.observation, report.surroundings)
         document["corroboration"] = report.outcomes.get(connection.observation.index)
         out(("" if first else ",") + text(document))
         first = False

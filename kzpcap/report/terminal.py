@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.iana import version_name
+from kzpcap.report import twin
 from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
@@ -324,6 +325,7 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
     out(f"  {verdict.state.value:<14}{'rule ' + verdict.rule.id:>{WIDTH - 16}}\n")
     out(wrap(verdict.rule.says, 2) + "\n")
     _finding(verdict.evidence, 4, out)
+    twin.show(observation, report.surroundings, out)
     further = [rule for rule in verdict.also if RULE_STATES.get(rule) in SHOWN]
     told = _told(verdict.evidence)
     remarks = [remark for remark in verdict.remarks if remark.says not in told]

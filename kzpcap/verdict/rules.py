@@ -96,7 +96,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "resigned-copy-of-genuine-certificate",
         State.INTERCEPTED,
-        "The certificate is a re-signed copy of the genuine one, which is in the same capture.",
+        "The certificate is a re-signed copy of the genuine one, which is in the same capture or was given.",
         "re-signed copy",
         all_of(facts.resigned_copy, not_shown(facts.possession_refuted)),
         "resigned-copy",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
-from kzpcap.certificates.resigned import compare
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
@@ -334,19 +333,19 @@ def finished_verified(observation: Observation, surroundings: Surroundings) -> F
 
 
 def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The leaf is a re-signed copy of a genuine certificate that is in the same capture."""
+    """The leaf is a re-signed copy of a genuine certificate that is in the same capture, or was given."""
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
     if facts.public is not None or facts.supplied is not None:
         return Finding(False, "linked to a public root: sites have several certificates, and both may be genuine")
     twins = surroundings.twins_of(facts.leaf)
-    for digest, frame in twins.items():
-        comparison = compare(facts.leaf, surroundings.certificates[digest])
-        if comparison.is_copy:
-            children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
-            says = f"a re-signed copy of the certificate in frame {frame}"
-            return Finding(True, says, (*chain_frames(observation), frame), children)
+    found = surroundings.twin(facts.leaf)
+    if found is not None:
+        _, frame, comparison = found
+        children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
+        says = f"a re-signed copy of the certificate in frame {frame}" if frame else "a re-signed copy of the one given"
+        return Finding(True, says, (*chain_frames(observation), *((frame,) if frame else ())), children)
     if twins:
         return Finding(False, "the genuine certificate in the capture is no twin of this one")
     return Finding(None, "no genuine certificate with this subject and these names is in the capture")
