@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from recipes import blocking, handshakes, interception, ladders, quic
+from recipes import authorities, blocking, handshakes, interception, ladders, quic
 
 HERE = Path(__file__).parent
 
@@ -32,9 +32,10 @@ CAPTURES = {
     "quic-then-tcp": quic.quic_then_tcp,
     "quic-with-keys": quic.quic_with_keys,
     "missing-pieces": handshakes.missing_pieces,
-    "other-authorities": interception.other_authorities,
+    "products-and-strangers": authorities.products_and_strangers,
+    "other-authorities": authorities.other_authorities,
     "tricks": handshakes.tricks,
-    "resigned-copy": interception.resigned_copy,
+    "resigned-copy": authorities.resigned_copy,
     "kz-2019-ladder": ladders.kz_2019_ladder,
     "kz-2019-ladder-from-outside": ladders.kz_2019_ladder_from_outside,
     "kz-2019-ladder-one-connection": ladders.kz_2019_ladder_one_connection,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
 from kzpcap.verdict.judge import Verdict, judge
-from kzpcap.verdict.place import Ladder, place_of
+from kzpcap.verdict.place import Ladder, place_of, placed
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
@@ -73,7 +73,7 @@ class Report:
         for observation in self.spill:
             verdict = judge(observation, self.surroundings)
             place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
-            yield Connection(observation, replace(verdict, place=place) if place else verdict)
+            yield Connection(observation, placed(verdict, place) if place else verdict)
 
     def head(self) -> dict[str, Any]:
         """What stands before the connections."""
@@ -230,6 +230,7 @@ def analyze(
                 chains.pool.add(certificate)
         clock = anchors.judge(chains, observer.certificates, reading.points)
         surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
+        surroundings.interception_leaves = reference.interception_leaves
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")
         survey(spill, surroundings)

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
+from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
+from kzpcap.reference import Generation
 
 CONTROL_WINDOW = 600 * 1_000_000_000
 MAX_CONTROLS = 256
 MAX_SESSIONS = 200_000
 MAX_EXAMPLES = 8
+MAX_USES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,37 @@ class QuicAttempt:
 
 
 @dataclass
+class Use:
+    """Where one key, or one issuer, of chains that no public root knows was seen; each set bounded."""
+
+    title: str = ""
+    verified: bool = True
+    """By signatures; else by name and key id alone, the issuer itself being absent."""
+    leaves: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    target_names: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
+    """Names that were asked and are on no list."""
+    servers: set[str] = field(default_factory=set)
+    frames: list[int] = field(default_factory=list)
+
+    def add(self, observation: Observation) -> None:
+        """Count one connection."""
+        name = observation.server_name
+        for kept, value in (
+            (self.leaves, observation.chain[0]),
+            (self.servers, observation.server[0]),
+            (self.names, name),
+            (self.target_names, name if observation.target and observation.target.exact else None),
+            (self.others, name if observation.target is None else None),
+        ):
+            if value is not None and len(kept) < MAX_USES:
+                kept.add(value)
+        if len(self.frames) < MAX_EXAMPLES and observation.chain_seen:
+            self.frames.append(observation.chain_seen.frame)
+
+
+@dataclass
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
 
@@ -86,6 +120,12 @@ class Surroundings:
     """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
     quic: dict[tuple[str, str], list[QuicAttempt]] = field(default_factory=dict)
     """(client, name) to its QUIC connections."""
+    interception_leaves: dict[str, Generation] = field(default_factory=dict)
+    """Keys (SPKI SHA-256) of leaves that were themselves seen intercepting."""
+    keys: dict[str, Use] = field(default_factory=dict)
+    issuers: dict[str, Use] = field(default_factory=dict)
+    trusted_names: dict[str, int] = field(default_factory=dict)
+    """Names that got a publicly trusted chain carrying them, with the first frame."""
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 
@@ -123,6 +163,17 @@ class Surroundings:
             if comparison.is_copy:
                 return genuine, frame, comparison
         return None
+
+    def issuer_of(self, observation: Observation) -> Use | None:
+        """What else the private issuer of a connection's chain signed; None where its chain is none of that kind."""
+        facts = self.chain_facts(observation)
+        key = _issuer_key(facts) if facts else None
+        return self.issuers.get(key) if key else None
+
+    def trusted_others(self, observation: Observation) -> list[int]:
+        """Frames of public chains that this client got, within ten minutes, for names on no list."""
+        found = self.controls(observation, observation.time_ns - CONTROL_WINDOW, observation.time_ns + CONTROL_WINDOW)
+        return [attempt.frame for attempt in found if attempt.trusted and attempt.client == observation.client[0]]
 
     def full_handshake(self, observation: Observation) -> Issued | None:
         """The handshake in which the session that a connection resumes was issued, with the same client and server."""
@@ -171,6 +222,17 @@ def _quic_time(attempt: QuicAttempt) -> int:
     return attempt.time_ns
 
 
+def _issuer_key(facts: ChainFacts) -> str | None:
+    """Who signed a chain that no public root knows: the key it ends at, else the name and key id of who is missing."""
+    if facts.public or facts.supplied or facts.national or facts.self_signed or facts.end is None:
+        return None
+    if facts.leaf.problem and not facts.leaf.subject_key:
+        return None
+    if facts.end.sha256 != facts.leaf.sha256:
+        return f"key {facts.end.spki_sha256}"
+    return f"name {facts.end.issuer_key} {facts.end.authority_key_id}"
+
+
 def _key(leaf: Certificate) -> tuple[bytes, tuple[str, ...]]:
     return leaf.subject_der, tuple(sorted(leaf.dns_names))
 
@@ -204,6 +266,14 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             for session in observation.issued_session:
                 surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
         facts = surroundings.chain_facts(observation)
+        key = _issuer_key(facts) if facts else None
+        if facts is not None and facts.end is not None and key is not None:
+            if len(surroundings.issuers) < MAX_SESSIONS:
+                missing = facts.end.sha256 == facts.leaf.sha256
+                title = facts.end.issuer_common_name if missing else facts.end.common_name
+                surroundings.issuers.setdefault(key, Use(title or facts.end.issuer, not missing)).add(observation)
+            if len(surroundings.keys) < MAX_SESSIONS:
+                surroundings.keys.setdefault(facts.leaf.spki_sha256, Use()).add(observation)
         if facts is not None and facts.trusted and observation.chain_seen and len(surroundings.twins) < MAX_SESSIONS:
             twins = surroundings.twins.setdefault(_key(facts.leaf), {})
             if len(twins) < MAX_EXAMPLES:
@@ -238,6 +308,8 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             surroundings.controls_by_client.setdefault(attempt.client, []).append(attempt)
         if trusted and facts is not None and name:
             surroundings.genuine_names.add((server, name))
+            if len(surroundings.trusted_names) < MAX_SESSIONS and carries(facts.leaf, name):
+                surroundings.trusted_names.setdefault(name, observation.first_frame)
             examples = surroundings.trusted_examples.setdefault(server, {})
             if len(examples) < MAX_EXAMPLES:
                 examples.setdefault(name, observation.first_frame)

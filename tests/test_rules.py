@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, reference
 from kzpcap.reference import targets
+from kzpcap.verdict.judge import Place
+from kzpcap.verdict.place import placed
 from kzpcap.verdict.rules import RULES
 from tests.conftest import CAPTURES
 
@@ -87,6 +89,31 @@ def test_signed_by_known_intermediate(tmp_path):
     )
     report.close()
     assert facts.sha1_generation.id == "lab"
+
+
+def test_known_interception_leaf(tmp_path):
+    """A leaf whose key is listed, and whose possession the handshake proves."""
+    report = analyze(str(CAPTURES / "lab-interception" / "capture.pcapng"), reference.load())
+    leaf = next(c for c in report.surroundings.certificates.values() if c.common_name == "vk.com")
+    report.close()
+    entry = f'[[leaf]]\nspki_sha256 = "{leaf.spki_sha256}"\ngeneration = "lab"\nsource = "a test"\n'
+    folder = data_with(tmp_path, GENERATION + entry)
+    report = analyze(str(CAPTURES / "lab-interception" / "capture.pcapng"), reference.load(folder))
+    verdicts = [c.verdict for c in report.connections() if c.observation.server_name == "vk.com"]
+    report.close()
+    assert {verdict.rule.id for verdict in verdicts} == {"known-interception-leaf"}
+    assert {verdict.interceptor.identity for verdict in verdicts} == {"known_generation:lab"}
+
+
+def test_what_a_ladder_puts_on_the_path_is_no_product_of_the_user():
+    report = analyze(str(CAPTURES / "products-and-strangers" / "capture.pcapng"), reference.load())
+    verdict = next(c.verdict for c in report.connections() if c.observation.server_name == "mail.example")
+    report.close()
+    assert verdict.interceptor.identity == "product:eset"
+    found = placed(verdict, Place("edge", "exact", "between two hops"))
+    assert found.interceptor.identity == "unknown"
+    assert found.interceptor.basis.endswith("and a ladder puts it on the path")
+    assert placed(verdict, Place("volunteer_side", None, "")).interceptor.identity == "product:eset"
 
 
 @pytest.mark.parametrize(

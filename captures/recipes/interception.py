@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import random
 import ssl
-from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from recipes.built import Built, genuine_chain, published, qaznet_chain, supplied
+from recipes.built import Built, genuine_chain, qaznet_chain, supplied
 from recipes.packets import JULY_2019, SPRING_2026, Capture, Connection
 from recipes.tls import (
     Authority,
     client_context,
     client_hello,
-    der,
     openssl,
     rsa_handshake,
     server_context,
@@ -163,106 +158,4 @@ def names_without_the_key() -> Built:
                 "possession": "proved",
             }
         ],
-    )
-
-
-def resigned_copy() -> Built:
-    at = SPRING_2026
-    rng = random.Random(2051)
-    public, box = Authority.make("LAB public root", at), Authority.make("LAB unknown box", at)
-    _, genuine = public.issue(["vk.com", "www.vk.com"], at, strong=True)
-    hours = datetime.timedelta(hours=6)
-
-    def resign(shift: datetime.timedelta, serial: int) -> x509.Certificate:
-        key = rsa.generate_private_key(3, 2048)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(genuine.subject)
-            .issuer_name(box.name)
-            .public_key(key.public_key())
-            .serial_number(serial)
-            .not_valid_before(genuine.not_valid_before_utc - shift)
-            .not_valid_after(genuine.not_valid_after_utc - shift)
-        )
-        names = genuine.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-        return builder.add_extension(names.value, critical=False).sign(box.key, hashes.SHA256())
-
-    capture = Capture(at)
-    _, stranger = box.issue(["vk.com", "www.vk.com"], at, days=365, strong=True)
-    expected: list[dict[str, Any]] = []
-    for port, leaf, truth in (
-        (57_001, genuine, {"state": "genuine", "rule_id": "trusted-by-supplied-anchor"}),
-        (
-            57_002,
-            resign(hours, genuine.serial_number + 0xADB3),
-            {"state": "intercepted", "rule_id": "resigned-copy-of-genuine-certificate", "identity": "unknown"},
-        ),
-        (
-            57_003,
-            resign(datetime.timedelta(0), x509.random_serial_number()),
-            {"state": "intercepted", "rule_id": "resigned-copy-of-genuine-certificate", "identity": "unknown"},
-        ),
-        (57_004, stranger, {"state": "undetermined", "rule_id": "issuer-missing"}),
-    ):
-        rsa_handshake(Connection(capture, port), "vk.com", [der(leaf)], rng)
-        expected.append({"server_name": "vk.com", **truth})
-    options, files = supplied(public)
-    return Built(
-        capture,
-        "Re-signed copies beside the genuine certificate, by a box that nobody knows",
-        "The second leaf has the genuine one's subject and names, both dates six hours earlier and a serial a little higher;\n"
-        "the third its exact dates (as squid makes them). Each is proven to be re-signed, and by whom nothing is said. The\n"
-        "fourth has the same names by the same box, but neither dates nor serial of the genuine one: that proves nothing.",
-        expected,
-        options,
-        files,
-    )
-
-
-def other_authorities() -> Built:
-    rng = random.Random(2042)
-    at = datetime.datetime(2026, 6, 20, 12, 0, 0, tzinfo=datetime.UTC)
-    capture = Capture(at)
-    isca = Authority.make("Information Security Certification Authority", at)
-    isca.name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "KZ"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "ISCA"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "Information Security Certification Authority"),
-        ]
-    )
-    _, unverified = isca.issue(["xakep.ru"], at, strong=True)
-    russian = [published("ru2022_sub_Russian_Trusted_Sub_CA.pem"), published("ru2022_root_Russian_Trusted_Root_CA.pem")]
-    expected: list[dict[str, Any]] = []
-    for port, name, chain, truth in (
-        (55_001, "rcku.kz", genuine_chain(), {"state": "undetermined", "rule_id": "trust-disputed"}),
-        (55_002, "gosuslugi.ru", russian, {"state": "undetermined", "rule_id": "signed-by-national-ca"}),
-        (
-            55_003,
-            "xakep.ru",
-            [der(unverified)],
-            {"state": "suspected", "rule_id": "bears-names-of-known-interception-ca", "identity": "unknown"},
-        ),
-        (
-            55_004,
-            "vk.com",
-            [published("kz2016_root_Qaznet_Trust_Network.pem")],
-            {"state": "undetermined", "rule_id": "self-signed"},
-        ),
-        (
-            55_005,
-            "vk.com",
-            [der(unverified), published("kz2019_intermediate_Security_Certificate.pem")],
-            {"state": "suspected", "rule_id": "bears-names-of-known-interception-ca", "identity": "unknown"},
-        ),
-    ):
-        rsa_handshake(Connection(capture, port), name, chain, rng)
-        expected.append({"server_name": name, **truth})
-    return Built(
-        capture,
-        "A root that has just left, a national CA, and names that nothing can verify",
-        "rcku.kz's genuine chain seven years later (its root has just left the bundle), Russia's national CA, a leaf under the name\n"
-        "of Kazakhstan's ISCA whose intermediates nobody published, Qaznet's own published root shown as a server's\n"
-        "certificate, and a known intermediate that stands in the list and signed nothing. None of these is interception.",
-        expected,
     )

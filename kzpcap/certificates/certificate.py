@@ -33,6 +33,7 @@ class Certificate:
     subject_der: bytes = b""
     common_name: str = ""
     issuer_common_name: str = ""
+    issuer_organization: str = ""
     serial: str = ""
     not_before: int = 0
     not_after: int = 0
@@ -64,6 +65,17 @@ class Certificate:
             return _spki_der(load(self.der).tbs_certificate_bytes)
         except Exception:  # whatever the parser stumbles over
             return b""
+
+    @property
+    def serial_is_key_hash(self) -> bool:
+        """Is the serial the SHA-1 of the public key (RFC 5280 section 4.2.1.2 method 1) with its top bit cleared?"""
+        from cryptography import x509
+
+        try:
+            digest = x509.SubjectKeyIdentifier.from_public_key(load(self.der).public_key()).digest
+            return int(self.serial or "0", 16) == int.from_bytes(digest, "big") & (1 << 159) - 1
+        except Exception:  # whatever the parser stumbles over
+            return False
 
     @property
     def serves_tls(self) -> bool:
@@ -149,8 +161,9 @@ def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
         subject_key=name_key(cert.subject.rfc4514_string()),
         issuer_key=name_key(cert.issuer.rfc4514_string()),
         subject_der=cert.subject.public_bytes(),
-        common_name=_common_name(cert.subject),
-        issuer_common_name=_common_name(cert.issuer),
+        common_name=_attribute(cert.subject, "2.5.4.3"),
+        issuer_common_name=_attribute(cert.issuer, "2.5.4.3"),
+        issuer_organization=_attribute(cert.issuer, "2.5.4.10"),
         serial=serial,
         not_before=_nanoseconds(cert.not_valid_before_utc),
         not_after=_nanoseconds(cert.not_valid_after_utc),
@@ -174,10 +187,11 @@ def _name(name: Any) -> str:
     return str(name.rfc4514_string())[:TEXT_LIMIT]
 
 
-def _common_name(name: Any) -> str:
-    from cryptography.x509.oid import NameOID
+def _attribute(name: Any, oid: str) -> str:
+    """The last value of one attribute of a distinguished name."""
+    from cryptography.x509 import ObjectIdentifier
 
-    values = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    values = name.get_attributes_for_oid(ObjectIdentifier(oid))
     value = values[-1].value if values else ""
     return (value if isinstance(value, str) else value.decode("utf-8", "replace"))[:TEXT_LIMIT]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, Path, Pool, paths_to, signed_by
 from kzpcap.certificates.public_trust import PublicTrust, Standing
-from kzpcap.reference import Generation, KnownCA, NationalCA, Reference
+from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
 
 
@@ -42,6 +42,8 @@ class ChainFacts:
     """The leaf is signed by a certificate whose SHA-1 is that of a known intermediate."""
     national: NationalCA | None = None
     imitation: Imitation | None = None
+    product: Product | None = None
+    """The names of its issuer are those of a product that re-signs connections."""
     self_signed: bool = False
     issuer_missing: bool = False
     """Nobody on the wire, in the capture or in the reference data signed the last link."""
@@ -142,6 +144,7 @@ class ChainJudge:
             sha1,
             national,
             None if interception or sha1 or trusted else self._imitation(climb),
+            None if interception or sha1 or public or supplied or national or own else self._product(climb),
             own,
             not (own or public or supplied or interception or sha1 or national)
             and not (end.self_named and signed_by(end.der, end.der)),
@@ -202,6 +205,14 @@ class ChainJudge:
             seen.add(issuer.sha256)
             path.append(issuer)
         return tuple(path)
+
+    def _product(self, climb: tuple[Certificate, ...]) -> Product | None:
+        """A product whose issuer names one of the chain's links bears."""
+        for certificate in climb:
+            for product in self.reference.products:
+                if product.signs_as(certificate):
+                    return product
+        return None
 
     def _imitation(self, climb: tuple[Certificate, ...]) -> Imitation | None:
         """Names or key ids of a known CA over a leaf that no known key signed.

@@ -25,6 +25,7 @@ SIGNATURE_KEYS = {
     "generation": {"id", "title", "by", "seen_intercepting", "source"},
     "ca": {"file", "generation", "role"},
     "fingerprints": {"file", "generation", "subject"},
+    "leaf": {"spki_sha256", "generation", "source"},
     "national": {"file", "id", "title", "source"},
     "specimen": {"sha256", "spki_sha256", "title", "source"},
 }
@@ -64,6 +65,26 @@ class NationalCA:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product that re-signs connections, told by the names of its issuer; `local` where it runs on the device."""
+
+    id: str
+    title: str
+    local: bool
+    common_name: re.Pattern[str] | None
+    organization: re.Pattern[str] | None
+    source: str
+
+    def signs_as(self, certificate: Certificate) -> bool:
+        """Does a certificate bear this product's issuer names? They prove nothing."""
+        pairs = (
+            (self.common_name, certificate.issuer_common_name),
+            (self.organization, certificate.issuer_organization),
+        )
+        return all(pattern is None or pattern.fullmatch(value) for pattern, value in pairs)
+
+
 @dataclass(frozen=True)
 class Reference:
     """All reference data of one run."""
@@ -95,9 +116,10 @@ class Reference:
                 if missing:
                     raise ReferenceDataError(f"{path}: [[{kind}]] number {number} lacks {', '.join(sorted(missing))}")
         known = {entry["id"] for entry in document.get("generation", ())}
-        for entry in (*document.get("ca", ()), *document.get("fingerprints", ())):
-            if entry["generation"] not in known:
-                raise ReferenceDataError(f"{path}: {entry['file']} is of no generation {entry['generation']!r}")
+        for kind in ("ca", "fingerprints", "leaf"):
+            for entry in document.get(kind, ()):
+                if entry["generation"] not in known:
+                    raise ReferenceDataError(f"{path}: a [[{kind}]] is of no generation {entry['generation']!r}")
         return document
 
     @cached_property
@@ -136,6 +158,12 @@ class Reference:
         return shipped + tuple(KnownCA(parse(der), None, "supplied") for der in self.supplied_interception)
 
     @cached_property
+    def interception_leaves(self) -> dict[str, Generation]:
+        """Leaves that were themselves seen intercepting and whose CA nobody knows, by key (SPKI SHA-256)."""
+        listed = self._signatures.get("leaf", ())
+        return {entry["spki_sha256"]: self.generations[entry["generation"]] for entry in listed}
+
+    @cached_property
     def interception_sha1(self) -> dict[str, Generation]:
         """Generations of intermediates that are known by their SHA-1 only."""
         found: dict[str, Generation] = {}
@@ -161,6 +189,28 @@ class Reference:
             NationalCA(self._certificate(entry["file"]), entry["id"], entry["title"], entry["source"])
             for entry in self._signatures.get("national", ())
         )
+
+    @cached_property
+    def products(self) -> tuple[Product, ...]:
+        """Products by the names of their issuers."""
+        path = self.folder / "products.toml"
+        if not path.is_file():
+            return ()
+        try:
+            return tuple(
+                Product(
+                    entry["id"],
+                    entry["title"],
+                    {"local": True, "gateway": False}[entry["kind"]],
+                    re.compile(entry["common_name"]) if "common_name" in entry else None,
+                    re.compile(entry["organization"]) if "organization" in entry else None,
+                    entry["source"],
+                )
+                for entry in tomllib.loads(path.read_text("utf-8"))["product"]
+                if "common_name" in entry or "organization" in entry
+            )
+        except (OSError, ValueError, KeyError, re.error) as error:
+            raise ReferenceDataError(f"{path}: {type(error).__name__}: {error}") from error
 
     @cached_property
     def specimens(self) -> dict[str, str]:

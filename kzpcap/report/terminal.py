@@ -144,6 +144,8 @@ def _whom_and_where(report: Report, connection: Connection, collected: Collected
         identity = verdict.interceptor.identity
         if identity.startswith("known_generation:"):
             words = report.reference.generations[identity.split(":", 1)[1]].title
+        elif identity.startswith("product:"):
+            words = f"a product, {identity.split(':', 1)[1]}: {verdict.interceptor.basis}"
         elif identity == "supplied_ca":
             words = f"a CA given on the command line ({safe(verdict.interceptor.basis)})"
         else:

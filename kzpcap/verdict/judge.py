@@ -83,6 +83,9 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
     if rule.id == "resumes-intercepted-session":
         full = surroundings.full_handshake(observation)
         facts = surroundings.facts_of(full.chain, full.time_ns) if full else None
+    if rule.id == "known-interception-leaf":
+        generation = surroundings.interception_leaves[surroundings.certificates[observation.chain[0]].spki_sha256]
+        return Interceptor(f"known_generation:{generation.id}", f"possession of the leaf's key of {generation.title}")
     if facts and rule.state is State.INTERCEPTED:
         if facts.interception_ca and facts.interception_ca.generation:
             generation = facts.interception_ca.generation
@@ -97,6 +100,10 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         if facts.interception_ca:
             name = facts.interception_ca.certificate.common_name
             return Interceptor("supplied_ca", f'signature verified with the supplied CA "{name}"')
+    if facts and facts.product and rule.id in ("resigned-by-product", "product-by-issuer-names"):
+        return Interceptor(
+            f"product:{facts.product.id}", f"the issuer's names are those of {facts.product.title}; names prove nothing"
+        )
     if rule.id == "resigned-copy-of-genuine-certificate":
         return Interceptor("unknown", "a copy shows that it was re-signed, never by whom")
     if facts and facts.imitation:

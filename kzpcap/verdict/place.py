@@ -11,10 +11,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kzpcap.paths.ladders import Route, Series
-from kzpcap.verdict.judge import Place, Verdict
+from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.rules import State
 
 
@@ -412,3 +412,14 @@ def describe(ladder: Ladder) -> str:
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
     return f"TTL ladder: at hop {k}{at} or beyond it"
+
+
+def placed(verdict: Verdict, place: Place) -> Verdict:
+    """A verdict with its place.
+
+    What a ladder puts on the path is no product on the user's side, whatever names it bears: then nobody is named.
+    """
+    interceptor = verdict.interceptor
+    if interceptor is not None and interceptor.identity.startswith("product:") and place.where != "volunteer_side":
+        interceptor = Interceptor("unknown", f"{interceptor.basis}, and a ladder puts it on the path")
+    return replace(verdict, place=place, interceptor=interceptor)

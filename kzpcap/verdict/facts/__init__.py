@@ -3,6 +3,12 @@
 True, false, or unknown where the capture cannot tell. A new fact goes into the module of its subject and is named here.
 """
 
+from kzpcap.verdict.facts.across import (
+    certificate_changes_for_name,
+    issuer_for_targets_only,
+    one_issuer_for_several_servers,
+    one_key_for_several_names,
+)
 from kzpcap.verdict.facts.certificates import (
     bears_names_of_known_ca,
     certificate_for_another_name,
@@ -29,6 +35,12 @@ from kzpcap.verdict.facts.certificates import (
     trusted_by_supplied_anchor,
     unreadable,
     within_dates,
+)
+from kzpcap.verdict.facts.marks import (
+    issuer_shaped_as_in_2018_to_2020,
+    leaf_seen_intercepting,
+    leaf_shaped_as_in_2019,
+    signed_as_product,
 )
 from kzpcap.verdict.facts.missing import (
     absent,
@@ -61,6 +73,7 @@ __all__ = [
     "absent",
     "alert_by_another_sender",
     "bears_names_of_known_ca",
+    "certificate_changes_for_name",
     "certificate_for_another_name",
     "certificate_visible",
     "chain_is_specimen",
@@ -74,14 +87,20 @@ __all__ = [
     "hello_by_another_sender",
     "imitates_known_ca",
     "inner_name_encrypted",
+    "issuer_for_targets_only",
     "issuer_missing",
+    "issuer_shaped_as_in_2018_to_2020",
     "key_seen_intercepting",
+    "leaf_seen_intercepting",
+    "leaf_shaped_as_in_2019",
     "leaf_signed_by_known_intermediate",
     "name_matches",
     "name_not_captured",
     "no_clock",
     "no_name_sent",
     "no_tls",
+    "one_issuer_for_several_servers",
+    "one_key_for_several_names",
     "other_chain_by_interception_key",
     "plain_answer",
     "plain_answer_by_another_sender",
@@ -100,6 +119,7 @@ __all__ = [
     "server_alert",
     "server_bytes_conflict",
     "server_genuine_for_other_names",
+    "signed_as_product",
     "signed_by_national_ca",
     "tls13_not_kept",
     "trust_disputed",

@@ -1,0 +1,91 @@
+"""Facts about the shape of certificates, and about names of products: each weak alone, none of them a signature."""
+
+from __future__ import annotations
+
+from kzpcap.certificates.certificate import Certificate
+from kzpcap.observations import Observation
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
+from kzpcap.verdict.logic import Finding
+
+SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
+PUBLIC_EXTENSIONS = frozenset({SCTS, AIA, CRL_POINTS, POLICIES})
+"""What every public CA includes in a leaf, in part or whole."""
+SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
+
+
+def _private(observation: Observation, surroundings: Surroundings) -> tuple[Certificate, ...] | None:
+    """The chain, where no path leads to a public root of any date or to a given one."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None or facts.public is not None or facts.supplied is not None or facts.leaf.problem:
+        return None
+    return tuple(surroundings.certificates[name] for name in observation.chain)
+
+
+def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf has every structural mark of the forged leaves of July 2019 (FACTS of two published ones).
+
+    sslsplit shares the exponent, and the near serial of its copies; it keeps the authority key id plain.
+    """
+    if not observation.chain:
+        return NO_CERTIFICATE
+    chain = _private(observation, surroundings)
+    if chain is None:
+        return Finding(False, "linked to a public root, or unreadable")
+    leaf = chain[0]
+    has = {oid for oid, _ in leaf.extensions}
+    marks = (
+        Finding(leaf.exponent == 3, "RSA with the exponent 3"),
+        Finding(leaf.authority_has_issuer, "an authority key id that also names issuer and serial"),
+        Finding(
+            bool(has) and not has & PUBLIC_EXTENSIONS,
+            "none of the extensions of public CAs (SCTs, authority information access, CRL points, policies)",
+        ),
+        Finding({SERVER_AUTH, CLIENT_AUTH} <= set(leaf.purposes or ()), "for servers and for clients"),
+    )
+    if all(mark.value for mark in marks):
+        says = "the leaf has every structural mark of the forged leaves of July 2019"
+        return Finding(True, says, chain_frames(observation), marks)
+    count = sum(mark.value is True for mark in marks)
+    return Finding(False, f"{count} of {len(marks)} structural marks of the forged leaves of July 2019")
+
+
+def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A CA that was sent for KZ has the marks of the software that made the interception CAs of 2018 to 2020."""
+    if not observation.chain:
+        return NO_CERTIFICATE
+    chain = _private(observation, surroundings)
+    for certificate in (chain or ())[1:]:
+        marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
+        if marked and certificate.serial_is_key_hash:
+            children = (
+                Finding(True, "its subject says C=KZ"),
+                Finding(True, "its serial is the SHA-1 of its key, the top bit cleared"),
+                Finding(True, "its authority key id also names issuer and serial"),
+            )
+            says = f'"{certificate.common_name}" has the structural marks of the interception CAs of 2018 to 2020'
+            return Finding(True, says, chain_frames(observation), children)
+    return Finding(False, "no CA with the structural marks of the interception CAs of 2018 to 2020")
+
+
+def signed_as_product(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The issuer bears the names of a product that re-signs connections by design; names prove nothing."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.product is None:
+        return Finding(False, "its issuer has the names of no product that is listed")
+    kind = "runs on the user's own device" if facts.product.local else "is a company's or provider's gateway"
+    says = f"its issuer has the names of {facts.product.title}, which {kind}; names prove nothing"
+    return Finding(True, says, chain_frames(observation))
+
+
+def leaf_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf's key is one that was itself seen intercepting (no CA is known for it)."""
+    if not observation.chain:
+        return NO_CERTIFICATE
+    leaf = surroundings.certificates[observation.chain[0]]
+    generation = surroundings.interception_leaves.get(leaf.spki_sha256)
+    if generation is None:
+        return Finding(False, "not a leaf that was itself seen intercepting")
+    return Finding(True, f"the leaf's key was seen intercepting: {generation.title}", chain_frames(observation))
