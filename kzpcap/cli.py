@@ -318,7 +318,7 @@ def certificates(
         reference = _reference(None, None, None, None)
         for _, report in _analyses(files, reference, _keylog(keylog), False, tally, at=_day(at)):
             if as_json:
-                sys.stdout.writelines(text(listing.document(*row)) + "\n" for row in listing.rows(report))
+                sys.stdout.writelines(text(listing.document(row)) + "\n" for row in listing.rows(report))
             else:
                 listing.show(report, sys.stdout.write)
             if save is not None:

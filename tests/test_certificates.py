@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from kzpcap import reference
 from kzpcap.certificates import names
 from kzpcap.certificates.certificate import parse
-from kzpcap.certificates.chains import ChainJudge
-from kzpcap.certificates.linkage import Pool, paths_to, signed_by
+from kzpcap.certificates.chains import ChainJudge, unfit
+from kzpcap.certificates.linkage import Path, Pool, paths_to, signed_by
 from kzpcap.certificates.possession import Possession, server_key_exchange
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.certificates.resigned import compare
@@ -268,3 +268,66 @@ def test_a_flipped_byte_never_keeps_the_verdict_by_accident(at, value):
     changed[at] = value
     facts = judge(parse(bytes(changed)), INTERMEDIATE)
     assert facts.interception is None
+
+
+def authority(name, extensions=(), issuer=None, subject_names=None):
+    """A certificate with a key; a CA unless it has names."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    by = issuer or (None, key)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .issuer_name(by[0].subject if by[0] else x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - datetime.timedelta(days=30))
+        .not_valid_after(NOW + datetime.timedelta(days=30))
+    )
+    if subject_names:
+        extensions = [*extensions, (x509.SubjectAlternativeName([x509.DNSName(n) for n in subject_names]), False)]
+    else:
+        extensions = [*extensions, (x509.BasicConstraints(True, None), True)]
+    for value, critical in extensions:
+        builder = builder.add_extension(value, critical)
+    return builder.sign(by[1], hashes.SHA256()), key
+
+
+def path(*certificates):
+    return Path(tuple(parse(c.public_bytes(serialization.Encoding.DER)) for c in certificates))
+
+
+def test_name_constraints_bind_what_a_ca_may_sign():
+    root = authority("root")
+    permitted = x509.NameConstraints([x509.DNSName("example.com")], None)
+    excluded = x509.NameConstraints(None, [x509.DNSName("secret.example.com")])
+    for constraint, name, reason in (
+        (permitted, "www.example.com", ""),
+        (permitted, "example.com", ""),
+        (permitted, "*.example.com", ""),
+        (permitted, "badexample.com", "may not sign for badexample.com"),
+        (permitted, "vk.com", "may not sign for vk.com"),
+        (excluded, "www.example.com", ""),
+        (excluded, "a.secret.example.com", "may not sign for a.secret.example.com"),
+    ):
+        middle = authority("middle", [(constraint, True)], root)
+        leaf = authority("leaf", (), middle, [name])
+        found = unfit(path(leaf[0], middle[0], root[0]))
+        assert (reason in found) if reason else not found, (name, found)
+
+
+def test_critical_extensions_that_are_not_known_and_precertificates_are_unfit():
+    root = authority("root")
+    odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    leaf = authority("leaf", [(odd, True)], root, ["vk.com"])
+    assert "critical extension that is not known (1.2.3.4)" in unfit(path(leaf[0], root[0]))
+    leaf = authority("leaf", [(odd, False)], root, ["vk.com"])
+    assert not unfit(path(leaf[0], root[0]))
+    leaf = authority("leaf", [(x509.PrecertPoison(), True)], root, ["vk.com"])
+    assert "is a precertificate" in unfit(path(leaf[0], root[0]))
+
+
+def test_a_certificate_for_signing_mail_serves_no_tls():
+    mail = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    root = authority("root")
+    leaf = authority("leaf", [(mail, False)], root, ["vk.com"])
+    assert "not for TLS servers" in unfit(path(leaf[0], root[0]))

@@ -134,3 +134,19 @@ def test_no_place_is_told_but_for_the_one_real_blocker(reports):
         if ladder["interceptor_ttl"] is not None
     ]
     assert placed == [("archive.org", 13)]
+
+
+def test_chains_are_judged_by_the_trust_of_their_day_and_of_today():
+    """Recorded in 2016 on the far side of products: the server's own chain, whose root left the bundles in 2017."""
+    rows = [json.loads(line) for line in (CORPUS / "manifest.jsonl").read_text().splitlines()] if corpus_files() else []
+    paths = [str(CORPUS / "files" / r["file"]) for r in rows if r["category"] == "tls-interception-products"]
+    for at, wanted in (
+        ((), {("genuine", "publicly-trusted"), ("undetermined", "no-name-sent")}),
+        (("--at", "2026-11-22"), {("undetermined", "root-public-at-another-time")}),
+    ):
+        done = run("analyze", "--json", "--no-digest", *at, *paths)
+        reports = [json.loads(line) for line in done.stdout.splitlines()]
+        found = [c for report in reports for c in report["connections"] if c["certificates"]]
+        assert len(reports) == len(paths)
+        assert len(found) > 150
+        assert {(c["state"], c["rule_id"]) for c in found} == wanted

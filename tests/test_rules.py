@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, reference
+from kzpcap.certificates import chains
 from kzpcap.reference import targets
 from kzpcap.verdict.judge import Place
 from kzpcap.verdict.place import placed
@@ -188,3 +189,9 @@ def test_clock_contradicted(tmp_path):
     report = analyze(str(path), reference.load(), at=targets.day("2019-07-20"))
     assert next(c.verdict.rule.id for c in report.connections()) == "publicly-trusted"
     report.close()
+
+
+def test_path_unfit_for_tls(monkeypatch):
+    """The genuine chain of rcku.kz, were it not for TLS."""
+    monkeypatch.setattr(chains, "unfit", lambda path: '"x" is not for TLS servers (extendedKeyUsage)')
+    assert decided.__wrapped__("kz-2019-rcku-genuine", None, False) == ["path-unfit-for-tls"]

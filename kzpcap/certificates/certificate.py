@@ -57,6 +57,9 @@ class Certificate:
     has_scts: bool = False
     purposes: tuple[str, ...] | None = None
     """extendedKeyUsage as dotted OIDs; None where the extension is absent."""
+    permitted_names: tuple[str, ...] | None = None
+    """nameConstraints' permitted dNSNames; None where none are given."""
+    excluded_names: tuple[str, ...] = ()
 
     @property
     def spki_der(self) -> bytes:
@@ -231,6 +234,11 @@ def _extension_facts(cert: Any) -> dict[str, Any]:
         elif isinstance(value, x509.AuthorityKeyIdentifier):
             found["authority_key_id"] = value.key_identifier.hex() if value.key_identifier else None
             found["authority_has_issuer"] = value.authority_cert_issuer is not None
+        elif isinstance(value, x509.NameConstraints):
+            permitted = [n.value for n in value.permitted_subtrees or () if isinstance(n, x509.DNSName)]
+            found["permitted_names"] = tuple(permitted)[:MAX_NAMES] if permitted else None
+            excluded = [n.value for n in value.excluded_subtrees or () if isinstance(n, x509.DNSName)]
+            found["excluded_names"] = tuple(excluded)[:MAX_NAMES]
         elif isinstance(value, x509.ExtendedKeyUsage):
             found["purposes"] = tuple(oid.dotted_string for oid in value)
         elif isinstance(value, x509.PrecertificateSignedCertificateTimestamps):

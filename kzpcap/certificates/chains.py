@@ -60,6 +60,11 @@ class ChainFacts:
         """Why the public trust of that day is disputed; empty where it is not."""
         return self.standing.disputed if self.standing and not self.trusted else ""
 
+    @property
+    def unfit(self) -> str:
+        """Why the path to a public root may not stand in a TLS server's chain; empty where it may."""
+        return self.standing.unfit if self.standing and not self.trusted else ""
+
     def within_dates(self, time_ns: int) -> str:
         """valid, expired or not_yet at a time: of the leaf, and of the intermediates of the trusted path."""
         path = self.supplied or self.public
@@ -72,12 +77,46 @@ class ChainFacts:
 
 
 def _rank(standing: Standing) -> int:
-    return 2 if standing.trusted else 1 if standing.disputed else 0
+    return 3 if standing.trusted else 2 if standing.disputed else 0 if standing.unfit else 1
 
 
-def for_tls(path: Path) -> bool:
-    """May every certificate below the anchor stand in a TLS server's chain? (Name constraints are not looked at.)"""
-    return all(certificate.serves_tls for certificate in path.certificates[:-1] or path.certificates)
+KNOWN_CRITICAL = frozenset(f"2.5.29.{number}" for number in (15, 17, 18, 19, 30, 31, 32, 33, 35, 36, 37, 54)) | {
+    "1.3.6.1.5.5.7.1.1"
+}
+"""Extensions that may be critical and are understood here, or do not matter to who signed for which name."""
+POISON = "1.3.6.1.4.1.11129.2.4.3"
+
+
+def unfit(path: Path) -> str:
+    """Why a verified path may not stand in a TLS server's chain (RFC 5280 section 6.1); empty where it may.
+
+    The anchor itself is trusted as it is.
+    """
+    below = path.certificates[:-1] or path.certificates
+    leaf = path.certificates[0]
+    for certificate in below:
+        name = certificate.common_name or certificate.subject
+        if not certificate.serves_tls:
+            return f'"{name}" is not for TLS servers (extendedKeyUsage)'
+        for oid, critical in certificate.extensions:
+            if oid == POISON:
+                return f'"{name}" is a precertificate (RFC 6962), which no client may accept'
+            if critical and oid not in KNOWN_CRITICAL:
+                return f'"{name}" has a critical extension that is not known ({oid})'
+    for certificate in path.certificates[1:]:
+        for name in leaf.dns_names:
+            if any(_within(name, tree) for tree in certificate.excluded_names):
+                return f'"{certificate.common_name}" may not sign for {name} (nameConstraints)'
+            permitted = certificate.permitted_names
+            if permitted is not None and not any(_within(name, tree) for tree in permitted):
+                return f'"{certificate.common_name}" may not sign for {name} (nameConstraints)'
+    return ""
+
+
+def _within(name: str, tree: str) -> bool:
+    """Is a DNS name inside a subtree (RFC 5280 section 4.2.1.10)?"""
+    name, tree = name.lower().removeprefix("*.").rstrip("."), tree.lower().lstrip(".").rstrip(".")
+    return not tree or name == tree or name.endswith("." + tree)
 
 
 @dataclass
@@ -122,7 +161,7 @@ class ChainJudge:
         public, standing = self._public(leaf, pools, time_ns)
         supplied = None
         if self.reference.anchors:
-            supplied = next((path for path in paths_to(leaf, pools, self.anchors.named) if for_tls(path)), None)
+            supplied = next((path for path in paths_to(leaf, pools, self.anchors.named) if not unfit(path)), None)
         trusted = standing is not None and standing.trusted
         interception, known = self._interception(leaf, pools, trusted)
         sha1 = None
@@ -155,9 +194,9 @@ class ChainJudge:
         """The path whose anchor stood best on the day."""
         best: tuple[Path | None, Standing | None] = (None, None)
         for path in paths_to(leaf, pools, self.trust.roots_named):
-            if not for_tls(path):
-                continue
             standing = self.trust.standing(path.certificates, time_ns)
+            if standing and unfit(path):
+                standing = replace(standing, trusted=False, disputed="", unfit=unfit(path))
             if standing and not time_ns:  # no day to judge by: in which bundles the root was is all that can be said
                 standing = replace(standing, trusted=False, disputed="")
             if standing and (best[1] is None or _rank(standing) > _rank(best[1])):

@@ -37,6 +37,8 @@ class Standing:
     """The last release it was in; None while it still is."""
     disputed: str = ""
     """Why the bundle does not settle it, in words; `trusted` is then false."""
+    unfit: str = ""
+    """Why the path may not serve TLS, in words; `trusted` is then false."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts
+from kzpcap.certificates.transparency import PRECERTIFICATE, Checked, check, embedded
 from kzpcap.report.model import certificate as certificate_facts
-from kzpcap.report.text import day_and_time, safe, wrap
+from kzpcap.report.text import day_and_time, rfc3339, safe, wrap
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
@@ -38,10 +40,16 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
             return f'publicly trusted by "{anchor}" ({facts.standing.release})' + (
                 "" if dates == "valid" else f", {dates}"
             )
+        if facts.unfit:
+            return f'linked to "{anchor}", by a path that may not serve TLS: {facts.unfit}'
+        if facts.disputed:
+            return f'linked to "{anchor}", whose trust was disputed: {facts.disputed}'
         until = facts.standing.last or "today"
         return f'by "{anchor}", public from {facts.standing.first} to {until}, not at the capture\'s time'
     if facts.national:
         return f"signed by a national CA: {facts.national.title}"
+    if facts.product:
+        return f"its issuer has the names of {facts.product.title} (names prove nothing)"
     if facts.imitation:
         known = facts.imitation.ca.certificate.common_name
         return f'bears the names of "{known}"' + (", not its key" if facts.imitation.fails else ", unverified")
@@ -52,29 +60,76 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
     return f'signed by the private root "{facts.end.common_name if facts.end else "?"}"'
 
 
-def rows(report: Report) -> Iterator[tuple[Certificate, list[int], str]]:
-    """(certificate, the first frames in which it was seen, its standing), in the order in which they were seen."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A certificate of the capture: the first frames in which it was seen, its standing, its timestamps."""
+
+    certificate: Certificate
+    frames: list[int]
+    standing: str
+    timestamps: tuple[Checked, ...]
+
+
+def rows(report: Report) -> Iterator[Row]:
+    """Every certificate, in the order in which they were seen."""
     times: dict[str, tuple[tuple[str, ...], int]] = {}
     for observation in report.spill:
         for place, name in enumerate(observation.chain):
             times.setdefault(name, (observation.chain[place:], observation.time_ns))
         for place, name in enumerate(observation.client_chain):
             times.setdefault(name, (observation.client_chain[place:], observation.time_ns))
-    for name, certificate in report.surroundings.certificates.items():
+    surroundings = report.surroundings
+    for name, certificate in surroundings.certificates.items():
         chain, time_ns = times.get(name, ((name,), 0))
-        facts = report.surroundings.facts_of(chain, time_ns)
-        words = standing(facts, time_ns) if facts and time_ns else "its standing cannot be judged: no time"
-        yield certificate, report.frames.get(name, []), words
+        facts = surroundings.facts_of(chain, time_ns)
+        moment = surroundings.moment(time_ns)
+        words = standing(facts, moment) if facts and moment else "its standing cannot be judged: no time to rest on"
+        yield Row(certificate, report.frames.get(name, []), words, _timestamps(certificate, facts, report))
 
 
-def document(certificate: Certificate, frames: list[int], words: str) -> dict[str, Any]:
+def _timestamps(certificate: Certificate, facts: ChainFacts | None, report: Report) -> tuple[Checked, ...]:
+    """The embedded SCTs, checked with the issuer where a signature shows who that is."""
+    path = (facts.public or facts.supplied) if facts else None
+    issuer = path.certificates[1] if path and len(path.certificates) > 1 else None
+    return check(embedded(certificate), certificate, issuer, PRECERTIFICATE, report.reference.ct_logs)
+
+
+def document(row: Row) -> dict[str, Any]:
     """One certificate as JSON."""
-    return {**certificate_facts(certificate, frames), "standing": words}
+    return {
+        **certificate_facts(row.certificate, row.frames),
+        "standing": row.standing,
+        "timestamps": [
+            {
+                "log_id": one.timestamp.log_id,
+                "log": one.log,
+                "time": rfc3339(one.timestamp.time_ns),
+                "verified": one.verified,
+            }
+            for one in row.timestamps
+        ],
+    }
+
+
+def _logged(timestamps: tuple[Checked, ...]) -> str:
+    """The timestamps in words."""
+    verified = [one.log for one in timestamps if one.verified]
+    parts = [f"{len(timestamps)} timestamp{'' if len(timestamps) == 1 else 's'}"]
+    if verified:
+        parts.append(f"verified: {', '.join(map(str, verified))}")
+    failed = sum(one.verified is False for one in timestamps)
+    if failed:
+        parts.append(f"{failed} NOT BY ITS LOG'S KEY")
+    unknown = sum(one.log is None for one in timestamps)
+    if unknown:
+        parts.append(f"{unknown} by logs that are not in the list of 2020")
+    return "; ".join(parts)
 
 
 def show(report: Report, out: Callable[[str], object]) -> None:
     """Print every certificate for a reader."""
-    for certificate, frames, words in rows(report):
+    for row in rows(report):
+        certificate = row.certificate
         out(f"{certificate.sha256}\n")
         if certificate.subject:
             out(wrap(f"subject  {safe(certificate.subject)}", 2, 11) + "\n")
@@ -86,9 +141,11 @@ def show(report: Report, out: Callable[[str], object]) -> None:
             dates = f"{day_and_time(certificate.not_before)} to {day_and_time(certificate.not_after)}"
             out(wrap(f"key      {certificate.key}{exponent}, serial {certificate.serial}", 2, 11) + "\n")
             out(wrap(f"dates    {dates} UTC", 2, 11) + "\n")
-        seen = ", ".join(map(str, frames)) or "in clear nowhere"
-        out(wrap(f"seen     frame{'s' if len(frames) > 1 else ''} {seen}", 2, 11) + "\n")
-        out(wrap(f"standing {safe(words)}", 2, 11) + "\n\n")
+        seen = ", ".join(map(str, row.frames)) or "in clear nowhere"
+        out(wrap(f"seen     frame{'s' if len(row.frames) > 1 else ''} {seen}", 2, 11) + "\n")
+        if row.timestamps:
+            out(wrap(f"logged   {safe(_logged(row.timestamps))}", 2, 11) + "\n")
+        out(wrap(f"standing {safe(row.standing)}", 2, 11) + "\n\n")
 
 
 def save(report: Report, folder: Path) -> int:

@@ -311,6 +311,13 @@ RULES: tuple[Rule, ...] = (
         "other-authorities",
     ),
     Rule(
+        "path-unfit-for-tls",
+        State.UNDETERMINED,
+        "The chain leads to a public root by a certificate that may not stand in a TLS server's chain.",
+        "may not serve TLS",
+        all_of(facts.path_unfit_for_tls),
+    ),
+    Rule(
         "trust-disputed",
         State.UNDETERMINED,
         "The chain ends at a root whose public trust was disputed on that day.",

@@ -141,6 +141,8 @@ def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Fi
             False, "linked to no root of any public bundle that kzpcap ships (Mozilla's: other stores keep more)"
         )
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+    if facts.unfit:
+        return Finding(False, f'linked to "{anchor}", by a path that may not serve TLS: {facts.unfit}')
     if facts.disputed:
         return Finding(False, f'linked to "{anchor}", whose trust was disputed: {facts.disputed}')
     if not facts.standing.trusted:
@@ -163,6 +165,16 @@ def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundi
     return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', chain_frames(observation))
 
 
+def path_unfit_for_tls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The path leads to a public root by a certificate that may not stand in a TLS server's chain."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if not facts.unfit:
+        return Finding(False, "no path to a public root that may not serve TLS")
+    return Finding(True, facts.unfit, chain_frames(observation))
+
+
 def trust_disputed(observation: Observation, surroundings: Surroundings) -> Finding:
     """The bundle of the day does not settle it: part of the root's certificates, or the root soon after or before."""
     facts = surroundings.chain_facts(observation)
@@ -183,7 +195,7 @@ def root_public_at_another_time(observation: Observation, surroundings: Surround
         return NO_CERTIFICATE
     if not surroundings.moment(observation.time_ns):
         return no_day(surroundings)
-    if facts.public is None or facts.standing is None or facts.standing.trusted or facts.disputed:
+    if facts.public is None or facts.standing is None or facts.trusted or facts.disputed or facts.unfit:
         return Finding(False, "not a root that was public at another time")
     until = f"to {facts.standing.last}" if facts.standing.last else "to this day"
     anchor = facts.public.anchor.common_name or facts.public.anchor.subject
