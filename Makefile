@@ -30,12 +30,12 @@ lint: $(VENV)/tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# tshark, the second reader of the tests, is no Python package: root gets it installed, others are told.
+# tshark and openssl, the second readers of the tests, are no Python packages: root gets them installed, others are told.
 witness:
-	@command -v tshark >/dev/null && exit 0; \
+	@command -v tshark >/dev/null && command -v openssl >/dev/null && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark >/dev/null; \
-	else echo "tshark is not installed: its tests are skipped (Debian: apt install tshark)"; fi
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark openssl >/dev/null; \
+	else echo "tshark or openssl is not installed: their tests are skipped (Debian: apt install tshark openssl)"; fi
 
 test: lint witness
 	$(BIN)/python -m pytest -n auto

@@ -209,8 +209,10 @@ class ChainJudge:
         """A verified path from the leaf to a known key.
 
         Names lead to the keys that are tried first; a leaf that is not publicly trusted is then tried with every
-        known key, whatever its names say.
+        known key, whatever its names say. A known CA shown as a leaf signed nothing: its path is itself alone.
         """
+        if leaf.spki_sha256 in self.known:
+            return Path((leaf,)), self.known[leaf.spki_sha256]
         cas = Pool.of(ca.certificate for ca in self.reference.interception_cas)
         for path in paths_to(leaf, pools, cas.named):
             return path, self.known[path.anchor.spki_sha256]
