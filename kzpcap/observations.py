@@ -24,11 +24,12 @@ from kzpcap.paths.icmp import address
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import AlertSeen, ClientHelloSeen, Handshake, Seen
-from kzpcap.tls.messages import ECH
+from kzpcap.tls.messages import ECH, SCT
 from kzpcap.tls.quic import Turns
 
 MAX_MARKS = 24
 MAX_PROBE_TTL = 32
+MAX_TIMESTAMPS = 4_096
 PATIENCE = 3_000_000_000
 """A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
 
@@ -163,6 +164,8 @@ class Observation:
     server_time: int | None
     """The first four bytes of ServerHello.random up to TLS 1.2, in seconds: the time, where a server still sends it."""
     staple: Staple | None
+    timestamps: bytes
+    """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
     given_up: int
     duplicates: int
     tunnels: int
@@ -329,6 +332,7 @@ class Observer:
             if server and handshake.transport == "tcp" and not is_tls13(server.version)
             else None,
             "staple": _staple(handshake, certificates),
+            "timestamps": (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b"",
         }
 
     def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
@@ -353,7 +357,7 @@ def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
         "probes": (), "plain_answer": b"", "plain_frame": None, "upgrade": None, "requested_name": None,
         "proxied": False, "conflicts": (), "other_chain": (), "other_chain_frame": None, "waited": False,
         "finished_ok": None, "finished_frame": None, "chain_problem": None, "quic": None, "strays": 0,
-        "server_time": None, "staple": None,
+        "server_time": None, "staple": None, "timestamps": b"",
     }  # fmt: skip
 
 

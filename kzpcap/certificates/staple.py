@@ -10,6 +10,7 @@ from typing import Any
 
 from kzpcap.certificates.certificate import load
 from kzpcap.certificates.signature import verify
+from kzpcap.certificates.transparency import octets
 
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 
@@ -24,6 +25,8 @@ class Staple:
     this_update: int
     next_update: int | None
     verified: bool | None
+    timestamps: bytes = b""
+    """A SignedCertificateTimestampList (RFC 6962 section 3.3) that the response carries."""
 
 
 @lru_cache(maxsize=4_096)
@@ -47,6 +50,7 @@ def read(body: bytes, leaf: bytes, issuer: bytes | None) -> Staple | None:
                 _nanoseconds(response.this_update_utc),
                 _nanoseconds(response.next_update_utc) if response.next_update_utc else None,
                 _verified(response, issuer),
+                _timestamps(response),
             )
     except Exception:  # hostile bytes may fail anywhere inside the parser: then there is no response
         return None
@@ -67,6 +71,16 @@ def _verified(response: Any, issuer: bytes | None) -> bool | None:
         verify(key, response.signature, response.tbs_response_bytes, response.signature_hash_algorithm) for key in keys
     ]
     return True if True in outcomes else None if None in outcomes else False
+
+
+def _timestamps(response: Any) -> bytes:
+    from cryptography import x509
+
+    try:
+        value = response.single_extensions.get_extension_for_class(x509.SignedCertificateTimestamps).value
+    except (x509.ExtensionNotFound, ValueError):
+        return b""
+    return octets(value.public_bytes())
 
 
 def _for_ocsp(certificate: Any) -> bool:

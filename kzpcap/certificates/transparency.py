@@ -82,10 +82,10 @@ def embedded(leaf: Certificate) -> tuple[Timestamp, ...]:
             raw = value.public_bytes()
     except Exception:  # whatever the parser stumbles over
         return ()
-    return timestamps(_octets(raw))
+    return timestamps(octets(raw))
 
 
-def _octets(der: bytes) -> bytes:
+def octets(der: bytes) -> bytes:
     """The content of a DER OCTET STRING."""
     if len(der) < 2 or der[0] != 4:
         return b""

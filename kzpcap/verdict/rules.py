@@ -473,6 +473,7 @@ NOTHING = Rule(
 REMARKS: tuple[Fact, ...] = (
     facts.possession_proved,
     facts.finished_verified,
+    facts.certificate_logged,
     facts.resigned_copy,
     facts.certificate_for_another_name,
     facts.chain_is_specimen,

@@ -12,6 +12,7 @@ from kzpcap.verdict.facts.across import (
 from kzpcap.verdict.facts.certificates import (
     bears_names_of_known_ca,
     certificate_for_another_name,
+    certificate_logged,
     certificate_visible,
     chain_is_specimen,
     chain_verified_to_interception_key,
@@ -76,6 +77,7 @@ __all__ = [
     "bears_names_of_known_ca",
     "certificate_changes_for_name",
     "certificate_for_another_name",
+    "certificate_logged",
     "certificate_visible",
     "chain_is_specimen",
     "chain_verified_to_interception_key",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
+from kzpcap.certificates.transparency import CERTIFICATE, PRECERTIFICATE, check, embedded, timestamps
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
@@ -342,6 +343,32 @@ def finished_verified(observation: Observation, surroundings: Surroundings) -> F
     if not observation.finished_ok:
         return Finding(False, "the server's Finished does not fit the captured handshake", frames)
     return Finding(True, "the server's Finished fits: the handshake was captured as the server saw it", frames)
+
+
+def certificate_logged(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Logs of Certificate Transparency signed that they had seen the certificate; asked where it matters.
+
+    Names on no list with public chains are passed over: their timestamps are checked by `kzpcap certificates`.
+    """
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.trusted and observation.target is None:
+        return Finding(None, "not asked of public chains for names on no list")
+    path = facts.public or facts.supplied
+    issuer = path.certificates[1] if path and len(path.certificates) > 1 else None
+    logs = surroundings.chains.reference.ct_logs
+    stapled = observation.staple.timestamps if observation.staple else b""
+    found = check(embedded(facts.leaf), facts.leaf, issuer, PRECERTIFICATE, logs)
+    for listed in (observation.timestamps, stapled):
+        found += check(timestamps(listed), facts.leaf, issuer, CERTIFICATE, logs)
+    if not found:
+        return Finding(False, "no timestamp of a Certificate Transparency log came with the certificate")
+    names = sorted({one.log or "" for one in found if one.verified})
+    if not names:
+        return Finding(None, f"{len(found)} timestamps, none of which can be verified with the logs that are listed")
+    says = f"the certificate was logged: {len(names)} of {len(found)} timestamps verified ({', '.join(names[:3])})"
+    return Finding(True, says, chain_frames(observation))
 
 
 def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
