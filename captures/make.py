@@ -23,6 +23,7 @@ CAPTURES = {
     "lab-interception": interception.lab_interception,
     "names-without-the-key": interception.names_without_the_key,
     "tls13-encrypted": handshakes.tls13_encrypted,
+    "hidden-interception": handshakes.hidden_interception,
     "resumed-session": handshakes.resumed_session,
     "reset-after-client-hello": blocking.reset_after_client_hello,
     "mid-connection": handshakes.mid_connection,

@@ -164,6 +164,12 @@ class Observation:
     server_time: int | None
     """The first four bytes of ServerHello.random up to TLS 1.2, in seconds: the time, where a server still sends it."""
     staple: Staple | None
+    flight: int
+    """Bytes of the server's encrypted records before the client's first."""
+    client_record: int | None
+    """The length of the client's first encrypted record."""
+    sentinel: bool
+    """ServerHello.random ends in the downgrade sentinel of RFC 8446 section 4.1.3."""
     timestamps: bytes
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
     given_up: int
@@ -332,6 +338,9 @@ class Observer:
             if server and handshake.transport == "tcp" and not is_tls13(server.version)
             else None,
             "staple": _staple(handshake, certificates),
+            "flight": handshake.server_flight,
+            "client_record": handshake.client_encrypted_size,
+            "sentinel": server is not None and server.random[24:31] == b"DOWNGRD",
             "timestamps": (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b"",
         }
 
@@ -358,6 +367,7 @@ def _no_handshake(flow: Flow, server_packets: list[Packet]) -> dict[str, Any]:
         "proxied": False, "conflicts": (), "other_chain": (), "other_chain_frame": None, "waited": False,
         "finished_ok": None, "finished_frame": None, "chain_problem": None, "quic": None, "strays": 0,
         "server_time": None, "staple": None, "timestamps": b"",
+        "flight": 0, "client_record": None, "sentinel": False,
     }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
@@ -16,6 +17,7 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
+from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
 
 CONTROL_WINDOW = 600 * 1_000_000_000
@@ -126,6 +128,9 @@ class Surroundings:
     issuers: dict[str, Use] = field(default_factory=dict)
     trusted_names: dict[str, int] = field(default_factory=dict)
     """Names that got a publicly trusted chain carrying them, with the first frame."""
+    profiles: dict[str, list[Profile]] = field(default_factory=dict)
+    """Name to the profiles of the connections that asked for it; bounded."""
+    _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 
@@ -162,6 +167,29 @@ class Surroundings:
             comparison = compare(leaf, genuine)
             if comparison.is_copy:
                 return genuine, frame, comparison
+        return None
+
+    def profiles_of(self, observation: Observation) -> list[Profile]:
+        """The profiles of the other connections with this name."""
+        found = self.profiles.get(observation.server_name or "", [])
+        return [profile for profile in found if profile.frame != observation.first_frame]
+
+    def odd_answers(self, name: str | None) -> list[tuple[Profile, frozenset[str]]]:
+        """The connections with a name that were answered otherwise than usual for it."""
+        if name is None or name not in self.profiles:
+            return []
+        found = self._odd.get(name)
+        if found is None:
+            found = self._odd[name] = odd_ones(self.profiles[name])
+        return found
+
+    @cached_property
+    def odd_control(self) -> tuple[str, int] | None:
+        """A name on no list that was answered otherwise than usual too, with a frame."""
+        for name, profiles in self.profiles.items():
+            if not profiles[0].listed:
+                for profile, _ in odd_ones(profiles):
+                    return name, profile.frame
         return None
 
     def issuer_of(self, observation: Observation) -> Use | None:
@@ -266,6 +294,11 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             for session in observation.issued_session:
                 surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
         facts = surroundings.chain_facts(observation)
+        profile = Profile.of(observation)
+        if profile is not None and len(surroundings.profiles) < MAX_SESSIONS:
+            same = surroundings.profiles.setdefault(observation.server_name or "", [])
+            if len(same) < MAX_USES:
+                same.append(profile)
         key = _issuer_key(facts) if facts else None
         if facts is not None and facts.end is not None and key is not None:
             if len(surroundings.issuers) < MAX_SESSIONS:

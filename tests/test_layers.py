@@ -20,6 +20,7 @@ ROWS = [
     ["paths"],
     ["clock", "dns"],
     ["observations"],
+    ["profiles"],
     ["anchors", "surroundings", "spill"],
     ["verdict"],
     ["report"],

@@ -309,3 +309,36 @@ def tricks() -> Built:
         options,
         files,
     )
+
+
+def hidden_interception() -> Built:
+    at = SPRING_2026
+    public, box = Authority.make("LAB public root", at), Authority.make("LAB unknown box", at)
+    capture = Capture(at)
+    v13 = ssl.TLSVersion.TLSv1_3
+    genuine = server_context(*public.issue(["vk.com", "www.example.org"], at, days=3_000, strong=True), v13)
+    forged = server_context(*box.issue(["vk.com"], at, days=3_000), v13)
+    expected: list[dict[str, Any]] = []
+    encrypted = {"state": "undetermined", "rule_id": "certificate-encrypted", "certificate_absent": "ENCRYPTED"}
+    odd = {"state": "suspected", "rule_id": "hidden-answer-differs", "identity": "unknown",
+           "remark": "the client refused the hidden certificate with the alert unknown_ca"}  # fmt: skip
+    for port, name, server, truth in (
+        (59_001, "vk.com", genuine, encrypted),
+        (59_002, "www.example.org", genuine, encrypted),
+        (59_003, "vk.com", forged, odd),
+        (59_004, "vk.com", genuine, encrypted),
+        (59_005, "www.example.org", genuine, encrypted),
+        (59_006, "vk.com", forged, odd),
+        (59_007, "vk.com", genuine, encrypted),
+    ):
+        openssl(Connection(capture, port), name, server, client_context(public), answer_ttl=None)
+        expected.append({"server_name": name, **truth})
+    return Built(
+        capture,
+        "TLS 1.3 without keys: what remains when the certificate is hidden",
+        "Three connections to a listed name are answered by its server, two by a box; the certificates cannot be seen. What\n"
+        "remains: the client refuses the box's flight with an alert (OpenSSL sends it in clear; a browser's is encrypted, 19\n"
+        "bytes where its Finished should be), and that flight has another size. Two kinds of difference, twice, and none in\n"
+        "the control: suspected, and never more. OpenSSL on both sides under throw-away CAs.",
+        expected,
+    )

@@ -119,7 +119,10 @@ class Handshake:
     server_data: Seen | None
     client_data_bytes: int
     server_data_bytes: int
-    server_encrypted_sizes: tuple[int, ...]
+    client_encrypted_size: int | None
+    """The length of the client's first encrypted record: TLS 1.3's Finished, or what it said in its place."""
+    server_flight: int
+    """Bytes of the server's encrypted records before the client's first: TLS 1.3's flight with the Certificate."""
     upgrade: upgrade.Upgrade | None
     lost: bool
     """Bytes of the server's side are missing in the handshake."""
@@ -350,7 +353,12 @@ def _build(
         server_data=Seen.of(server_data[0].packet) if server_data else None,
         client_data_bytes=client.application_bytes,
         server_data_bytes=server.application_bytes,
-        server_encrypted_sizes=tuple(record.length for record in server.encrypted[:8]),
+        client_encrypted_size=client_data[0].length if client_data else None,
+        server_flight=sum(
+            record.length
+            for record in server_data[:64]
+            if not client_data or record.packet.frame < client_data[0].packet.frame
+        ),
         upgrade=before,
         lost=server.lost or (server.stream.gaps > 0 and not server.encrypted),
         cut=server.stream.cut,

@@ -106,6 +106,8 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         )
     if rule.id == "resigned-copy-of-genuine-certificate":
         return Interceptor("unknown", "a copy shows that it was re-signed, never by whom")
+    if not observation.chain:
+        return Interceptor("unknown", "the certificate cannot be read")
     if facts and facts.imitation:
         return Interceptor("unknown", "names of a known CA prove nothing about who holds the key")
     return Interceptor("unknown", "no verified signature by a known key")

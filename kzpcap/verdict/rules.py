@@ -221,6 +221,14 @@ RULES: tuple[Rule, ...] = (
         "products-and-strangers",
     ),
     Rule(
+        "hidden-answer-differs",
+        State.SUSPECTED,
+        "The certificate is hidden; this name was repeatedly answered otherwise than usual, and no control was.",
+        "answered otherwise",
+        all_of(facts.absent(Absent.ENCRYPTED, Absent.UNDECRYPTABLE), facts.hidden_answer_differs),
+        "hidden-interception",
+    ),
+    Rule(
         "publicly-trusted",
         State.GENUINE,
         "The chain was publicly trusted on that day, for the name asked.",
@@ -481,6 +489,8 @@ REMARKS: tuple[Fact, ...] = (
     facts.hello_by_another_sender,
     facts.server_bytes_conflict,
     facts.tls13_not_kept,
+    facts.fell_to_tls12,
+    facts.refused_hidden_certificate,
     facts.inner_name_encrypted,
     facts.one_key_for_several_names,
     facts.one_issuer_for_several_servers,

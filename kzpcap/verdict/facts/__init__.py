@@ -38,6 +38,7 @@ from kzpcap.verdict.facts.certificates import (
     unreadable,
     within_dates,
 )
+from kzpcap.verdict.facts.hidden import fell_to_tls12, hidden_answer_differs, refused_hidden_certificate
 from kzpcap.verdict.facts.marks import (
     issuer_shaped_as_in_2018_to_2020,
     leaf_seen_intercepting,
@@ -86,8 +87,10 @@ __all__ = [
     "clock_contradicted",
     "failed_repeatedly_beside_controls",
     "failed_with",
+    "fell_to_tls12",
     "finished_verified",
     "hello_by_another_sender",
+    "hidden_answer_differs",
     "imitates_known_ca",
     "inner_name_encrypted",
     "issuer_for_targets_only",
@@ -115,6 +118,7 @@ __all__ = [
     "publicly_trusted",
     "quic_tried_before",
     "quic_turned_back",
+    "refused_hidden_certificate",
     "reset_by_another_sender",
     "resigned_copy",
     "resumes_intercepted_session",
