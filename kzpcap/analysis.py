@@ -223,6 +223,7 @@ def analyze(
                     seen = frames.setdefault(name, [])
                     if len(seen) < 8:
                         seen.append(observation.chain_seen.frame)
+            probes.collect(observation)
             spill.append(observation)
         chains = ChainJudge(reference, _trust(reference.folder / "public_trust"))
         for certificate in (*observer.certificates.values(), *reference.genuine):
@@ -236,7 +237,6 @@ def analyze(
         survey(spill, surroundings)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
-        probes.collect(spill)
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
         networks = Networks(reference.folder / "asn")
         return Report(reference, health, surroundings, spill, errors, found, networks, frames)

@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
@@ -131,6 +132,9 @@ class Surroundings:
     profiles: dict[str, list[Profile]] = field(default_factory=dict)
     """Name to the profiles of the connections that asked for it; bounded."""
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
+    answers: dict[Any, Any] = field(default_factory=dict)
+    """What the facts said of the connection `answers_for` (verdict/logic.py)."""
+    answers_for: Observation | None = None
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ KLEENE = st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=5)
 
 def asked(operator, values):
     facts = [lambda o, s, v=value: Finding(v, str(v)) for value in values]
-    return operator(*facts)(None, None).value
+    return operator(*facts)(None, SimpleNamespace(answers_for=object(), answers={})).value
 
 
 @given(KLEENE)

@@ -15,12 +15,13 @@ def normalise(raw: bytes) -> str:
 
 def carries(certificate: Certificate, name: str) -> bool:
     """Is `name` (normalised) among the certificate's names? The common name counts only where there is no SAN."""
-    try:
-        address = str(ipaddress.ip_address(name.strip("[]")))
-    except ValueError:
-        pass
-    else:
-        return address in certificate.ip_addresses
+    if name[-1:].isdigit() or ":" in name:  # what cannot be an address need not be tried: no top-level domain is digits
+        try:
+            address = str(ipaddress.ip_address(name.strip("[]")))
+        except ValueError:
+            pass
+        else:
+            return address in certificate.ip_addresses
     patterns = certificate.dns_names
     if not certificate.has_san and certificate.common_name:
         patterns = (certificate.common_name,)

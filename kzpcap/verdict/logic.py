@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kzpcap.observations import Observation
@@ -26,14 +26,26 @@ class Finding:
 Fact = Callable[[Observation, Surroundings], Finding]
 
 
+def _answers(facts: tuple[Fact, ...], observation: Observation, surroundings: Surroundings) -> Iterator[Finding]:
+    """Each fact's finding; a fact that several rules ask of one connection is worked out once."""
+    if surroundings.answers_for is not observation:
+        surroundings.answers_for = observation
+        surroundings.answers = {}
+    known = surroundings.answers
+    for fact in facts:
+        found = known.get(fact)
+        if found is None:
+            found = known[fact] = fact(observation, surroundings)
+        yield found
+
+
 def all_of(*facts: Fact) -> Fact:
     """True where all are; false where one is; else unknown. The first false one ends the asking."""
 
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
         children: list[Finding] = []
         value: bool | None = True
-        for fact in facts:
-            found = fact(observation, surroundings)
+        for found in _answers(facts, observation, surroundings):
             children.append(found)
             if found.value is False:
                 return Finding(False, "", (), tuple(children), "all_of")
@@ -48,7 +60,7 @@ def any_of(*facts: Fact) -> Fact:
     """True where one is; false where all are false; else unknown. Every fact is asked: each may be evidence."""
 
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
-        children = tuple(fact(observation, surroundings) for fact in facts)
+        children = tuple(_answers(facts, observation, surroundings))
         values = {child.value for child in children}
         value = True if True in values else None if None in values else False
         return Finding(value, "", (), children, "any_of")
@@ -72,7 +84,7 @@ def not_shown(*facts: Fact) -> Fact:
     """True unless one of the facts is true: for what must not be shown, rather than be shown not to be."""
 
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
-        children = tuple(fact(observation, surroundings) for fact in facts)
+        children = tuple(_answers(facts, observation, surroundings))
         return Finding(not any(child.value is True for child in children), "", (), children, "not_shown")
 
     return ask

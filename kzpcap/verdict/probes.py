@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from kzpcap.capture.decode import Packet
 from kzpcap.observations import Observation
 from kzpcap.paths.icmp import Echo, IcmpError, address
@@ -25,13 +23,12 @@ class Probes:
         self.routes: list[RouteProbe] = []
         self.targets: set[str | None] = set()
 
-    def collect(self, observations: Iterable[Observation]) -> None:
-        """One pass."""
-        for observation in observations:
-            if observation.transport != "tcp" or observation.tunnels or observation.proxied:
-                continue
-            if observation.probe_ttl is not None and len(self.probed) < MAX_PROBED:
-                self._add(observation)
+    def collect(self, observation: Observation) -> None:
+        """Take one connection, in any order."""
+        if observation.transport != "tcp" or observation.tunnels or observation.proxied:
+            return
+        if observation.probe_ttl is not None and len(self.probed) < MAX_PROBED:
+            self._add(observation)
 
     def syn(self, packet: Packet | None) -> None:
         """A SYN that came no further and has a low TTL: a TCP traceroute's probe."""
@@ -67,7 +64,7 @@ def ladders(
     probes: Probes, surroundings: Surroundings, errors: list[IcmpError], echoes: list[Echo], udp: list[RouteProbe]
 ) -> tuple[Ladder, ...]:
     """The judged ladders of a capture."""
-    series: list[Series] = find_series(probes.sent, errors)
+    series: list[Series] = find_series(sorted(probes.sent, key=lambda sent: (sent.frame, sent.index)), errors)
     if not series:
         return ()
     asked = [RouteProbe(e.dst, e.ttl, e.frame, 0, e.key, 1) for e in echoes if e.request and e.ttl <= MAX_ROUTE_TTL]
