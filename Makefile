@@ -1,6 +1,7 @@
 # make demo    set everything up and analyse the reconstruction of July 2019
 # make test    set everything up and run every check
 # make fuzz SECONDS=600    fuzz each parser for so long
+# make bench MEGABYTES=1000    speed and memory beside other tools, as a table
 # make captures    build every capture anew (with new keys)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
-.PHONY: demo test lint witness fuzz captures clean
+.PHONY: demo test lint witness fuzz bench captures clean
 
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
@@ -46,6 +47,11 @@ fuzz: $(VENV)/tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	for target in scan packet tls hellos datagrams control; do \
 	  $(BIN)/python tests/fuzz.py $$target $(SECONDS) || exit 1; done
+
+# The other tools are used where they are installed (Debian: wireshark-common tcpdump ssldump libndpi-bin tshark).
+MEGABYTES ?= 1000
+bench: $(VENV)/tools
+	$(BIN)/python benchmarks/bench.py --megabytes $(MEGABYTES)
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py

@@ -238,7 +238,7 @@ def analyze(
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
-        networks = Networks(reference.folder / "asn")
+        networks = Networks(reference.folder / "asn", reference.asn)
         return Report(reference, health, surroundings, spill, errors, found, networks, frames)
     finally:
         reading.close()

@@ -81,10 +81,11 @@ def _reference(
     roots: list[Path] | None,
     cas: list[Path] | None,
     genuine: list[Path] | None = None,
+    asn: Path | None = None,
 ) -> Reference:
     from kzpcap import reference
 
-    return reference.load(folder, targets, roots, cas, genuine)
+    return reference.load(folder, targets, roots, cas, genuine, asn)
 
 
 def _keylog(path: Path | None) -> bytes:
@@ -210,6 +211,10 @@ def analyze(
         list[Path] | None,
         typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside those of the capture."),
     ] = None,
+    asn: Annotated[
+        Path | None,
+        typer.Option("--asn", metavar="FILE", help="AS numbers of the capture's time: MMDB, iptoasn TSV or prefix2as."),
+    ] = None,
     at: At = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
@@ -227,7 +232,7 @@ def analyze(
     tally = Tally()
     intercepted = shown = 0
     try:
-        reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine)
+        reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = _keylog(keylog)
         if witness:
             from kzpcap.capture.witnesses import with_tshark

@@ -135,6 +135,21 @@ def test_what_a_bound_gives_up_is_counted():
     assert flow.a_bytes == 60_000
 
 
+def test_application_data_is_kept_in_part_and_that_gives_nothing_up():
+    """What comes long after the handshake is counted, not kept; a reset behind it is."""
+    hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
+    packets = [ip(flags="S", seq=0), ip(1, flags="SA", seq=0, ack=1), ip(flags="PA", seq=1) / Raw(hello)]
+    data = b"\x17\x03\x03\x40\x00" + b"x" * 995
+    packets += [ip(1, number=n, flags="PA", seq=1 + 1_000 * n, ack=11) / Raw(data) for n in range(100)]
+    packets.append(ip(1, number=200, flags="R", seq=100_001))
+    (flow,), scanner = flows(packets)
+    kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1)
+    assert scan.DATA_LIMIT < kept <= scan.DATA_LIMIT + 2_000
+    assert flow.b_bytes == 100_000
+    assert flow.given_up == scanner.given_up_packets == 0
+    assert flow.packets[-1].flags & 4
+
+
 def test_idle_flows_end_and_keep_their_order():
     packets = []
     for number in range(3):

@@ -7,7 +7,7 @@ cdef class Flow:
     cdef readonly bytes key, reverse
     cdef readonly list packets
     cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
-    cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_kept_packets, b_kept_packets
+    cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_data_from, b_data_from, a_kept_packets, b_kept_packets
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
     cdef readonly bint a_fin, b_fin, reset, has_data, tls, ended_early
 
@@ -49,7 +49,7 @@ cdef class Scanner:
     @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
     cdef void _tcp(self, Packet p, object raw, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
-    @cython.locals(head="long long", limit="long long", kept="long long", kept_packets="long long", cost="long long")
+    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, object raw, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, object raw) except -1

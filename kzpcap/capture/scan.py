@@ -31,6 +31,8 @@ PLAIN_LIMIT = 16_384
 """Payload bytes kept of each direction while nothing looks like TLS (an upgrade protocol may come first)."""
 TLS_LIMIT = 131_072
 """Payload bytes kept of each direction once a TLS record was seen."""
+DATA_LIMIT = 32_768
+"""Of these, bytes kept of a direction from its first application data on: TLS 1.3 sends its Certificate as such."""
 PACKET_LIMIT = 4_096
 """Packets kept of each direction, whatever their size."""
 DATAGRAM_LIMIT = 64
@@ -74,6 +76,8 @@ class Flow:
         self.b_bytes = 0
         self.a_kept = 0
         self.b_kept = 0
+        self.a_data_from = -1
+        self.b_data_from = -1
         self.a_kept_packets = 0
         self.b_kept_packets = 0
         self.given_up = 0
@@ -359,6 +363,14 @@ class Scanner:
         limit = TLS_LIMIT if flow.tls else PLAIN_LIMIT
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
+        if flow.tls and p.captured >= 5 and data[p.payload_at] == 23 and data[p.payload_at + 1] == 3:
+            if p.direction == 0 and flow.a_data_from < 0:
+                flow.a_data_from = kept
+            elif p.direction == 1 and flow.b_data_from < 0:
+                flow.b_data_from = kept
+        data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
+        if data_from >= 0 and kept > data_from + DATA_LIMIT and not p.flags & (SYN | FIN | RST):
+            return  # application data behind a handshake that is long over: nothing is given up with it
         if kept_packets >= PACKET_LIMIT or (kept > limit and not p.flags & (SYN | FIN | RST)):
             flow.given_up += 1
             self.given_up_packets += 1

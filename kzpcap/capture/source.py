@@ -58,6 +58,8 @@ NOT_READ = {
     b"Rar!": "a RAR archive",
 }
 MAX_MEMBERS = 10_000
+WINDOW = 16 << 20
+"""A multiple of every page size."""
 CAPTURE_MAGICS = (
     b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x34\xcd\xb2\xa1",
     b"\xa1\xb2\xcd\x34", b"\n\r\r\n", b"snoop\0\0\0",
@@ -249,13 +251,17 @@ def _map(file: IO[bytes], size: int) -> Any:
 
 
 def _digest(raw: Any) -> str:
+    """SHA-256 in hex; mapped pages are given back as they were read, for they count as memory."""
     digest = hashlib.sha256()
+    mapped = isinstance(raw, mmap.mmap) and hasattr(raw, "madvise")
     view = memoryview(raw)
-    for at in range(0, len(view), CHUNK):
-        digest.update(view[at : at + CHUNK])
+    for at in range(0, len(view), WINDOW):
+        piece = view[at : at + WINDOW]
+        digest.update(piece)
+        piece.release()
+        if mapped:
+            raw.madvise(mmap.MADV_DONTNEED, at, min(WINDOW, len(view) - at))
     view.release()
-    if isinstance(raw, mmap.mmap) and hasattr(raw, "madvise"):
-        raw.madvise(mmap.MADV_DONTNEED)
     return digest.hexdigest()
 
 

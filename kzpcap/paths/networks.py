@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.errors import ReferenceDataError
+from kzpcap.paths.asn_table import Table, open_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Networks:
-    """The table and the operators of a reference folder; opened on the first question."""
+    """The table and the operators of a reference folder, and a table that was given; opened on the first question."""
 
     folder: Path
+    given: Path | None = None
 
     @cached_property
     def _operators(self) -> dict[str, Any]:
@@ -45,14 +47,13 @@ class Networks:
             raise ReferenceDataError(f"{path}: {error}") from error
 
     @cached_property
-    def _table(self) -> Any:
-        import maxminddb
-
-        path = self.folder / self._operators["table"]
-        try:
-            return maxminddb.open_database(str(path))
-        except (OSError, ValueError) as error:  # InvalidDatabaseError is no ValueError in every version
-            raise ReferenceDataError(f"{path}: {error}") from error
+    def _tables(self) -> tuple[tuple[str, Table], ...]:
+        """(how a table is called, the table): the one that was given first."""
+        shipped = (f"iptoasn {self._operators['date']}", open_table(self.folder / self._operators["table"]))
+        if self.given is None:
+            return (shipped,)
+        table = open_table(self.given)
+        return (f"{self.given.name}{' of ' + table.date if table.date else ''}", table), shipped
 
     @cached_property
     def _names(self) -> dict[int, str]:
@@ -60,19 +61,23 @@ class Networks:
 
     @property
     def source(self) -> str:
-        """The table's name and date."""
-        return f"iptoasn {self._operators['date']}"
+        """The first table's name and date."""
+        return self._tables[0][0]
 
     def of(self, address: str) -> Network | None:
-        """The AS of an address; None where the table has none (private addresses, holes)."""
+        """The AS of an address by the first table; None where it has none (private addresses, holes)."""
+        return self._look_up(address, *self._tables[0])
+
+    def by_each_table(self, address: str) -> list[Network]:
+        """The AS of an address by every table that has it."""
+        return [network for entry in self._tables if (network := self._look_up(address, *entry)) is not None]
+
+    def _look_up(self, address: str, source: str, table: Table) -> Network | None:
         try:
-            found = self._table.get(address)
+            found = table.get(address)
         except ValueError:
             return None
-        if not found or not found.get("autonomous_system_number"):
-            return None
-        asn = int(found["autonomous_system_number"])
-        return Network(asn, str(found.get("autonomous_system_organization", "")), self._names.get(asn), self.source)
+        return Network(found[0], found[1], self._names.get(found[0]), source) if found else None
 
     def published(self, address: str) -> str | None:
         """What was published of this very address, with the year."""

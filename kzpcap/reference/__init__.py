@@ -96,6 +96,8 @@ class Reference:
     supplied_interception: tuple[bytes, ...] = ()
     supplied_genuine: tuple[bytes, ...] = ()
     """Certificates given as genuine: what is in the capture is laid beside them."""
+    asn: Path | None = None
+    """A table of addresses and AS numbers that was given."""
     supplied_digests: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -274,6 +276,7 @@ def load(
     trusted_roots: list[Path] | None = None,
     interception_cas: list[Path] | None = None,
     genuine: list[Path] | None = None,
+    asn: Path | None = None,
 ) -> Reference:
     """Load the shipped data, or that of another folder; `targets` names lists or files (default: all shipped).
 
@@ -305,6 +308,11 @@ def load(
             else:
                 raise ReferenceDataError(f"{name}: no such target list ({', '.join(shipped)}) and no such file")
     reference = Reference(base, digests, tuple(chosen))
+    if asn is not None:
+        try:
+            supplied[f"asn:{asn.name}"] = hashlib.sha256(asn.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ReferenceDataError(f"{asn}: {error.strerror or error}") from error
     roots = [der for path in trusted_roots or () for der in read_pem(path)]
     cas = [der for path in interception_cas or () for der in read_pem(path)]
     twins = [der for path in genuine or () for file in _files(path) for der in read_certificates(file)]
@@ -319,6 +327,7 @@ def load(
         supplied_roots=tuple(roots),
         supplied_interception=tuple(cas),
         supplied_genuine=tuple(twins),
+        asn=asn,
         supplied_digests=supplied,
     )
 

@@ -151,8 +151,8 @@ def _hop_text(entry: Hop | None, ttl: int) -> str:
 
 def _as_text(entry: Hop, networks: Networks) -> str:
     address = entry.address or ""
-    network = networks.of(address)
-    parts = [f"{network.text}, {network.source}" if network else "no AS in the table"]
+    found = networks.by_each_table(address)
+    parts = [f"{network.text}, {network.source}" for network in found] or ["no AS in the table"]
     published = networks.published(address)
     if published:
         parts.append(published)

@@ -1,0 +1,99 @@
+"""Tables of AS numbers: the shipped one, and one that is given in each format."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzpcap.errors import ReferenceDataError
+from kzpcap.paths.asn_table import open_table
+from kzpcap.paths.networks import Networks
+from kzpcap.reference import DATA
+from tests.conftest import CAPTURES, run
+
+IPTOASN = (
+    "92.46.0.0\t92.47.255.255\t9198\tKZ\tKAZTELECOM-AS\n"
+    "10.0.0.0\t10.255.255.255\t0\tNone\tNot routed\n"
+    "2a00:5da0::\t2a00:5da7:ffff:ffff:ffff:ffff:ffff:ffff\t9198\tKZ\tKAZTELECOM-AS\n"
+)
+PREFIX2AS = "92.46.0.0\t15\t9198\n92.47.151.0\t24\t50482_9198\n2a00:5da0::\t29\t9198\n"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("text", [IPTOASN, PREFIX2AS], ids=["iptoasn", "prefix2as"])
+def test_text_tables(text, packed, tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+    table = open_table(path)
+    assert table.get("92.46.1.1")[0] == 9198
+    assert table.get("2a00:5da3::1")[0] == 9198
+    assert table.get("10.1.1.1") is None
+    assert table.get("203.0.113.1") is None
+    assert table.get("2001:db8::1") is None
+
+
+def test_the_longest_prefix_counts_and_every_origin_is_kept(tmp_path):
+    path = tmp_path / "prefix2as"
+    path.write_text(PREFIX2AS)
+    assert open_table(path).get("92.47.151.210") == (50482, "(also AS9198)")
+    assert open_table(path).get("92.47.152.210") == (9198, "")
+
+
+def test_the_shipped_table():
+    networks = Networks(DATA / "asn")
+    assert networks.of("95.56.243.92").text == "AS9198 Kazakhtelecom"
+    assert networks.of("92.47.151.210").asn == 50482
+    assert networks.of("192.168.1.1") is None
+    assert networks.of("not an address") is None
+
+
+def test_a_given_table_is_told_first_and_the_shipped_one_beside_it(tmp_path):
+    path = tmp_path / "routeviews-20190720.pfx2as"
+    path.write_text("92.46.0.0\t15\t9198\n95.56.0.0\t14\t9198\n")
+    capture = str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")
+    text = re.sub(r"\s+", " ", run("analyze", "--asn", str(path), capture).stdout.decode())
+    told = "92.47.151.210: AS9198 Kazakhtelecom, routeviews-20190720.pfx2as; AS50482 Kazakhtelecom, iptoasn 2026-09-18;"
+    assert told in text
+    report = json.loads(run("analyze", "--json", "--asn", str(path), capture).stdout)
+    assert report["ladders"][0]["last_clean_hop"]["asn"] == 9198
+    assert "asn:routeviews-20190720.pfx2as" in report["reference"]["supplied"]
+    given = DATA / "asn" / "iptoasn.mmdb"
+    assert run("analyze", "--asn", str(given), capture).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "0 rows"),
+        ("hello world\n", "line 1 is neither"),
+        ("92.46.0.0\t99\t9198\n", ":1: .*no prefix length"),
+        ("92.46.0.0\t15\t9198\nx\t15\t9198\n", ":2: "),
+        ("92.46.0.0\t92.47.0.0\tx\tKZ\tname\n", ":1: "),
+    ],
+)
+def test_what_is_no_table_is_named(text, message, tmp_path):
+    path = tmp_path / "table"
+    path.write_text(text)
+    with pytest.raises(ReferenceDataError, match=message):
+        open_table(path)
+    capture = str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")
+    assert run("analyze", "--asn", str(path), capture).returncode == 4
+    assert run("analyze", "--asn", str(tmp_path / "none"), capture).returncode == 4
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(raw):
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table"
+        path.write_bytes(raw)
+        with contextlib.suppress(ReferenceDataError):
+            open_table(path).get("92.46.1.1")
