@@ -82,6 +82,8 @@ class Probe:
     time_ns: int
     seq: int
     ip_id: int
+    tos: int
+    dont_fragment: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,7 +460,9 @@ def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
     if first is None:
         return ()
     return tuple(
-        Probe(packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id)
+        Probe(
+            packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id, packet.tos, bool(packet.dont_fragment)
+        )
         for packet in packets
         if packet.payload and distance(packet.seq, first.seq) == 0
     )[:128]

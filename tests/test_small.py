@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from kzpcap import reference
 from kzpcap.capture.decode import ICMP, ICMPV6, Packet
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths import hops, icmp
+from kzpcap.paths.ladders import Sent, changed
 from kzpcap.reference import targets
 from kzpcap.report.text import decode, rfc3339, safe
 from kzpcap.verdict.logic import Finding, all_of, any_of, none_of, not_shown
@@ -188,6 +190,42 @@ def test_a_quote_without_ports_has_none():
     header = bytes.fromhex("4500001c000000000101000000000000") + b"\x0a\0\0\x09"
     found = quoted(ICMP, 11, header + b"\x08\0\0\0")
     assert (found.q_sport, found.q_dport) == (None, None)
+
+
+QUOTE = bytes.fromhex("4500003c30390000010600000a0000020a000009") + bytes.fromhex("9c4001bb00000007")
+STACK = bytes.fromhex("2000") + b"CK" + bytes.fromhex("000c0101 05dc1001 05dc2101".replace(" ", ""))
+
+
+def with_checksum(structure):
+    total = icmp._sum(structure.replace(b"CK", b"\0\0"))
+    return structure.replace(b"CK", (0xFFFF - total).to_bytes(2, "big"))
+
+
+@pytest.mark.parametrize("stated", [32, 0])
+def test_mpls_labels_behind_a_quote(stated):
+    """RFC 4884 with its length, and as older routers sent extensions: at a fixed place, with a checksum that fits."""
+    packet = Packet()
+    packet.frame, packet.protocol, packet.ttl, packet.src, packet.dst = 3, ICMP, 250, b"\x0a\0\0\1", b"\x0a\0\0\2"
+    packet.payload = bytes([11, 0, 0, 0, 0, stated, 0, 0]) + QUOTE.ljust(128, b"\0") + with_checksum(STACK)
+    found = icmp.read(packet)
+    assert [(entry.label, entry.bottom, entry.ttl) for entry in found.labels] == [(24_001, False, 1), (24_002, True, 1)]
+    assert (found.q_dport, found.q_df) == (443, False)
+    packet.payload = packet.payload[:-1] + b"\x09"
+    assert bool(icmp.read(packet).labels) is bool(stated), "without a stated length a wrong checksum is no extension"
+
+
+def test_what_a_quote_shows_was_changed():
+    error = quoted(ICMP, 11, QUOTE)
+    sent = Sent(1, 3, 1, 0, 0x3039, "10.0.0.2", 40_000, "10.0.0.9", 443, None, 7, 0, False)
+    assert changed(sent, error) == ()
+    other = replace(sent, tos=0x28, seq=8, ip_id=1, dont_fragment=True)
+    assert changed(other, replace(error, q_ttl=4)) == (
+        "TOS 0x28 became 0x00",
+        "DF was cleared",
+        "IP ID 1 became 12345",
+        "another TCP sequence number",
+        "TTL 4 was left",
+    )
 
 
 def test_an_ipv6_quote():

@@ -11,6 +11,22 @@ TIME_EXCEEDED = {4: 11, 6: 3}
 UNREACHABLE = {4: 3, 6: 1}
 
 
+MPLS_CLASS, MPLS_STACK = 1, 1
+EXTENSION_VERSION = 2
+LEGACY_QUOTE = 128
+"""Where extensions begin in messages without a length, by routers older than RFC 4884 (its section 5.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One entry of an MPLS label stack (RFC 3032), outermost first."""
+
+    label: int
+    traffic_class: int
+    bottom: bool
+    ttl: int
+
+
 @dataclass(frozen=True, slots=True)
 class IcmpError:
     """An error and its quote; `ttl` is the error's own, `q_` marks the quoted packet, None what the quote lacks."""
@@ -35,6 +51,10 @@ class IcmpError:
     q_seq: int | None = None
     q_echo: tuple[int, int] | None = None
     """Identifier and sequence number of a quoted echo request."""
+    q_df: bool | None = None
+    """Don't Fragment; None for IPv6."""
+    labels: tuple[Label, ...] = ()
+    """The MPLS labels under which the packet arrived (RFC 4950)."""
 
     @property
     def time_exceeded(self) -> bool:
@@ -56,13 +76,16 @@ def read(packet: Packet) -> IcmpError | None:
     kind, code = body[0], body[1]
     if kind not in ((3, 4, 5, 11, 12) if version == 4 else (1, 2, 3, 4)):
         return None
-    quote = body[8:]
+    length = body[5] * 4 if version == 4 else body[4] * 8  # RFC 4884 section 4: the quote's, 0 by older routers
+    quote = body[8 : 8 + length] if 20 <= length <= len(body) - 8 else body[8:]
+    dont_fragment: bool | None = None
     if quote[0] >> 4 == 4:
         header = (quote[0] & 15) * 4
         if header < 20:
             return None
         fields = (address(quote[12:16]), address(quote[16:20]), quote[8], quote[9])
         marks = (int.from_bytes(quote[4:6], "big"), quote[1], int.from_bytes(quote[2:4], "big"))
+        dont_fragment = bool(quote[6] & 0x40)
         protocol, upper = quote[9], quote[header:]
     elif quote[0] >> 4 == 6 and len(quote) >= 40:
         protocol, upper = _upper_v6(quote)
@@ -79,8 +102,37 @@ def read(packet: Packet) -> IcmpError | None:
         echo = (int.from_bytes(upper[4:6], "big"), int.from_bytes(upper[6:8], "big"))
     return IcmpError(
         packet.frame, packet.time_ns, version, kind, code, address(packet.src), address(packet.dst), packet.ttl,
-        *fields, *marks, *ports, echo,
+        *fields, *marks, *ports, echo, dont_fragment, labels(body, 8 + (length or LEGACY_QUOTE), bool(length)),
     )  # fmt: skip
+
+
+def labels(body: bytes, at: int, stated: bool) -> tuple[Label, ...]:
+    """The MPLS labels of the extension structure at `at`; where no length `stated` it, its checksum must fit."""
+    header = body[at : at + 4]
+    if len(header) < 4 or header[0] >> 4 != EXTENSION_VERSION:
+        return ()
+    if not stated and _sum(body[at:]) != 0xFFFF:
+        return ()
+    found: list[Label] = []
+    at += 4
+    while len(body) - at >= 4:
+        size, kind, subtype = int.from_bytes(body[at : at + 2], "big"), body[at + 2], body[at + 3]
+        if size < 4:
+            break
+        if (kind, subtype) == (MPLS_CLASS, MPLS_STACK):
+            for entry in range(at + 4, min(at + size, len(body)) - 3, 4):
+                word = int.from_bytes(body[entry : entry + 4], "big")
+                found.append(Label(word >> 12, word >> 9 & 7, bool(word >> 8 & 1), word & 255))
+        at += size
+    return tuple(found[:16])
+
+
+def _sum(raw: bytes) -> int:
+    """The ones' complement sum of 16-bit words (RFC 1071)."""
+    total = sum(int.from_bytes(raw[at : at + 2].ljust(2, b"\0"), "big") for at in range(0, len(raw), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total
 
 
 @dataclass(frozen=True, slots=True)

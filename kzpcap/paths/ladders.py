@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kzpcap.paths.icmp import UNREACHABLE, Echo, IcmpError
+from kzpcap.paths.icmp import UNREACHABLE, Echo, IcmpError, Label
 
 MIN_TTLS = 3
 MAX_TTL = 64
@@ -31,6 +31,20 @@ class Sent:
     server: str
     dport: int
     name: str | None
+    seq: int | None = None
+    tos: int | None = None
+    dont_fragment: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A router's Time Exceeded for a probe: its own TTL, how long after, and what its quote shows was changed."""
+
+    frame: int
+    ttl: int
+    after_ns: int
+    changed: tuple[str, ...]
+    labels: tuple[Label, ...]
 
 
 @dataclass(slots=True)
@@ -42,6 +56,8 @@ class Step:
     connections: list[int] = field(default_factory=list)
     hops: dict[str, int] = field(default_factory=dict)
     """Router to the first frame in which it answered."""
+    exceeded: dict[str, Exceeded] = field(default_factory=dict)
+    """Router to its first answer."""
 
 
 @dataclass(slots=True)
@@ -111,7 +127,27 @@ def _match(series: Series, by_flow: dict[tuple[str, int, int], list[IcmpError]])
         for error in by_flow.get((series.server, series.dport, sport), ()):
             quoted = _quoted(probes, error)
             if quoted is not None:
-                series.steps[quoted.ttl].hops.setdefault(error.outer_src, error.frame)
+                step = series.steps[quoted.ttl]
+                step.hops.setdefault(error.outer_src, error.frame)
+                after = error.time_ns - quoted.time_ns
+                answer = Exceeded(error.frame, error.ttl, after, changed(quoted, error), error.labels)
+                step.exceeded.setdefault(error.outer_src, answer)
+
+
+def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
+    """What the quoted packet differs in from what was sent (RFC 792: as it arrived at that router)."""
+    found = []
+    if probe.tos is not None and error.q_tos != probe.tos:
+        found.append(f"TOS 0x{probe.tos:02x} became 0x{error.q_tos:02x}")
+    if probe.dont_fragment is not None and error.q_df is not None and error.q_df != probe.dont_fragment:
+        found.append("DF was set" if error.q_df else "DF was cleared")
+    if error.version == 4 and error.q_id != probe.ip_id:
+        found.append(f"IP ID {probe.ip_id} became {error.q_id}")
+    if probe.seq is not None and error.q_seq is not None and error.q_seq != probe.seq:
+        found.append("another TCP sequence number")
+    if error.q_ttl > 1:
+        found.append(f"TTL {error.q_ttl} was left")
+    return tuple(found)
 
 
 def _quoted(probes: list[Sent], error: IcmpError) -> Sent | None:

@@ -137,7 +137,32 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     if ladder.mixed:
         said.append(f"mixed: {ladder.hits} of {ladder.tries} TTLs from there on had the effect")
     said += ladder.notes
+    said += _quotes(ladder)
     said.append(f"AS numbers by {networks.source}; those of border routers are uncertain")
+    return said
+
+
+def _quotes(ladder: Ladder) -> list[str]:
+    """What the routers' quotes show: from which hop on the probes arrive changed, and where they arrive in MPLS."""
+    changes: dict[str, list[int]] = {}
+    answered: list[int] = []
+    tunnels: list[str] = []
+    for step in ladder.steps:
+        entries: Any = step.target["time_exceeded"] if step.target else ()
+        for entry in entries:
+            answered.append(step.ttl)
+            for change in entry["changed"]:
+                changes.setdefault(change, []).append(step.ttl)
+            if entry["mpls"]:
+                labels = ", ".join(str(one["label"]) for one in entry["mpls"][:3])
+                tunnels.append(f"hop {step.ttl} ({entry['address']}, label {labels})")
+    said = []
+    for change, ttls in list(changes.items())[:4]:
+        lasting = set(ttls) == {ttl for ttl in answered if ttl >= ttls[0]} and len(set(ttls)) > 1
+        where = f"from hop {ttls[0]} on" if lasting else f"at hop {', '.join(map(str, sorted(set(ttls))[:6]))}"
+        said.append(f"{where} the quoted probes differ from what was sent: {change}")
+    if tunnels:
+        said.append(f"MPLS at {'; '.join(tunnels[:4])}: routers inside a tunnel may not be seen")
     return said
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.rules import State
@@ -379,7 +380,17 @@ def _side(entry: Series | None, ttl: int, outcome_of: Callable[[int], Outcome | 
         answer = "time_exceeded"
     return {
         "frames": step.frames[:8],
-        "time_exceeded": [{"address": address, "frame": at} for address, at in step.hops.items()],
+        "time_exceeded": [
+            {
+                "address": address,
+                "frame": answer.frame,
+                "after_ms": round(answer.after_ns / 1_000_000, 3),
+                "return_hops": [hops for _, hops in candidates(answer.ttl)],
+                "changed": list(answer.changed),
+                "mpls": [{"label": entry.label, "ttl": entry.ttl} for entry in answer.labels],
+            }
+            for address, answer in step.exceeded.items()
+        ],
         "answer": answer,
         "answer_frame": frame,
     }

@@ -56,6 +56,9 @@ class Probes:
                     observation.server[0],
                     observation.server[1],
                     observation.server_name,
+                    probe.seq,
+                    probe.tos,
+                    probe.dont_fragment,
                 )
             )
 
