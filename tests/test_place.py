@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from kzpcap.paths.ladders import Route, Sent, Series, Step, find_series
+from kzpcap.paths.networks import Networks
+from kzpcap.reference import DATA
+from kzpcap.report.ladders import document, sentences
 from kzpcap.verdict.place import Outcome, judge_ladders
 from kzpcap.verdict.rules import State
 
@@ -192,3 +195,35 @@ def test_a_late_answer_claims_no_single_hop():
 def test_a_ladder_has_at_least_three_ttls(ttls, found):
     sent = [Sent(i, ttl, i + 1, 0, 0, "a", i, "b", 443, None) for i, ttl in enumerate(ttls)]
     assert len(find_series(sent, [])) == found
+
+
+def repeated(firsts, to=8):
+    """A ladder gone up several times; `firsts` is where each run is first intercepted, None for a clean one."""
+    entry = Series("192.0.2.1", "203.0.113.1", 443, "vk.com", "connection_per_ttl")
+    outcomes = {}
+    for run, first in enumerate(firsts):
+        for ttl in range(1, to):
+            index, frame = (run, ttl), run * 1_000 + ttl * 10
+            step = entry.steps.setdefault(ttl, Step(ttl))
+            step.frames.append(frame)
+            step.connections.append(index)
+            entry.sent.append(Sent(index, ttl, frame, 0, ttl, "192.0.2.1", 1, "203.0.113.1", 443, "vk.com"))
+            outcomes[index] = FORGED if first is not None and ttl >= first else SILENT
+    return entry, outcomes
+
+
+def test_repeated_runs_give_the_modal_hop_and_its_support():
+    ladder = judged(repeated([5] * 9 + [4, None]), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.runs == (5,) * 9 + (4, None)
+    assert ladder.modal_ttl == 5
+    assert ladder.interceptor_ttl == 4
+    text = " ".join(sentences(ladder, Networks(DATA / "asn")))
+    assert "first at hop 5 in 9 of 11 runs; in others first at hop 4" in text
+    support = document(ladder, Networks(DATA / "asn"))["support"]
+    assert (support["runs"], support["runs_with_effect"], support["runs_at_modal_ttl"]) == (11, 10, 9)
+
+
+def test_a_single_run_says_nothing_of_runs():
+    ladder = judged(repeated([5]), series(None, genuine_from(8), routers(1, 8)))
+    assert ladder.runs == (5,)
+    assert "runs" not in " ".join(sentences(ladder, Networks(DATA / "asn")))

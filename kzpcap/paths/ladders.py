@@ -118,6 +118,21 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
     return found
 
 
+def runs(series: Series) -> list[list[Sent]]:
+    """The times a series went up the ladder: in one connection each, else wherever the TTL falls again."""
+    if series.shape == "one_connection":
+        by_connection: dict[int, list[Sent]] = {}
+        for probe in series.sent:
+            by_connection.setdefault(probe.index, []).append(probe)
+        return list(by_connection.values())
+    found: list[list[Sent]] = []
+    for probe in series.sent:
+        if not found or probe.ttl < found[-1][-1].ttl:
+            found.append([])
+        found[-1].append(probe)
+    return [run for run in found if len({probe.ttl for probe in run}) >= MIN_TTLS]
+
+
 def _match(series: Series, by_flow: dict[tuple[str, int, int], list[IcmpError]]) -> None:
     """Give each Time Exceeded to the step whose probe it quotes."""
     by_port: dict[int, list[Sent]] = {}

@@ -46,7 +46,15 @@ def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
         "placement": ladder.placement,
         "inferred_hop": ladder.inferred_hop,
         "destination_ttl": ladder.destination_ttl,
-        "support": {"ttls_with_effect": ladder.hits, "ttls_probed_from_there": ladder.tries, "mixed": ladder.mixed},
+        "support": {
+            "ttls_with_effect": ladder.hits,
+            "ttls_probed_from_there": ladder.tries,
+            "mixed": ladder.mixed,
+            "runs": len(ladder.runs),
+            "runs_with_effect": sum(ttl is not None for ttl in ladder.runs),
+            "modal_ttl": ladder.modal_ttl,
+            "runs_at_modal_ttl": ladder.runs.count(ladder.modal_ttl) if ladder.modal_ttl is not None else 0,
+        },
         "notes": list(ladder.notes),
         "as_source": networks.source,
         "steps": [{"ttl": step.ttl, "target": step.target, "control": step.control} for step in ladder.steps],
@@ -136,6 +144,11 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         said.append(f"hop {k - 1} was not seen; the nearest router that answered is {nearest}")
     if ladder.mixed:
         said.append(f"mixed: {ladder.hits} of {ladder.tries} TTLs from there on had the effect")
+    if len(ladder.runs) > 1 and ladder.modal_ttl is not None:
+        others = sorted({ttl for ttl in ladder.runs if ttl not in (None, ladder.modal_ttl)}, key=str)
+        varied = f"; in others first at hop {', '.join(map(str, others))}" if others else ""
+        agree = ladder.runs.count(ladder.modal_ttl)
+        said.append(f"first at hop {ladder.modal_ttl} in {agree} of {len(ladder.runs)} runs{varied}")
     said += ladder.notes
     said += _quotes(ladder)
     said.append(f"AS numbers by {networks.source}; those of border routers are uncertain")

@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kzpcap.paths.hops import candidates
-from kzpcap.paths.ladders import Route, Series
+from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.rules import State
 
@@ -84,6 +85,14 @@ class Ladder:
     destination_ttl: int | None
     notes: tuple[str, ...]
     steps: tuple[StepOutcome, ...]
+    runs: tuple[int | None, ...] = ()
+    """For each time the ladder was gone up, the smallest TTL with the effect; one connection per TTL only."""
+
+    @property
+    def modal_ttl(self) -> int | None:
+        """The TTL at which most runs had the effect first; of equals the smallest."""
+        counts = Counter(ttl for ttl in self.runs if ttl is not None)
+        return min(counts, key=lambda ttl: (-counts[ttl], ttl), default=None)
 
 
 MIN_COPIED = 3
@@ -184,8 +193,19 @@ def _judge(
         k, effect, min(trusted, default=None), "exact" if exact else "at_or_beyond", clean_hop, first_hop,
         _last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
-        _steps(target, control, outcome_of),
+        _steps(target, control, outcome_of), _first_hits(target, outcome_of),
     )  # fmt: skip
+
+
+def _first_hits(target: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[int | None, ...]:
+    """For each run of a ladder with one connection per TTL, the smallest TTL that was intercepted or blocked."""
+    if target.shape == "one_connection":
+        return ()
+    found: list[int | None] = []
+    for run in runs(target):
+        hits = [probe.ttl for probe in run if (outcome := outcome_of(probe.index)) is not None and outcome.hit]
+        found.append(min(hits, default=None))
+    return tuple(found)
 
 
 MAX = 1 << 16
