@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BASE = "ssldump"
+INTERPRETED = str(Path(__file__).parent.parent / "tests" / "interpreted.py")
 DPKT = """
 import sys, dpkt
 with open(sys.argv[1], "rb") as file:
@@ -73,6 +74,8 @@ def tools(path: str) -> list[Tool]:
         Tool("kzpcap", "everything, without the file's SHA-256", "", [python, "-m", "kzpcap", "analyze", "--json",
                                                                      "--no-digest", path], "kzpcap"),
         Tool("kzpcap with SHA-256", "everything", "", [python, "-m", "kzpcap", "analyze", "--json", path], "kzpcap"),
+        Tool("kzpcap, not compiled", "everything, without the file's SHA-256", "",
+             [python, INTERPRETED, "analyze", "--json", "--no-digest", path], "kzpcap"),
     ]  # fmt: skip
 
 

@@ -34,7 +34,7 @@ from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
 from kzpcap.verdict.judge import Verdict, judge
-from kzpcap.verdict.place import Ladder, place_of, placed
+from kzpcap.verdict.place import Ladder, on_the_device, place_of, placed
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
@@ -73,7 +73,10 @@ class Report:
         for observation in self.spill:
             verdict = judge(observation, self.surroundings)
             place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
-            yield Connection(observation, placed(verdict, place) if place else verdict)
+            yield Connection(
+                observation,
+                placed(verdict, place) if place else on_the_device(verdict, self.reference.products),
+            )
 
     def head(self) -> dict[str, Any]:
         """What stands before the connections."""

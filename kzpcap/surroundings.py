@@ -129,6 +129,8 @@ class Surroundings:
     issuers: dict[str, Use] = field(default_factory=dict)
     trusted_names: dict[str, int] = field(default_factory=dict)
     """Names that got a publicly trusted chain carrying them, with the first frame."""
+    syn_times: dict[str, int] = field(default_factory=dict)
+    """Server address to the shortest time between a SYN and its SYN-ACK, in nanoseconds."""
     profiles: dict[str, list[Profile]] = field(default_factory=dict)
     """Name to the profiles of the connections that asked for it; bounded."""
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
@@ -298,6 +300,11 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             for session in observation.issued_session:
                 surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
         facts = surroundings.chain_facts(observation)
+        if observation.syn and observation.syn_ack and observation.syn_ack.time_ns > observation.syn.time_ns:
+            took = observation.syn_ack.time_ns - observation.syn.time_ns
+            server = observation.server[0]
+            if server in surroundings.syn_times or len(surroundings.syn_times) < MAX_SESSIONS:
+                surroundings.syn_times[server] = min(took, surroundings.syn_times.get(server, took))
         profile = Profile.of(observation)
         if profile is not None and len(surroundings.profiles) < MAX_SESSIONS:
             same = surroundings.profiles.setdefault(observation.server_name or "", [])

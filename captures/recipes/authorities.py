@@ -197,14 +197,19 @@ def products_and_strangers() -> Built:
             SERVER,
             "bank.example",
             [copy_of(bank, shield)],
-            {"state": "intercepted", "rule_id": "resigned-by-product", "identity": "product:avast"},
+            {
+                "state": "intercepted",
+                "rule_id": "resigned-by-product",
+                "identity": "product:avast",
+                "place": "volunteer_side",
+            },
         ),
         (
             58_003,
             SERVER,
             "mail.example",
             [filtering.issue(["mail.example"], at, strong=True)[1], filtering.certificate],
-            product | {"identity": "product:eset"},
+            product | {"identity": "product:eset", "place": "volunteer_side"},
         ),
         (
             58_004,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
+from kzpcap.reference import Product
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.rules import State
 
@@ -443,6 +444,18 @@ def describe(ladder: Ladder) -> str:
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
     return f"TTL ladder: at hop {k}{at} or beyond it"
+
+
+def on_the_device(verdict: Verdict, products: tuple[Product, ...]) -> Verdict:
+    """A verdict that names a product of the user's own device, with that as its place: what lies beyond is masked."""
+    identity = verdict.interceptor.identity if verdict.interceptor else ""
+    for product in products:
+        if product.local and identity == f"product:{product.id}":
+            basis = (
+                f"by its names {product.title} runs on the user's own device; nothing can be said of the network beyond"
+            )
+            return replace(verdict, place=Place("volunteer_side", None, basis))
+    return verdict
 
 
 def placed(verdict: Verdict, place: Place) -> Verdict:

@@ -487,6 +487,7 @@ REMARKS: tuple[Fact, ...] = (
     facts.chain_is_specimen,
     facts.server_genuine_for_other_names,
     facts.hello_by_another_sender,
+    facts.answered_sooner_than_the_syn,
     facts.server_bytes_conflict,
     facts.tls13_not_kept,
     facts.fell_to_tls12,

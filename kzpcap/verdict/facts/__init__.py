@@ -71,10 +71,12 @@ from kzpcap.verdict.facts.senders import (
     server_bytes_conflict,
     server_genuine_for_other_names,
 )
+from kzpcap.verdict.facts.timing import answered_sooner_than_the_syn
 
 __all__ = [
     "absent",
     "alert_by_another_sender",
+    "answered_sooner_than_the_syn",
     "bears_names_of_known_ca",
     "certificate_changes_for_name",
     "certificate_for_another_name",

@@ -1,0 +1,31 @@
+"""Facts about time: how fast an answer came. Told, and moving no state and no place: caches stand near."""
+
+from __future__ import annotations
+
+from kzpcap.observations import Observation
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.logic import Finding
+
+FAR_NS = 5_000_000
+"""Round trips shorter than this say nothing of distance."""
+KM_PER_MS = 100
+"""Light in fibre goes there and back over some 100 km a millisecond (two thirds of c): an upper bound on distance."""
+
+
+def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ServerHello came in less than half the shortest time that this server's address ever took for a SYN-ACK."""
+    hello, answer = observation.client_hello, observation.server_hello
+    shortest = surroundings.syn_times.get(observation.server[0])
+    if hello is None or answer is None or shortest is None or observation.transport != "tcp" or observation.proxied:
+        return Finding(None, "no SYN and SYN-ACK of this server, or no answer, to compare the times of")
+    took = answer.time_ns - hello.time_ns
+    if shortest < FAR_NS or took < 0:
+        return Finding(None, "too near, or too far out of order, to tell anything by time")
+    if took * 2 >= shortest:
+        return Finding(False, "the ServerHello took about as long as the SYN-ACK, or longer")
+    reach = took // 1_000_000 * KM_PER_MS
+    says = (
+        f"the ServerHello came after {took / 1e6:.1f} ms, no SYN-ACK of this address in under {shortest / 1e6:.1f} ms:"
+        f" whoever sent it is within {max(reach, KM_PER_MS):,} km by the speed of light"
+    )
+    return Finding(True, says, (hello.frame, answer.frame))
