@@ -44,7 +44,6 @@ test: lint witness
 # Coverage-guided fuzzing of each parser, SECONDS each; findings are written to the working directory.
 SECONDS ?= 60
 fuzz: $(VENV)/tools
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	for target in scan packet tls hellos datagrams control; do \
 	  $(BIN)/python tests/fuzz.py $$target $(SECONDS) || exit 1; done
 

@@ -1,0 +1,44 @@
+"""Small runs of what is long: fuzzing (`make fuzz`) and the benchmark (`make bench`) start, do their work and end well."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+TARGETS = ("scan", "packet", "tls", "hellos", "datagrams", "control")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_two_seconds_of_fuzzing(target, tmp_path):
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("atheris is not installed: it has wheels for Linux and some Pythons only")
+    command = [sys.executable, str(ROOT / "tests" / "fuzz.py"), target, "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert "stat::number_of_executed_units" in done.stderr
+    assert [path.name for path in tmp_path.glob("crash-*")] == []
+
+
+def test_a_small_benchmark(tmp_path):
+    command = [
+        sys.executable,
+        str(ROOT / "benchmarks" / "bench.py"),
+        "--megabytes",
+        "3",
+        "--chains",
+        "4",
+        "--rounds",
+        "1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    row = next(line for line in done.stdout.splitlines() if line.startswith("| kzpcap |"))
+    assert float(row.split("|")[3]) > 0
+    assert "| decode, flows, choose packets |" in done.stdout
+    assert os.listdir(tmp_path / "build" / "bench") == []
