@@ -1,9 +1,8 @@
-"""Small runs of what is long: fuzzing (`make fuzz`) and the benchmark (`make bench`) start, do their work and end well."""
+"""Small runs of what is long: fuzzing (`make fuzz`) and the benchmark (`make bench`) start, work and end well."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import subprocess
 import sys
 
@@ -26,19 +25,11 @@ def test_two_seconds_of_fuzzing(target, tmp_path):
 
 
 def test_a_small_benchmark(tmp_path):
-    command = [
-        sys.executable,
-        str(ROOT / "benchmarks" / "bench.py"),
-        "--megabytes",
-        "3",
-        "--chains",
-        "4",
-        "--rounds",
-        "1",
-    ]
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench.py"), "--megabytes", "3"]
+    command += ["--chains", "4", "--rounds", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr[-2_000:]
     row = next(line for line in done.stdout.splitlines() if line.startswith("| kzpcap |"))
     assert float(row.split("|")[3]) > 0
     assert "| decode, flows, choose packets |" in done.stdout
-    assert os.listdir(tmp_path / "build" / "bench") == []
+    assert list((tmp_path / "build" / "bench").iterdir()) == []

@@ -13,6 +13,7 @@ UNREACHABLE = {4: 3, 6: 1}
 
 MPLS_CLASS, MPLS_STACK = 1, 1
 EXTENSION_VERSION = 2
+MAX_HEADERS = 32
 LEGACY_QUOTE = 128
 """Where extensions begin in messages without a length, by routers older than RFC 4884 (its section 5.5)."""
 
@@ -159,7 +160,7 @@ def read_echo(packet: Packet) -> Echo | None:
 def _upper_v6(quote: bytes) -> tuple[int, bytes]:
     """The upper-layer protocol and its bytes behind the extension headers of a quoted IPv6 packet."""
     protocol, at = quote[6], 40
-    for _ in range(8):
+    for _ in range(MAX_HEADERS):
         if protocol not in (0, 43, 44, 60) or len(quote) < at + 8:
             break
         size = 8 if protocol == 44 else (quote[at + 1] + 1) * 8
