@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,12 +32,12 @@ def varint(value):
     return (value | 0x4000).to_bytes(2, "big")
 
 
-def initial(frames, number, version=quic.V1, dcid=DCID):
+def initial(frames, number, version=quic.V1, dcid=DCID, which=-1):
     """A protected client Initial."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    keys = quic.initial_keys(version, dcid, "client in")[-1]
+    keys = quic.initial_keys(version, dcid, "client in")[which]
     plain = frames + b"\0" * max(0, 40 - len(frames))
     kind = 0xD0 if version in quic.V2_TYPES else 0xC0
     head = bytes([kind]) + version.to_bytes(4, "big") + vector(dcid, 1) + vector(b"", 1) + b"\0"
@@ -105,6 +106,17 @@ def test_a_version_that_is_not_known_does_not_hide_the_next_with_the_same_connec
     unknown[1:5] = b"\x7a\x7a\x7a\x7a"
     client, _, _ = quic.read(Flow((0, bytes(unknown)), (0, initial(frames, 2))))
     assert client.messages[0].complete
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["the salt of v1", "another salt"])
+def test_after_version_negotiation_the_hello_is_that_of_the_new_version(which):
+    """The first one, of a version that borrows a salt, is longer: its bytes must not run into the second's."""
+    first = message(1, client_hello_body(b"a-much-longer-name.quic.example"))
+    second = message(1, client_hello_body(b"quic.example", random=b"\x08" * 32))
+    forced = bytearray(initial(crypto(0, first), 1, 0x0A0A0A0A, which=which))
+    refusal = b"\x80\0\0\0\0" + vector(b"", 1) + vector(DCID, 1) + bytes.fromhex("00000001")
+    client, _, _ = quic.read(Flow((0, bytes(forced)), (1, refusal), (0, initial(crypto(0, second), 2))))
+    assert client.messages[0].body == second[4:]
 
 
 @given(st.binary(max_size=300), st.binary(max_size=100))

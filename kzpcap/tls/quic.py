@@ -288,6 +288,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     keys: list[tuple[Keys, Keys]] = []
     tried: set[tuple[int, bytes]] = set()
     streams = (Crypto(), Crypto())
+    version: int | None = None
     for packet in flow.packets:
         from_client = packet.direction == client
         at = 0
@@ -313,6 +314,10 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                         keys.append((ours, theirs))
                         break
             if payload is not None:
+                if from_client and version not in (None, header.version):
+                    streams = (Crypto(), Crypto())  # the client began anew after Version Negotiation
+                if from_client:
+                    version = header.version
                 for offset, data in crypto_frames(payload):
                     streams[0 if from_client else 1].add(offset, data, packet)
     if not keys:
