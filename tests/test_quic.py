@@ -32,12 +32,12 @@ def varint(value):
     return (value | 0x4000).to_bytes(2, "big")
 
 
-def initial(frames, number, version=quic.V1, dcid=DCID, which=-1):
+def initial(frames, number, version=quic.V1, dcid=DCID, which=-1, label="client in"):
     """A protected client Initial."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    keys = quic.initial_keys(version, dcid, "client in")[which]
+    keys = quic.initial_keys(version, dcid, label)[which]
     plain = frames + b"\0" * max(0, 40 - len(frames))
     kind = 0xD0 if version in quic.V2_TYPES else 0xC0
     head = bytes([kind]) + version.to_bytes(4, "big") + vector(dcid, 1) + vector(b"", 1) + b"\0"
@@ -106,6 +106,21 @@ def test_a_version_that_is_not_known_does_not_hide_the_next_with_the_same_connec
     unknown[1:5] = b"\x7a\x7a\x7a\x7a"
     client, _, _ = quic.read(Flow((0, bytes(unknown)), (0, initial(frames, 2))))
     assert client.messages[0].complete
+
+
+def test_a_server_may_switch_to_a_compatible_version():
+    """RFC 9368: the hello in version 1, the answer in version 2 under the same connection id, then an ACK."""
+    hello = message(1, client_hello_body(b"quic.example"))
+    answer = message(2, b"\x03\x03" + b"\x09" * 32 + b"\0\x13\x01\0\0\0")
+    client, server, _ = quic.read(
+        Flow(
+            (0, initial(crypto(0, hello), 1)),
+            (1, initial(crypto(0, answer), 1, quic.V2, label="server in")),
+            (0, initial(b"\x02\0\0\0\0", 2, quic.V2)),
+        )
+    )
+    assert client.messages[0].body == hello[4:]
+    assert server.messages[0].body == answer[4:]
 
 
 @pytest.mark.parametrize("which", [0, -1], ids=["the salt of v1", "another salt"])

@@ -287,6 +287,8 @@ def read(flow: Flow) -> tuple[Side, Side, int] | None:
 def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     keys: list[tuple[Keys, Keys]] = []
     tried: set[tuple[int, bytes]] = set()
+    opened: list[bytes] = []
+    """Connection IDs by which a client's Initial was opened: a server that switches versions keeps to them."""
     streams = (Crypto(), Crypto())
     version: int | None = None
     for packet in flow.packets:
@@ -304,22 +306,26 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                 payload = unprotect(packet.payload, header, ours if from_client else theirs)
                 if payload is not None:
                     break
-            fresh = (header.version, header.dcid) not in tried and len(tried) < MAX_KEYS
-            if payload is None and from_client and fresh:
-                tried.add((header.version, header.dcid))
-                found = (initial_keys(header.version, header.dcid, label) for label in ("client in", "server in"))
+            for dcid in (header.dcid,) if from_client else tuple(opened):  # RFC 9368 section 2.3
+                if payload is not None or (header.version, dcid) in tried or len(tried) >= MAX_KEYS:
+                    continue
+                tried.add((header.version, dcid))
+                found = (initial_keys(header.version, dcid, label) for label in ("client in", "server in"))
                 for ours, theirs in zip(*found, strict=True):
-                    payload = unprotect(packet.payload, header, ours)
+                    payload = unprotect(packet.payload, header, ours if from_client else theirs)
                     if payload is not None:
                         keys.append((ours, theirs))
+                        opened.append(dcid)
                         break
-            if payload is not None:
-                if from_client and version not in (None, header.version):
+            if payload is None:
+                continue
+            frames = crypto_frames(payload)
+            if from_client and frames:
+                if version not in (None, header.version) and frames[0][0] == 0:
                     streams = (Crypto(), Crypto())  # the client began anew after Version Negotiation
-                if from_client:
-                    version = header.version
-                for offset, data in crypto_frames(payload):
-                    streams[0 if from_client else 1].add(offset, data, packet)
+                version = header.version
+            for offset, data in frames:
+                streams[0 if from_client else 1].add(offset, data, packet)
     if not keys:
         return None
     sides = tuple(
