@@ -75,7 +75,7 @@ class Report:
             place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
             yield Connection(
                 observation,
-                placed(verdict, place) if place else on_the_device(verdict, self.reference.products),
+                placed(verdict, place) if place else on_the_device(verdict, observation, self.reference.products),
             )
 
     def head(self) -> dict[str, Any]:

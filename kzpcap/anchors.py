@@ -57,7 +57,7 @@ class Anchors:
             heard.add(facts.leaf.sha256)
             seen = (observation.time_ns, observation.chain_seen.frame)
             name = facts.leaf.common_name or (facts.leaf.dns_names or ("?",))[0]
-            bounds.append(Bound(f'the certificate of "{name}"', facts.leaf.not_before, *seen))
+            bounds.append(Bound(f'the certificate of "{name}"', facts.leaf.not_before, *seen, stamped=False))
             if len(bounds) < MAX_DETAILED:
                 issuer = path.certificates[1]
                 found = check(embedded(facts.leaf), facts.leaf, issuer, PRECERTIFICATE, chains.reference.ct_logs)

@@ -17,6 +17,7 @@ SECOND_NS = 1_000_000_000
 AGREE_NS = 120 * SECOND_NS
 """Sources whose offsets are no further apart tell the same time."""
 SOURCES_AGAINST = 3
+LEAVES_AGAINST = 2
 SOURCES_FOR = 2
 MAX_POINTS = 512
 NTP_EPOCH = 2_208_988_800
@@ -32,6 +33,8 @@ class Bound:
     frame: int
     until: int | None = None
     """Where the signer said how long it is fresh (OCSP's nextUpdate)."""
+    stamped: bool = True
+    """Made at that very time. A certificate's notBefore is not: it may lie ahead of its making."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,14 @@ def judge_clock(bounds: Iterable[Bound], points: Points) -> Clock:
 
 
 def _against(signed: list[Bound], told: list[Point]) -> tuple[Reason, ...]:
-    found = [
-        Reason(
-            f"{bound.what} was made on {_day(bound.value)}, after the capture's {_day(bound.time_ns)}", (bound.frame,)
-        )
-        for bound in signed
-        if bound.value > bound.time_ns + DAY_NS
-    ][:4]
+    later = [bound for bound in signed if bound.value > bound.time_ns + DAY_NS]
+    if not any(bound.stamped for bound in later) and len({bound.what for bound in later}) < LEAVES_AGAINST:
+        later = []
+    found = []
+    for bound in later[:4]:
+        made = "was made on" if bound.stamped else "is valid from"
+        says = f"{bound.what} {made} {_day(bound.value)}, after the capture's {_day(bound.time_ns)}"
+        found.append(Reason(says, (bound.frame,)))
     far = [point for point in told if abs(point.offset) > DAY_NS]
     best: list[Point] = []
     for middle in far:

@@ -25,6 +25,7 @@ class Profile:
     tls13: bool
     flight: int
     refused: bool
+    """The client broke off: a certificate alert in clear, or a record of an alert's size in its Finished's place."""
     fell: bool
     listed: bool
 
@@ -55,7 +56,7 @@ def differences(mine: Profile, others: Iterable[Profile]) -> frozenset[str]:
     usual = [other for other in others if other.tls13 and not other.refused and other.ja3 == mine.ja3]
     if len(usual) < NEEDED or not (mine.refused or mine.fell):
         return frozenset()
-    kinds = {"the client refused it"} if mine.refused else {"an older version without the sentinel"}
+    kinds = {"the client broke off"} if mine.refused else {"an older version without the sentinel"}
     if all(other.ja3s != mine.ja3s for other in usual):
         kinds.add("another ServerHello")
     if mine.tls13 and all(_far(mine.flight, other.flight) for other in usual):

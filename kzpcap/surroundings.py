@@ -205,9 +205,13 @@ class Surroundings:
         return self.issuers.get(key) if key else None
 
     def trusted_others(self, observation: Observation) -> list[int]:
-        """Frames of public chains that this client got, within ten minutes, for names on no list."""
+        """Frames of public chains that this client got, within ten minutes, for names on no list; one for each name."""
         found = self.controls(observation, observation.time_ns - CONTROL_WINDOW, observation.time_ns + CONTROL_WINDOW)
-        return [attempt.frame for attempt in found if attempt.trusted and attempt.client == observation.client[0]]
+        frames: dict[str | None, int] = {}
+        for attempt in found:
+            if attempt.trusted and attempt.client == observation.client[0]:
+                frames.setdefault(attempt.name, attempt.frame)
+        return list(frames.values())
 
     def full_handshake(self, observation: Observation) -> Issued | None:
         """The handshake in which the session that a connection resumes was issued, with the same client and server."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap import reference
-from kzpcap.certificates import names
+from kzpcap.certificates import names, staple
 from kzpcap.certificates.certificate import parse
 from kzpcap.certificates.chains import ChainJudge, unfit
 from kzpcap.certificates.linkage import Path, Pool, paths_to, signed_by
@@ -331,3 +333,31 @@ def test_a_certificate_for_signing_mail_serves_no_tls():
     root = authority("root")
     leaf = authority("leaf", [(mail, False)], root, ["vk.com"])
     assert "not for TLS servers" in unfit(path(leaf[0], root[0]))
+
+
+def test_short_serials_are_near_by_chance():
+    """Two unrelated leaves of one subject with serials of three bytes are no copy of each other."""
+    first = replace(GENUINE, serial="0e1a2b", spki_sha256="0" * 64, not_before=GENUINE.not_before - 42 * 10**15)
+    assert not compare(first, replace(GENUINE, serial="71ffff")).is_copy
+    near = replace(first, serial=GENUINE.serial[:-2] + "00")
+    assert compare(near, GENUINE).is_copy
+
+
+def test_a_stapled_response_counts_only_for_the_issuer_that_signed_the_leaf():
+    real, other = authority("real"), authority("other")
+    leaf = authority("leaf", (), real, ["vk.com"])
+    der = [certificate[0].public_bytes(serialization.Encoding.DER) for certificate in (leaf, real, other)]
+
+    def response(issuer):
+        now = NOW.replace(tzinfo=None)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            leaf[0], issuer[0], hashes.SHA1(), ocsp.OCSPCertStatus.GOOD, now, now, None, None
+        )
+        signed = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer[0]).sign(issuer[1], hashes.SHA256())
+        raw = signed.public_bytes(serialization.Encoding.DER)
+        return b"\x01" + len(raw).to_bytes(3, "big") + raw
+
+    assert staple.read(response(real), der[0], der[1]).verified
+    assert staple.read(response(other), der[0], der[2]).verified is None, "the other CA did not sign the leaf"
+    assert not staple.read(response(other), der[0], der[1]).verified
+    assert staple.read(response(real), der[1], der[2]) is None, "it is for another serial"

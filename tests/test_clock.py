@@ -90,3 +90,11 @@ def test_http_date():
 def test_any_bytes(raw):
     for told in (ntp_time(raw), ntp_time(b"\x24\x02" + raw), http_date(b"HTTP/1.1 200 OK\r\nDate:" + raw)):
         assert told is None or isinstance(told, int)
+
+
+def test_one_certificate_that_is_not_yet_valid_contradicts_nothing():
+    """notBefore may lie ahead of the making: one post-dated leaf is the server's business, two are the clock's."""
+    later = [Bound(f"the certificate of {name}", NOW + 3 * DAY_NS, NOW, 8, stamped=False) for name in "ab"]
+    assert not judge_clock(later[:1], Points()).contradicted
+    assert judge_clock(later, Points()).contradicted
+    assert "is valid from 2019-07-23" in judge_clock(later, Points()).reasons[0].says

@@ -20,7 +20,7 @@ def test_what_is_as_usual_differs_in_nothing():
 
 def test_two_kinds_of_which_one_has_a_direction():
     assert differences(replace(USUAL, refused=True, flight=900), others()) == {
-        "the client refused it",
+        "the client broke off",
         "an encrypted flight of another size",
     }
     assert differences(replace(USUAL, fell=True, tls13=False, ja3s="t"), others()) == {

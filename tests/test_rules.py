@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, reference
 from kzpcap.certificates import chains
+from kzpcap.observations import Absent
 from kzpcap.reference import targets
-from kzpcap.verdict.judge import Place
+from kzpcap.verdict.judge import Place, judge
 from kzpcap.verdict.place import placed
 from kzpcap.verdict.rules import RULES
 from tests.conftest import CAPTURES
@@ -195,3 +197,23 @@ def test_path_unfit_for_tls(monkeypatch):
     """The genuine chain of rcku.kz, were it not for TLS."""
     monkeypatch.setattr(chains, "unfit", lambda path: '"x" is not for TLS servers (extendedKeyUsage)')
     assert decided.__wrapped__("kz-2019-rcku-genuine", None, False) == ["path-unfit-for-tls"]
+
+
+@pytest.mark.parametrize("reason", [Absent.MALFORMED, Absent.LIMIT])
+def test_certificate_message_unreadable(reason):
+    """What cannot be read was not cut short, and is not said to be."""
+    report = analyze(str(CAPTURES / "tls13-encrypted" / "capture.pcapng"), reference.load())
+    observation = next(iter(report.connections())).observation
+    odd = dataclasses.replace(observation, absent=reason, chain_problem="a certificate compressed with algorithm 9")
+    verdict = judge(odd, report.surroundings)
+    report.close()
+    assert verdict.rule.id == "certificate-message-unreadable"
+    assert "algorithm 9" in verdict.evidence.children[0].says
+
+
+def test_a_known_ca_that_was_sent_and_signed_nothing_has_no_marks():
+    """Somebody's own page with the published CA behind it in the list."""
+    report = analyze(str(CAPTURES / "other-authorities" / "capture.pcapng"), reference.load())
+    verdicts = [c.verdict for c in report.connections()]
+    report.close()
+    assert all("structural-marks" not in (verdict.rule.id, *verdict.also) for verdict in verdicts)

@@ -279,6 +279,14 @@ def _fields(tbs: bytes) -> list[tuple[int, int, int, int]]:
     return found
 
 
+def bit_string(spki: bytes) -> bytes:
+    """The key itself inside a SubjectPublicKeyInfo: the BIT STRING's bytes without its count of unused bits."""
+    outer = _tlv(spki, 0)
+    algorithm = _tlv(spki, outer[1]) if outer else None
+    key = _tlv(spki, algorithm[2]) if algorithm else None
+    return spki[key[1] + 1 : key[2]] if key and key[0] == 3 else b""
+
+
 def _serial(tbs: bytes) -> str:
     """The serial number's bytes as they stand in the certificate: leading zeros and length are traits."""
     for _, tag, start, end in _fields(tbs)[:2]:

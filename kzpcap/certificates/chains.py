@@ -47,8 +47,13 @@ class ChainFacts:
     self_signed: bool = False
     issuer_missing: bool = False
     """Nobody on the wire, in the capture or in the reference data signed the last link."""
-    end: Certificate | None = None
-    """The last certificate reached by verified signatures."""
+    links: tuple[Certificate, ...] = ()
+    """The leaf and its issuers as far as verified signatures go."""
+
+    @property
+    def end(self) -> Certificate | None:
+        """The last certificate reached by verified signatures."""
+        return self.links[-1] if self.links else None
 
     @property
     def trusted(self) -> bool:
@@ -90,7 +95,7 @@ POISON = "1.3.6.1.4.1.11129.2.4.3"
 def unfit(path: Path) -> str:
     """Why a verified path may not stand in a TLS server's chain (RFC 5280 section 6.1); empty where it may.
 
-    The anchor itself is trusted as it is.
+    The anchor's own purposes and extensions do not count, but for the names that it may sign for.
     """
     below = path.certificates[:-1] or path.certificates
     leaf = path.certificates[0]
@@ -187,7 +192,7 @@ class ChainJudge:
             own,
             not (own or public or supplied or interception or sha1 or national)
             and not (end.self_named and signed_by(end.der, end.der)),
-            end,
+            climb,
         )
 
     def _public(self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int) -> tuple[Path | None, Standing | None]:

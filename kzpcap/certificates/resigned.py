@@ -15,6 +15,8 @@ from kzpcap.certificates.certificate import Certificate
 SECOND = 1_000_000_000
 MAX_SHIFT = 7 * 86_400 * SECOND
 NEAR_SERIAL = 1 << 33
+LONG_SERIAL = 14
+"""Hex digits from which on a near serial means something: shorter ones are near by chance."""
 
 EXTENSION_NAMES = {
     "1.3.6.1.5.5.7.1.1": "authority information access",
@@ -40,7 +42,7 @@ class Comparison:
     shift: int | None
     """Suspect minus genuine, where both dates differ by the same amount."""
     serial_difference: int | None
-    """Suspect minus genuine, where the serials have the same length."""
+    """Suspect minus genuine, where the serials have the same length and are long."""
     dropped: tuple[str, ...]
     added: tuple[str, ...]
     changed_criticality: tuple[str, ...]
@@ -107,7 +109,7 @@ def compare(suspect: Certificate, genuine: Certificate) -> Comparison:
     end = suspect.not_after - genuine.not_after
     ours, theirs = dict(suspect.extensions), dict(genuine.extensions)
     difference = None
-    if suspect.serial and len(suspect.serial) == len(genuine.serial):
+    if len(suspect.serial) == len(genuine.serial) >= LONG_SERIAL:
         difference = int(suspect.serial, 16) - int(genuine.serial, 16)
     return Comparison(
         bool(suspect.subject_der) and suspect.subject_der == genuine.subject_der,

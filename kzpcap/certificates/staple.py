@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from kzpcap.certificates.certificate import load
+from kzpcap.certificates.certificate import bit_string, load
 from kzpcap.certificates.signature import verify
 from kzpcap.certificates.transparency import octets
 
@@ -49,19 +49,23 @@ def read(body: bytes, leaf: bytes, issuer: bytes | None) -> Staple | None:
                 _nanoseconds(response.produced_at_utc),
                 _nanoseconds(response.this_update_utc),
                 _nanoseconds(response.next_update_utc) if response.next_update_utc else None,
-                _verified(response, issuer),
+                _verified(response, leaf, issuer),
                 _timestamps(response),
             )
     except Exception:  # hostile bytes may fail anywhere inside the parser: then there is no response
         return None
 
 
-def _verified(response: Any, issuer: bytes | None) -> bool | None:
+def _verified(response: Any, leaf: bytes, issuer: bytes | None) -> bool | None:
     """Is it signed by the leaf's issuer, or by a responder whom the issuer certified for that?"""
     if issuer is None:
         return None
-    authority = load(issuer)
+    authority, certificate = load(issuer), load(leaf)
     keys = [authority.public_key()]
+    algorithm = certificate.signature_hash_algorithm
+    signed = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
+    if not signed or response.issuer_key_hash != _key_hash(keys[0], response.hash_algorithm):
+        return None  # what was sent second did not sign the leaf, or is not whom the response speaks for
     for certificate in response.certificates[:4]:
         algorithm = certificate.signature_hash_algorithm
         by_issuer = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
@@ -71,6 +75,17 @@ def _verified(response: Any, issuer: bytes | None) -> bool | None:
         verify(key, response.signature, response.tbs_response_bytes, response.signature_hash_algorithm) for key in keys
     ]
     return True if True in outcomes else None if None in outcomes else False
+
+
+def _key_hash(key: Any, algorithm: Any) -> bytes:
+    """The issuerKeyHash of RFC 6960 section 4.1.1: over the BIT STRING of the key."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    digest = hashes.Hash(algorithm)
+    digest.update(bit_string(spki))
+    return digest.finalize()
 
 
 def _timestamps(response: Any) -> bytes:

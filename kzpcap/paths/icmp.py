@@ -77,7 +77,9 @@ def read(packet: Packet) -> IcmpError | None:
     kind, code = body[0], body[1]
     if kind not in ((3, 4, 5, 11, 12) if version == 4 else (1, 2, 3, 4)):
         return None
-    length = body[5] * 4 if version == 4 else body[4] * 8  # RFC 4884 section 4: the quote's, 0 by older routers
+    length = 0  # of the quote (RFC 4884 section 4): where the type has one, and the router is not older
+    if kind in ((3, 11, 12) if version == 4 else (1, 3)):
+        length = body[5] * 4 if version == 4 else body[4] * 8
     quote = body[8 : 8 + length] if 20 <= length <= len(body) - 8 else body[8:]
     dont_fragment: bool | None = None
     if quote[0] >> 4 == 4:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+from kzpcap.observations import Observation
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.reference import Product
@@ -164,7 +165,7 @@ def _judge(
     if k is None:
         return Ladder(
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
-            None, None, min(trusted, default=None), None, None, None, _last_answering(target, MAX),
+            None, None, min(trusted, default=None), None, None, None, _last_answering(target, BEYOND_ANY_TTL),
             "unknown", 0, len(target.steps), False, None, route.destination_ttl if route else None, tuple(notes),
             _steps(target, control, outcome_of),
         )  # fmt: skip
@@ -209,7 +210,7 @@ def _first_hits(target: Series, outcome_of: Callable[[int], Outcome | None]) -> 
     return tuple(found)
 
 
-MAX = 1 << 16
+BEYOND_ANY_TTL = 1 << 16
 
 
 def _split(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[set[int], set[int]]:
@@ -404,13 +405,13 @@ def _side(entry: Series | None, ttl: int, outcome_of: Callable[[int], Outcome | 
         "time_exceeded": [
             {
                 "address": address,
-                "frame": answer.frame,
-                "after_ms": round(answer.after_ns / 1_000_000, 3),
-                "return_hops": [hops for _, hops in candidates(answer.ttl)],
-                "changed": list(answer.changed),
-                "mpls": [{"label": entry.label, "ttl": entry.ttl} for entry in answer.labels],
+                "frame": router.frame,
+                "after_ms": round(router.after_ns / 1_000_000, 3),
+                "return_hops": [hops for _, hops in candidates(router.ttl)],
+                "changed": list(router.changed),
+                "mpls": [{"label": entry.label, "ttl": entry.ttl} for entry in router.labels],
             }
-            for address, answer in step.exceeded.items()
+            for address, router in step.exceeded.items()
         ],
         "answer": answer,
         "answer_frame": frame,
@@ -446,14 +447,23 @@ def describe(ladder: Ladder) -> str:
     return f"TTL ladder: at hop {k}{at} or beyond it"
 
 
-def on_the_device(verdict: Verdict, products: tuple[Product, ...]) -> Verdict:
-    """A verdict that names a product of the user's own device, with that as its place: what lies beyond is masked."""
+FRESH_TTLS = frozenset({64, 128, 255})
+
+
+def on_the_device(verdict: Verdict, observation: Observation, products: tuple[Product, ...]) -> Verdict:
+    """A verdict that names a product of the user's own device, with that as its place: what lies beyond is masked.
+
+    Names alone put nothing anywhere: the answer must also come with a TTL that no router has lowered, to a client whose
+    own packets are as fresh.
+    """
     identity = verdict.interceptor.identity if verdict.interceptor else ""
+    sent, answer = observation.client_hello, observation.server_hello
+    if sent is None or answer is None or not {sent.ttl, answer.ttl} <= FRESH_TTLS:
+        return verdict
     for product in products:
         if product.local and identity == f"product:{product.id}":
-            basis = (
-                f"by its names {product.title} runs on the user's own device; nothing can be said of the network beyond"
-            )
+            basis = f"{product.title} runs on the user's device, and its answer's TTL ({answer.ttl}) is undecremented"
+            basis += "; nothing can be said of the network beyond"
             return replace(verdict, place=Place("volunteer_side", None, basis))
     return verdict
 

@@ -201,7 +201,10 @@ RULES: tuple[Rule, ...] = (
         State.SUSPECTED,
         "The chain has the structural marks of known interception certificates, and no known key.",
         "shaped as known ones",
-        any_of(facts.leaf_shaped_as_in_2019, facts.issuer_shaped_as_in_2018_to_2020),
+        all_of(
+            any_of(facts.leaf_shaped_as_in_2019, facts.issuer_shaped_as_in_2018_to_2020),
+            none_of(facts.chain_verified_to_interception_key, facts.leaf_signed_by_known_intermediate),
+        ),
         "products-and-strangers",
     ),
     Rule(
@@ -297,7 +300,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "outside-its-dates",
         State.UNDETERMINED,
-        "The chain is linked to a trusted root, and outside its dates by the capture's clock.",
+        "The chain is linked to a trusted root, and was outside its dates on that day.",
         "outside its dates",
         all_of(TRUSTED, none_of(facts.within_dates)),
         "untrusted-kinds",
@@ -441,8 +444,15 @@ RULES: tuple[Rule, ...] = (
         State.UNDETERMINED,
         "The certificate was cut short in the capture.",
         "certificate cut short",
-        all_of(facts.absent(Absent.TRUNCATED, Absent.MALFORMED, Absent.LIMIT)),
+        all_of(facts.absent(Absent.TRUNCATED)),
         "missing-pieces",
+    ),
+    Rule(
+        "certificate-message-unreadable",
+        State.UNDETERMINED,
+        "The part of the handshake with the certificate could not be read.",
+        "handshake unreadable",
+        all_of(facts.absent(Absent.MALFORMED, Absent.LIMIT)),
     ),
     Rule(
         "no-tls",

@@ -231,7 +231,7 @@ def certificate_for_another_name(observation: Observation, surroundings: Surroun
 
 
 def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The leaf was within its dates by the capture's clock."""
+    """The leaf was within its dates on the day by which it is judged."""
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
@@ -239,9 +239,9 @@ def within_dates(observation: Observation, surroundings: Surroundings) -> Findin
         return no_day(surroundings)
     when = facts.within_dates(surroundings.moment(observation.time_ns))
     if when == "valid":
-        return Finding(True, "within its dates by the capture's clock", chain_frames(observation))
+        return Finding(True, "within its dates on that day", chain_frames(observation))
     return Finding(
-        False, "expired" if when == "expired" else "not yet valid by the capture's clock", chain_frames(observation)
+        False, "expired by that day" if when == "expired" else "not yet valid on that day", chain_frames(observation)
     )
 
 
@@ -364,10 +364,11 @@ def certificate_logged(observation: Observation, surroundings: Surroundings) -> 
         found += check(timestamps(listed), facts.leaf, issuer, CERTIFICATE, logs)
     if not found:
         return Finding(False, "no timestamp of a Certificate Transparency log came with the certificate")
-    names = sorted({one.log or "" for one in found if one.verified})
-    if not names:
+    verified = [one for one in found if one.verified]
+    names = sorted({one.log or "" for one in verified})
+    if not verified:
         return Finding(None, f"{len(found)} timestamps, none of which can be verified with the logs that are listed")
-    says = f"the certificate was logged: {len(names)} of {len(found)} timestamps verified ({', '.join(names[:3])})"
+    says = f"public logs took it in: {len(verified)} of {len(found)} timestamps verified ({', '.join(names[:3])})"
     return Finding(True, says, chain_frames(observation))
 
 
@@ -405,6 +406,9 @@ def resumes_intercepted_session(observation: Observation, surroundings: Surround
         return Finding(None, "the full handshake of this resumed session is not in the capture")
     facts = surroundings.facts_of(full.chain, full.time_ns)
     signed = facts is not None and facts.interception is not None and len(facts.interception.certificates) > 1
+    if facts is not None and facts.public is None and facts.supplied is None:
+        listed = facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED
+        signed = signed or listed or surroundings.twin(facts.leaf) is not None
     if (signed or (facts is not None and facts.sha1_generation)) and full.possession is not Possession.REFUTED:
         return Finding(True, "it resumes a session that was issued behind an interception certificate", (full.frame,))
     return Finding(False, "it resumes a session that was not issued behind an interception certificate", (full.frame,))

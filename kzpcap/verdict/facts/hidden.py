@@ -27,7 +27,7 @@ def refused_hidden_certificate(observation: Observation, surroundings: Surroundi
         return Finding(None, "no answer of the client to a hidden certificate")
     if size > ALERT_RECORD:
         return Finding(False, "the client went on to its Finished, or to more")
-    says = f"the client answered the hidden certificate with {size} bytes, the size of an alert: it refused it"
+    says = f"the client answered the hidden certificate with {size} bytes, the size of an alert: it broke off"
     return Finding(True, says, (observation.last_frame,))
 
 

@@ -51,11 +51,12 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
 
 
 def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Surroundings) -> Finding:
-    """A CA that was sent for KZ has the marks of the software that made the interception CAs of 2018 to 2020."""
+    """A CA for KZ that signed, verified, has the marks of the software of the interception CAs of 2018 to 2020."""
     if not observation.chain:
         return NO_CERTIFICATE
-    chain = _private(observation, surroundings)
-    for certificate in (chain or ())[1:]:
+    facts = surroundings.chain_facts(observation)
+    private = _private(observation, surroundings) is not None
+    for certificate in facts.links[1:] if facts and private else ():
         marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
         if marked and certificate.serial_is_key_hash:
             children = (

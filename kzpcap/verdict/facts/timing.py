@@ -8,8 +8,8 @@ from kzpcap.verdict.logic import Finding
 
 FAR_NS = 5_000_000
 """Round trips shorter than this say nothing of distance."""
-KM_PER_MS = 100
-"""Light in fibre goes there and back over some 100 km a millisecond (two thirds of c): an upper bound on distance."""
+KM_PER_MS = 150
+"""Light goes there and back over 150 km a millisecond in vacuum, and over less in fibre: an upper bound on distance."""
 
 
 def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -23,9 +23,9 @@ def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroun
         return Finding(None, "too near, or too far out of order, to tell anything by time")
     if took * 2 >= shortest:
         return Finding(False, "the ServerHello took about as long as the SYN-ACK, or longer")
-    reach = took // 1_000_000 * KM_PER_MS
+    reach = -(-took * KM_PER_MS // 1_000_000)
     says = (
         f"the ServerHello came after {took / 1e6:.1f} ms, no SYN-ACK of this address in under {shortest / 1e6:.1f} ms:"
-        f" whoever sent it is within {max(reach, KM_PER_MS):,} km by the speed of light"
+        f" whoever sent it is within {reach:,} km by the speed of light"
     )
     return Finding(True, says, (hello.frame, answer.frame))
