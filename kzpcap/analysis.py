@@ -127,10 +127,10 @@ class Reading:
             for flow in ended:
                 if not flow.packets:
                     continue
-                if flow.protocol != TCP and is_gquic(flow):
+                handshake = read_handshake(flow, self.keys)
+                if handshake is None and flow.protocol != TCP and is_gquic(flow):
                     self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
                     continue
-                handshake = read_handshake(flow, self.keys)
                 if handshake is None and flow.protocol == TCP:
                     self._date(flow)
                 yield flow, handshake
@@ -204,6 +204,9 @@ def analyze(
     `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves. `at` (nanoseconds
     UTC) is the time by which certificates and lists are judged, in place of the capture's own.
     """
+    networks = Networks(reference.folder / "asn", reference.asn)
+    if reference.asn is not None:
+        networks.check()
     reading = Reading(path, want_digest, keylog, notes)
     try:
         observer = Observer(reference.target_lists, reference.ech_public_names, at)
@@ -241,7 +244,6 @@ def analyze(
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
-        networks = Networks(reference.folder / "asn", reference.asn)
         return Report(reference, health, surroundings, spill, errors, found, networks, frames)
     finally:
         reading.close()

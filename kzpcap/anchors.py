@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainJudge
+from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.transparency import PRECERTIFICATE, check, embedded
 from kzpcap.clock import Bound, Clock, Point, Points, judge_clock
 from kzpcap.observations import Observation
@@ -32,7 +33,8 @@ class Anchors:
         if not observation.chain or not observation.time_ns:
             return
         leaf, server = observation.chain[0], observation.server[0]
-        if observation.server_time is not None and len(self.told) < MAX_BOUNDS and server not in self.told:
+        proved = observation.possession is Possession.PROVED
+        if proved and observation.server_time is not None and len(self.told) < MAX_BOUNDS and server not in self.told:
             value = observation.server_time * 1_000_000_000
             point = Point("ServerHello", server, value, observation.time_ns, observation.first_frame)
             self.told[server] = (leaf, point)

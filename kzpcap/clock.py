@@ -2,7 +2,8 @@
 
 Every judgement by a day rests on that clock. Lower bounds are signed: nothing can show a certificate, an SCT or an OCSP
 response before it was made. Points are not: ServerHello's time (RFC 5246 section 7.4.1.2, where a server still sends
-one), HTTP's Date and NTP are told by whoever answers, so only several sources that agree count. Times are nanoseconds.
+one), HTTP's Date and NTP are told by whoever answers, so only several sources that agree count, and the last two, which
+anyone may send or have cached, can anchor the clock but not contradict it. Times are nanoseconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from kzpcap.reference.targets import DAY_NS
 SECOND_NS = 1_000_000_000
 AGREE_NS = 120 * SECOND_NS
 """Sources whose offsets are no further apart tell the same time."""
+PROVED = "ServerHello"
+"""The only points that may contradict: taken from servers that proved their key. NTP and HTTP anyone can send."""
 SOURCES_AGAINST = 3
 LEAVES_AGAINST = 2
 SOURCES_FOR = 2
@@ -133,7 +136,7 @@ def _against(signed: list[Bound], told: list[Point]) -> tuple[Reason, ...]:
         made = "was made on" if bound.stamped else "is valid from"
         says = f"{bound.what} {made} {_day(bound.value)}, after the capture's {_day(bound.time_ns)}"
         found.append(Reason(says, (bound.frame,)))
-    far = [point for point in told if abs(point.offset) > DAY_NS]
+    far = [point for point in told if abs(point.offset) > DAY_NS and point.what == PROVED]
     best: list[Point] = []
     for middle in far:
         near = [point for point in far if abs(point.offset - middle.offset) <= AGREE_NS]

@@ -20,6 +20,7 @@ class Profile:
     """One full handshake with a name; `flight` in bytes."""
 
     frame: int
+    server: str
     ja3: str | None
     ja3s: str | None
     tls13: bool
@@ -38,6 +39,7 @@ class Profile:
         size = observation.client_record
         return cls(
             observation.first_frame,
+            observation.server[0],
             observation.ja3,
             observation.ja3s,
             tls13,
@@ -51,9 +53,14 @@ class Profile:
 def differences(mine: Profile, others: Iterable[Profile]) -> frozenset[str]:
     """At least two kinds of difference from the usual answers to this name, one of them with a direction; else none.
 
-    Usual is what at least two other connections with the same ClientHello fingerprint got that went on at TLS 1.3.
+    Usual is what at least two other connections to the same address, with the same ClientHello fingerprint, got that
+    went on at TLS 1.3.
     """
-    usual = [other for other in others if other.tls13 and not other.refused and other.ja3 == mine.ja3]
+    usual = [
+        other
+        for other in others
+        if other.tls13 and not other.refused and (other.ja3, other.server) == (mine.ja3, mine.server)
+    ]
     if len(usual) < NEEDED or not (mine.refused or mine.fell):
         return frozenset()
     kinds = {"the client broke off"} if mine.refused else {"an older version without the sentinel"}

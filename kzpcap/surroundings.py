@@ -166,12 +166,19 @@ class Surroundings:
         """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""
         return self.twins.get(_key(leaf), {})
 
-    def twin(self, leaf: Certificate) -> tuple[Certificate, int, Comparison] | None:
-        """The genuine certificate that this leaf is a re-signed copy of, its frame (0: given), and what differs."""
-        for digest, frame in self.twins_of(leaf).items():
+    def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
+        """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs."""
+        return self._copied_from(facts, len(facts.links) > 1 or facts.self_signed)
+
+    def likeness(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
+        """Like `twin`, as if the issuer had been seen: what fits a copy without settling it."""
+        return self._copied_from(facts, True)
+
+    def _copied_from(self, facts: ChainFacts, issuer_seen: bool) -> tuple[Certificate, int, Comparison] | None:
+        for digest, frame in self.twins_of(facts.leaf).items():
             genuine = self.given.get(digest) or self.certificates[digest]
-            comparison = compare(leaf, genuine)
-            if comparison.is_copy:
+            comparison = compare(facts.leaf, genuine)
+            if comparison.is_copy(issuer_seen):
                 return genuine, frame, comparison
         return None
 
@@ -179,6 +186,11 @@ class Surroundings:
         """The profiles of the other connections with this name."""
         found = self.profiles.get(observation.server_name or "", [])
         return [profile for profile in found if profile.frame != observation.first_frame]
+
+    @cached_property
+    def control_answers(self) -> int:
+        """How many full handshakes with names on no list there are to compare with."""
+        return sum(len(found) for found in self.profiles.values() if not found[0].listed)
 
     def odd_answers(self, name: str | None) -> list[tuple[Profile, frozenset[str]]]:
         """The connections with a name that were answered otherwise than usual for it."""

@@ -88,7 +88,7 @@ def test_the_published_pair_field_by_field():
 
 def test_the_published_pair_is_a_copy_and_every_difference_is_told():
     found = compare(LEAF, GENUINE)
-    assert found.is_copy
+    assert found.is_copy(False)
     assert found.sentences() == [
         "same subject and names, another key",
         "both dates 6:00:00 earlier",
@@ -97,8 +97,8 @@ def test_the_published_pair_is_a_copy_and_every_difference_is_told():
         "other criticality: key usage",
         "key RSA-2048 e=3 instead of RSA-2048 e=65537",
     ]
-    assert not compare(GENUINE, GENUINE).is_copy
-    assert not compare(INTERMEDIATE, GENUINE).is_copy
+    assert not compare(GENUINE, GENUINE).is_copy(True)
+    assert not compare(INTERMEDIATE, GENUINE).is_copy(True)
 
 
 def test_the_injected_chain_leads_to_the_known_key():
@@ -338,9 +338,9 @@ def test_a_certificate_for_signing_mail_serves_no_tls():
 def test_short_serials_are_near_by_chance():
     """Two unrelated leaves of one subject with serials of three bytes are no copy of each other."""
     first = replace(GENUINE, serial="0e1a2b", spki_sha256="0" * 64, not_before=GENUINE.not_before - 42 * 10**15)
-    assert not compare(first, replace(GENUINE, serial="71ffff")).is_copy
+    assert not compare(first, replace(GENUINE, serial="71ffff")).is_copy(True)
     near = replace(first, serial=GENUINE.serial[:-2] + "00")
-    assert compare(near, GENUINE).is_copy
+    assert compare(near, GENUINE).is_copy(False)
 
 
 def test_a_stapled_response_counts_only_for_the_issuer_that_signed_the_leaf():
@@ -361,3 +361,21 @@ def test_a_stapled_response_counts_only_for_the_issuer_that_signed_the_leaf():
     assert staple.read(response(other), der[0], der[2]).verified is None, "the other CA did not sign the leaf"
     assert not staple.read(response(other), der[0], der[1]).verified
     assert staple.read(response(real), der[1], der[2]) is None, "it is for another serial"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "issuer_seen", "copy"),
+    [(0, True, True), (-21_600, True, True), (86_400, True, True), (0, False, False), (259_317, True, False),
+     (8 * 86_400, True, False)],
+)  # fmt: skip
+def test_dates_shifted_by_whole_hours_speak_only_where_the_issuer_was_seen(seconds, issuer_seen, copy):
+    """Two honest certificates of one name and lifetime are shifted by a constant too."""
+    shift = seconds * 10**9
+    other = replace(
+        GENUINE,
+        spki_sha256="0" * 64,
+        serial="f" * 32,
+        not_before=GENUINE.not_before + shift,
+        not_after=GENUINE.not_after + shift,
+    )
+    assert compare(other, GENUINE).is_copy(issuer_seen) is copy

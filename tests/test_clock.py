@@ -45,14 +45,14 @@ def test_two_sources_of_the_same_day_anchor_it_and_one_does_not():
     assert judge_clock((), points(10)).status == "unanchored"
 
 
-def test_three_sources_that_agree_on_another_time_contradict_it():
+def test_three_servers_that_agree_on_another_time_contradict_it():
+    """Servers that proved their keys; NTP and HTTP anyone may send, or have cached."""
     year = 365 * DAY_NS
-    assert judge_clock((), points(year, year + 5, year + 60_000_000_000)).contradicted
-    assert not judge_clock((), points(year, year + 5)).contradicted
-    assert not judge_clock(
-        (),
-        points(year, year + DAY_NS, -year),
-    ).contradicted
+    assert judge_clock((), points(year, year + 5, year + 60_000_000_000, kind="ServerHello")).contradicted
+    assert not judge_clock((), points(year, year + 5, year + 60_000_000_000, kind="NTP")).contradicted
+    assert not judge_clock((), points(year, year + 5, year + 60_000_000_000, kind="HTTP Date")).contradicted
+    assert not judge_clock((), points(year, year + 5, kind="ServerHello")).contradicted
+    assert not judge_clock((), points(year, year + DAY_NS, -year, kind="ServerHello")).contradicted
 
 
 def test_one_source_is_one_however_often_it_speaks():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.observations import Absent, absent_reason
-from kzpcap.tls import handshake
+from kzpcap.tls import handshake, keylog
 from kzpcap.tls.compressed import MAX_UNPACKED, unpack
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.secrets import expand_label
@@ -110,3 +110,18 @@ def test_a_certificate_that_does_not_unpack_is_malformed_and_says_why():
     assert not found.chains
     assert found.chain_problem == "a compressed certificate that claims 5 bytes and holds more than 5"
     assert absent_reason(found, None) is Absent.MALFORMED
+
+
+def test_of_many_certificate_messages_only_the_first_is_unpacked(monkeypatch):
+    """A flight of a thousand bombs costs what one does."""
+    asked = []
+    monkeypatch.setattr(keylog, "unpack", lambda body: asked.append(body) or (None, "a bomb"))
+    hello = server_hello_body(suite=0x1301, extensions=extension(43, b"\x03\x04"))
+    inner = message(8, b"\0\0") + message(25, b"x" * 10) * 500 + b"\x16"
+    head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+    key, iv = expand_label(SECRET, "key", 16), expand_label(SECRET, "iv", 12)
+    server = record(22, message(2, hello)) + head + AESGCM(key).encrypt(iv, inner, head)
+    keys = KeyLog()
+    keys.add(b"SERVER_HANDSHAKE_TRAFFIC_SECRET " + b"07" * 32 + b" " + SECRET.hex().encode())
+    assert handshake.read_streams(streams(client_hello(), server), keys).chain_problem == "a bomb"
+    assert len(asked) == 1

@@ -75,6 +75,8 @@ def test_a_given_table_is_told_first_and_the_shipped_one_beside_it(tmp_path):
         ("92.46.0.0\t99\t9198\n", ":1: .*no prefix length"),
         ("92.46.0.0\t15\t9198\nx\t15\t9198\n", ":2: "),
         ("92.46.0.0\t92.47.0.0\tx\tKZ\tname\n", ":1: "),
+        ("92.46.0.0\t15\t_1\n", ":1: .*no prefix length"),
+        ("92.46.0.0\t15\t" + "9" * 5_000 + "\n", ":1: .*no prefix length"),
     ],
 )
 def test_what_is_no_table_is_named(text, message, tmp_path):
@@ -97,3 +99,22 @@ def test_any_bytes(raw):
         path.write_bytes(raw)
         with contextlib.suppress(ReferenceDataError):
             open_table(path).get("92.46.1.1")
+
+
+def test_damage_is_named_before_anything_is_printed(tmp_path):
+    capture = str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")
+    shipped = (DATA / "asn" / "iptoasn.mmdb").read_bytes()
+    for number, raw in enumerate((gzip.compress(IPTOASN.encode())[:-12], b"\x1f\x8b\x08 not gzip", shipped[-400:])):
+        path = tmp_path / f"{number}"
+        path.write_bytes(raw)
+        done = run("analyze", "--json", "--asn", str(path), capture)
+        assert (done.returncode, done.stdout) == (4, b""), number
+        assert b"Traceback" not in done.stderr
+
+
+def test_names_of_a_given_table_stay_visible(tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_text("92.47.0.0\t92.47.255.255\t1\tKZ\t\x1b[31mred\u202e\n", "utf-8")
+    text = run("analyze", "--asn", str(path), str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")).stdout.decode()
+    assert "\x1b" not in text
+    assert "\u202e" not in text

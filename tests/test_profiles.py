@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kzpcap.profiles import Profile, differences, odd_ones
 
-USUAL = Profile(1, "a", "s", True, 3_000, False, False, True)
+USUAL = Profile(1, "203.0.113.1", "a", "s", True, 3_000, False, False, True)
 
 
 def others(count=3):
@@ -49,3 +49,9 @@ def test_a_network_with_nodes_of_several_kinds_is_not_odd():
     """Flights of many sizes, some refused: no one usual answer that all the others share."""
     nodes = [replace(USUAL, frame=n, flight=800 + 700 * n, refused=n == 3) for n in range(6)]
     assert odd_ones([*nodes, replace(USUAL, frame=9, flight=800 + 700 * 3)]) == []
+
+
+def test_another_address_is_not_compared():
+    """A network's nodes have certificates of their own, and one of them may be expired."""
+    node = replace(USUAL, refused=True, flight=900, server="203.0.113.2")
+    assert differences(node, others()) == frozenset()

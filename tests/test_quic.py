@@ -134,6 +134,20 @@ def test_after_version_negotiation_the_hello_is_that_of_the_new_version(which):
     assert client.messages[0].body == second[4:]
 
 
+def test_google_quic_is_told_by_its_own_headers():
+    assert quic.is_gquic(Flow((0, b"\xc0Q050" + b"\0" * 20)))
+    assert quic.is_gquic(Flow((0, b"\x0d" + b"\7" * 8 + b"Q043" + b"\0" * 20)))
+    assert not quic.is_gquic(Flow((0, b"\xc0\0\0\0\1\x08abcQ0xyz" + b"\0" * 20))), "two letters in a connection id"
+
+
+def test_what_no_key_opens_is_tried_a_bounded_number_of_times(monkeypatch):
+    asked = []
+    monkeypatch.setattr(quic, "unprotect", lambda *arguments: asked.append(1))
+    packet = b"\xc0\0\0\0\1" + vector(DCID, 1) + vector(b"", 1) + b"\0" + varint(30) + b"x" * 30
+    assert quic.read(Flow(*((0, packet * 20) for _ in range(100)))) is None
+    assert len(asked) <= 2 * quic.MAX_FAILED * quic.MAX_KEYS
+
+
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_any_bytes(first, second):
     assert quic.read(Flow((0, b"\xc0\0\0\0\1" + first), (1, second))) is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
+import random
 import shutil
+import sys
 from functools import cache
 
 import dpkt
@@ -21,6 +24,10 @@ from kzpcap.verdict.judge import Place, judge
 from kzpcap.verdict.place import placed
 from kzpcap.verdict.rules import RULES
 from tests.conftest import CAPTURES
+
+sys.path.insert(0, str(CAPTURES))
+from recipes.packets import OTHER, SERVER, SPRING_2026, Capture, Connection
+from recipes.tls import Authority, der, pem, rsa_handshake
 
 
 @cache
@@ -217,3 +224,62 @@ def test_a_known_ca_that_was_sent_and_signed_nothing_has_no_marks():
     verdicts = [c.verdict for c in report.connections()]
     report.close()
     assert all("structural-marks" not in (verdict.rule.id, *verdict.also) for verdict in verdicts)
+
+
+def built(tmp_path, *connections):
+    """A capture of RSA handshakes: (server, name, chain) each."""
+    capture = Capture(SPRING_2026)
+    for number, (server, name, chain) in enumerate(connections):
+        rsa_handshake(Connection(capture, 50_001 + number, server), name, [der(one) for one in chain], random.Random(1))
+    capture.write(tmp_path / "capture.pcapng")
+    return str(tmp_path / "capture.pcapng")
+
+
+def rules_of(path, root, tmp_path):
+    (tmp_path / "root.pem").write_bytes(pem(root.certificate))
+    report = analyze(path, reference.load(trusted_roots=[tmp_path / "root.pem"]))
+    found = [connection.verdict.rule.id for connection in report.connections()]
+    report.close()
+    return found
+
+
+def test_an_honest_renewal_whose_intermediate_is_missing_is_no_copy(tmp_path):
+    """Two nodes of one site, certificates of one lifetime three days and some minutes apart; one forgets its issuer."""
+    root, other = Authority.make("LAB root", SPRING_2026), Authority.make("LAB forgotten", SPRING_2026)
+    _, first = root.issue(["vk.com"], SPRING_2026, strong=True)
+    for apart in (datetime.timedelta(days=3, seconds=1), datetime.timedelta(days=3, minutes=7)):
+        _, second = other.issue(["vk.com"], SPRING_2026 + apart, strong=True)
+        path = built(tmp_path, (SERVER, "vk.com", [first]), (SERVER, "vk.com", [second]))
+        assert rules_of(path, root, tmp_path) == ["trusted-by-supplied-anchor", "issuer-missing"]
+
+
+def test_targets_whose_issuer_was_cut_off_are_not_said_to_share_a_private_one(tmp_path):
+    root, missing = Authority.make("LAB root", SPRING_2026), Authority.make("LAB public, cut off", SPRING_2026)
+    listed = [missing.issue([name], SPRING_2026, strong=True)[1] for name in ("vk.com", "www.youtube.com")]
+    others = [root.issue([name], SPRING_2026, strong=True)[1] for name in ("a.example", "b.example")]
+    path = built(
+        tmp_path,
+        (SERVER, "vk.com", listed[:1]),
+        (OTHER, "www.youtube.com", listed[1:]),
+        (OTHER, "a.example", others[:1]),
+        (OTHER, "b.example", others[1:]),
+    )
+    assert rules_of(path, root, tmp_path)[:2] == ["issuer-missing", "issuer-missing"]
+
+
+def test_an_appliances_own_page_is_no_interception(tmp_path):
+    box = Authority.make("FortiGate CA", SPRING_2026, organization="Fortinet")
+    page = [box.issue(["fw.office.lan"], SPRING_2026, strong=True)[1], box.certificate]
+    root = Authority.make("LAB root", SPRING_2026)
+    assert rules_of(built(tmp_path, ("192.168.1.99", "fw.office.lan", page)), root, tmp_path) == ["private-root"]
+    assert rules_of(built(tmp_path, (SERVER, "fw.office.lan", page)), root, tmp_path) == ["product-by-issuer-names"]
+
+
+@pytest.mark.parametrize(("hours", "rule"), [(6, "may-be-resigned-copy"), (6.1, "issuer-missing")])
+def test_may_be_resigned_copy(hours, rule, tmp_path):
+    """Dates shifted by whole hours under an issuer that nobody saw: that fits, and settles nothing."""
+    root, box = Authority.make("LAB root", SPRING_2026), Authority.make("LAB unseen", SPRING_2026)
+    _, genuine = root.issue(["vk.com"], SPRING_2026, strong=True)
+    _, other = box.issue(["vk.com"], SPRING_2026 - datetime.timedelta(hours=hours), strong=True)
+    path = built(tmp_path, (SERVER, "vk.com", [genuine]), (SERVER, "vk.com", [other]))
+    assert rules_of(path, root, tmp_path) == ["trusted-by-supplied-anchor", rule]

@@ -52,9 +52,11 @@ def resigned_copy() -> Built:
             resign(datetime.timedelta(0), x509.random_serial_number()),
             {"state": "intercepted", "rule_id": "resigned-copy-of-genuine-certificate", "identity": "unknown"},
         ),
-        (57_004, stranger, {"state": "undetermined", "rule_id": "issuer-missing"}),
+        (57_004, stranger, {"state": "undetermined", "rule_id": "private-root"}),
     ):
-        rsa_handshake(Connection(capture, port), "vk.com", [der(leaf)], rng)
+        rsa_handshake(
+            Connection(capture, port), "vk.com", [der(leaf)] + [der(box.certificate)] * (leaf is not genuine), rng
+        )
         expected.append({"server_name": "vk.com", **truth})
     options, files = supplied(public)
     return Built(
@@ -176,13 +178,7 @@ def products_and_strangers() -> Built:
     rng = random.Random(2052)
     capture = Capture(at)
     public = Authority.make("LAB public root", at)
-    shield = Authority.make("avast! Web/Mail Shield Root", at)
-    shield.name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "avast! Web/Mail Shield"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "avast! Web/Mail Shield Root"),
-        ]
-    )
+    shield = Authority.make("avast! Web/Mail Shield Root", at, organization="avast! Web/Mail Shield")
     filtering, stranger = Authority.make("ESET SSL Filter CA", at), Authority.make("LAB stranger", at)
     chooser = Authority.make("LAB chooser", at)
     _, bank = public.issue(["bank.example"], at, strong=True)
@@ -196,7 +192,7 @@ def products_and_strangers() -> Built:
             58_002,
             SERVER,
             "bank.example",
-            [copy_of(bank, shield)],
+            [copy_of(bank, shield), shield.certificate],
             {
                 "state": "intercepted",
                 "rule_id": "resigned-by-product",

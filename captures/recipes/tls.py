@@ -74,9 +74,12 @@ class Authority:
     certificate: x509.Certificate
 
     @classmethod
-    def make(cls, common_name: str, at: datetime.datetime, country: str | None = None) -> Authority:
+    def make(
+        cls, common_name: str, at: datetime.datetime, country: str | None = None, organization: str | None = None
+    ) -> Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         attributes = [x509.NameAttribute(NameOID.COUNTRY_NAME, country)] if country else []
+        attributes += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)] if organization else []
         name = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         certificate = (
             x509.CertificateBuilder()

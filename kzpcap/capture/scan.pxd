@@ -49,7 +49,8 @@ cdef class Scanner:
     @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
     cdef void _tcp(self, Packet p, object raw, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
-    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", kept_packets="long long", cost="long long")
+    cdef bint _over(self, Flow flow, long long now) except -1
+    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", both=bint, kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, object raw, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, object raw) except -1

@@ -32,7 +32,7 @@ PLAIN_LIMIT = 16_384
 TLS_LIMIT = 131_072
 """Payload bytes kept of each direction once a TLS record was seen."""
 DATA_LIMIT = 32_768
-"""Of these, bytes kept of a direction from its first application data on: TLS 1.3 sends its Certificate as such."""
+"""Of these, bytes kept of a direction from its first encrypted record on, once both sides have sent one."""
 PACKET_LIMIT = 4_096
 """Packets kept of each direction, whatever their size."""
 DATAGRAM_LIMIT = 64
@@ -44,6 +44,7 @@ PACKET_COST = 400
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
 DUPLICATE_NS = 1_000_000
+REUSE_NS = 1_000_000_000
 RECENT = 6
 MAX_FRAGMENTS = 512
 MAX_DATAGRAM = 65_535
@@ -320,7 +321,7 @@ class Scanner:
                         flow = self._open(p, key, reverse)
                 if p.direction == 0:
                     flow.isn = p.seq
-            elif p.direction == 1 and (flow.reset or flow.a_fin or flow.b_fin) and flow.has_data:
+            elif p.direction == 1 and flow.has_data and self._over(flow, p.time_ns):
                 if flow.isn >= 0 and p.ack != (flow.isn + 1) & 0xFFFFFFFF:
                     # the answer to a SYN that was not captured: the port is in use again
                     self._end(flow, False)
@@ -346,6 +347,10 @@ class Scanner:
         if flags & (SYN | FIN | RST) or p.length:
             self._consider(flow, p, raw, data)
 
+    def _over(self, flow: Flow, now: int) -> bool:
+        """Both sides closed, or a reset and then a pause: a stray reset alone ends nothing."""
+        return (flow.a_fin and flow.b_fin) or (flow.reset and now - flow.last_time > REUSE_NS)
+
     def _simultaneous(self, flow: Flow) -> bool:
         return flow.a_packets == 1 and flow.b_packets == 0 and flow.isn >= 0
 
@@ -363,14 +368,15 @@ class Scanner:
         limit = TLS_LIMIT if flow.tls else PLAIN_LIMIT
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
-        if flow.tls and p.captured >= 5 and data[p.payload_at] == 23 and data[p.payload_at + 1] == 3:
+        if flow.tls and p.captured >= 5 and data[p.payload_at] in (20, 23) and data[p.payload_at + 1] == 3:
             if p.direction == 0 and flow.a_data_from < 0:
                 flow.a_data_from = kept
             elif p.direction == 1 and flow.b_data_from < 0:
                 flow.b_data_from = kept
         data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
-        if data_from >= 0 and kept > data_from + DATA_LIMIT and not p.flags & (SYN | FIN | RST):
-            return  # application data behind a handshake that is long over: nothing is given up with it
+        both = flow.a_data_from >= 0 and flow.b_data_from >= 0
+        if both and kept > data_from + DATA_LIMIT and not p.flags & (SYN | FIN | RST):
+            return  # application data behind a handshake that both sides have ended: nothing is given up with it
         if kept_packets >= PACKET_LIMIT or (kept > limit and not p.flags & (SYN | FIN | RST)):
             flow.given_up += 1
             self.given_up_packets += 1

@@ -13,7 +13,8 @@ from typing import Any
 from kzpcap.certificates.certificate import Certificate
 
 SECOND = 1_000_000_000
-MAX_SHIFT = 7 * 86_400 * SECOND
+HOUR = 3_600 * SECOND
+MAX_SHIFT = 7 * 24 * HOUR
 NEAR_SERIAL = 1 << 33
 LONG_SERIAL = 14
 """Hex digits from which on a near serial means something: shorter ones are near by chance."""
@@ -50,12 +51,20 @@ class Comparison:
     exponents: tuple[int | None, int | None]
 
     @property
-    def is_copy(self) -> bool:
-        """Subject and names equal, another key, and the serial near or both dates shifted by one constant."""
+    def near_serial(self) -> bool:
+        """Serials of the same length that differ in their last bytes only: no two honest ones do."""
+        return self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL
+
+    def is_copy(self, issuer_seen: bool) -> bool:
+        """Subject and names equal, another key, and the serial near or both dates shifted by one whole number of hours.
+
+        Honest certificates of one name and lifetime are shifted by a constant too: so the dates speak only where the
+        hours are whole, and where a signature shows that the issuer, who was seen, is no public one.
+        """
         if not (self.same_subject and self.same_names) or self.same_key:
             return False
-        near = self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL
-        return near or (self.shift is not None and abs(self.shift) <= MAX_SHIFT)
+        shifted = self.shift is not None and abs(self.shift) <= MAX_SHIFT and self.shift % HOUR == 0
+        return self.near_serial or (issuer_seen and shifted)
 
     def document(self) -> dict[str, Any]:
         """The comparison for the report; the shift in seconds."""
@@ -77,7 +86,7 @@ class Comparison:
         said = ["same subject and names, another key"]
         if self.shift is not None:
             said.append("same dates" if not self.shift else f"both dates {_span(self.shift)}")
-        if self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL:
+        if self.near_serial and self.serial_difference is not None:
             sign = "+" if self.serial_difference >= 0 else "-"
             said.append(f"serial {sign} {abs(self.serial_difference):#x}")
         if self.dropped:

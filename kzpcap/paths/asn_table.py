@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import gzip
 import ipaddress
+import re
+import zlib
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +19,8 @@ from kzpcap.errors import ReferenceDataError
 
 MMDB_MARKER = b"\xab\xcd\xefMaxMind.com"
 MAX_ROWS = 4_000_000
+MAX_SIZE = 256 << 20
+ORIGINS = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})*")
 
 
 class Table(Protocol):
@@ -37,7 +41,12 @@ class Mmdb:
 
     def get(self, address: str) -> tuple[int, str] | None:
         """See Table."""
-        found = self.reader.get(address)
+        import maxminddb
+
+        try:
+            found = self.reader.get(address)
+        except maxminddb.InvalidDatabaseError:
+            return None
         if not isinstance(found, dict):
             return None
         number = found.get("autonomous_system_number") or found.get("asn")
@@ -88,11 +97,14 @@ class Prefixes:
 def open_table(path: Path) -> Table:
     """The table in a file, by its content; ReferenceDataError where it is none of the known formats."""
     try:
-        raw = path.read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            raw = file.read(MAX_SIZE + 1)
+    except (OSError, EOFError, zlib.error) as error:
         raise ReferenceDataError(f"{path}: {error}") from error
+    if len(raw) > MAX_SIZE:
+        raise ReferenceDataError(f"{path}: more than {MAX_SIZE >> 20} MiB: no table of addresses and AS numbers")
     if MMDB_MARKER in raw[-131_072:]:
         return _mmdb(path, raw)
     try:
@@ -121,8 +133,9 @@ def _mmdb(path: Path, raw: bytes) -> Mmdb:
     try:
         reader = maxminddb.Reader(io.BytesIO(raw), maxminddb.MODE_FD)
         built = datetime.fromtimestamp(reader.metadata().build_epoch, UTC).strftime("%Y-%m-%d")
-    except (maxminddb.InvalidDatabaseError, ValueError, OSError, OverflowError) as error:
-        raise ReferenceDataError(f"{path}: {error}") from error
+        reader.get("192.0.2.1")
+    except (maxminddb.InvalidDatabaseError, ValueError, TypeError, KeyError, OSError, OverflowError) as error:
+        raise ReferenceDataError(f"{path}: {type(error).__name__}: {error}") from error
     return Mmdb(reader, built)
 
 
@@ -150,7 +163,7 @@ def _prefixes(path: Path, rows: list[tuple[int, list[str]]]) -> Prefixes:
             network = ipaddress.ip_address(columns[0])
             length = int(columns[1])
             origins = columns[2].replace(",", "_").strip()
-            if not 0 <= length <= network.max_prefixlen or not origins.replace("_", "").isdigit():
+            if not 0 <= length <= network.max_prefixlen or not ORIGINS.fullmatch(origins):
                 raise ValueError(f"{columns[1:]} is no prefix length and origin")
         except (ValueError, IndexError) as error:
             raise ReferenceDataError(f"{path}:{number}: {error}") from error

@@ -55,6 +55,10 @@ class Networks:
         table = open_table(self.given)
         return (f"{self.given.name}{' of ' + table.date if table.date else ''}", table), shipped
 
+    def check(self) -> None:
+        """Open the tables now; ReferenceDataError where one is none."""
+        _ = self._tables
+
     @cached_property
     def _names(self) -> dict[int, str]:
         return {asn: entry["name"] for entry in self._operators.get("operator", ()) for asn in entry["asns"]}
@@ -75,7 +79,7 @@ class Networks:
     def _look_up(self, address: str, source: str, table: Table) -> Network | None:
         try:
             found = table.get(address)
-        except ValueError:
+        except (ValueError, TypeError, KeyError):  # not an address; or a table that is damaged just there
             return None
         return Network(found[0], found[1], self._names.get(found[0]), source) if found else None
 

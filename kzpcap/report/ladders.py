@@ -151,7 +151,7 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         said.append(f"first at hop {ladder.modal_ttl} in {agree} of {len(ladder.runs)} runs{varied}")
     said += ladder.notes
     said += _quotes(ladder)
-    said.append(f"AS numbers by {networks.source}; those of border routers are uncertain")
+    said.append(f"AS numbers by {safe(networks.source)}; those of border routers are uncertain")
     return said
 
 
@@ -190,7 +190,7 @@ def _hop_text(entry: Hop | None, ttl: int) -> str:
 def _as_text(entry: Hop, networks: Networks) -> str:
     address = entry.address or ""
     found = networks.by_each_table(address)
-    parts = [f"{network.text}, {network.source}" for network in found] or ["no AS in the table"]
+    parts = [safe(f"{network.text}, {network.source}") for network in found] or ["no AS in the table"]
     published = networks.published(address)
     if published:
         parts.append(published)

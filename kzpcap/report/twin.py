@@ -29,7 +29,7 @@ def _twin(observation: Observation, surroundings: Surroundings) -> Any:
     facts = surroundings.chain_facts(observation)
     if facts is None or facts.public is not None or facts.supplied is not None:
         return None
-    return surroundings.twin(facts.leaf)
+    return surroundings.twin(facts)
 
 
 def show(observation: Observation, surroundings: Surroundings, out: Callable[[str], object]) -> None:

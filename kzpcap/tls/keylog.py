@@ -112,7 +112,7 @@ def _read(
         complete = len(body) == length
         kind = flight[at]
         here = next((place for start, place in reversed(places) if start <= at + 3 + len(body)), None)
-        if kind in (11, 25) and certificates is None:
+        if kind in (11, 25) and packet is None:
             unpacked, problem = (body, None) if kind == 11 else unpack(body)
             if unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)

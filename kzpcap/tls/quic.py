@@ -39,6 +39,8 @@ V2_TYPES = frozenset({V2, 0x709A50C4})
 MAX_CRYPTO = 65_536
 MAX_KEYS = 8
 MAX_VERSIONS = 32
+MAX_FAILED = 128
+"""Initials of a flow that no keys open, after which no more are tried."""
 INITIAL, HANDSHAKE, RETRY = 0, 2, 3
 
 
@@ -236,7 +238,11 @@ def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
 
 def is_gquic(flow: Flow) -> bool:
     """Google's own QUIC (Q0xx), which is not TLS and is left alone."""
-    return any(packet.payload[1:3] == b"Q0" or packet.payload[9:11] == b"Q0" for packet in flow.packets[:4])
+    for packet in flow.packets[:4]:
+        first = packet.payload[0] if packet.payload else 0
+        if packet.payload[1:3] == b"Q0" if first & 0x80 else first & 1 and packet.payload[9:11] == b"Q0":
+            return True
+    return False
 
 
 def negotiation(data: bytes) -> tuple[int, ...] | None:
@@ -291,6 +297,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     """Connection IDs by which a client's Initial was opened: a server that switches versions keeps to them."""
     streams = (Crypto(), Crypto())
     version: int | None = None
+    failed = 0
     for packet in flow.packets:
         from_client = packet.direction == client
         at = 0
@@ -299,7 +306,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
             if header is None or header.end <= at:
                 break
             at = header.end
-            if header.kind != INITIAL:
+            if header.kind != INITIAL or failed >= MAX_FAILED:
                 continue
             payload = None
             for ours, theirs in reversed(keys):
@@ -318,6 +325,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                         opened.append(dcid)
                         break
             if payload is None:
+                failed += 1
                 continue
             frames = crypto_frames(payload)
             if from_client and frames:

@@ -197,6 +197,13 @@ RULES: tuple[Rule, ...] = (
         "other-authorities",
     ),
     Rule(
+        "may-be-resigned-copy",
+        State.SUSPECTED,
+        "The certificate fits a re-signed copy of the genuine one; its issuer was not seen, and may be a public CA.",
+        "fits a re-signed copy",
+        all_of(facts.may_be_resigned_copy, not_shown(facts.possession_refuted)),
+    ),
+    Rule(
         "structural-marks",
         State.SUSPECTED,
         "The chain has the structural marks of known interception certificates, and no known key.",

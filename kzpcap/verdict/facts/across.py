@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
 from kzpcap.verdict.logic import Finding
 
 NEEDED_TARGETS = 2
@@ -39,6 +39,10 @@ def issuer_for_targets_only(observation: Observation, surroundings: Surroundings
     use = surroundings.issuer_of(observation)
     if use is None:
         return Finding(False, "not by a private issuer")
+    if not use.verified or not observation.chain_complete:
+        return Finding(None, "its issuer was never seen: a public one may be missing")
+    if on_local_network(observation):
+        return Finding(False, "a server on the user's own network")
     if observation.target is None or not observation.target.exact:
         return Finding(False, "the name asked is on no list")
     if use.others or len(use.target_names) < NEEDED_TARGETS:

@@ -380,7 +380,7 @@ def resigned_copy(observation: Observation, surroundings: Surroundings) -> Findi
     if facts.public is not None or facts.supplied is not None:
         return Finding(False, "linked to a public root: sites have several certificates, and both may be genuine")
     twins = surroundings.twins_of(facts.leaf)
-    found = surroundings.twin(facts.leaf)
+    found = surroundings.twin(facts)
     if found is not None:
         _, frame, comparison = found
         children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
@@ -389,6 +389,22 @@ def resigned_copy(observation: Observation, surroundings: Surroundings) -> Findi
     if twins:
         return Finding(False, "the genuine certificate in the capture is no twin of this one")
     return Finding(None, "no genuine certificate with this subject and these names is in the capture")
+
+
+def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf fits a re-signed copy, whole, and nobody saw who signed it: a public issuer may be missing."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.public is not None or facts.supplied is not None or not observation.chain_complete:
+        return Finding(False, "linked to a public root, or cut")
+    found = None if surroundings.twin(facts) else surroundings.likeness(facts)
+    if found is None:
+        return Finding(False, "it does not fit a re-signed copy, or is shown to be one")
+    _, frame, comparison = found
+    children = tuple(Finding(True, sentence) for sentence in comparison.sentences())
+    says = f"it fits a re-signed copy of the certificate {f'in frame {frame}' if frame else 'that was given'}"
+    return Finding(True, says, (*chain_frames(observation), *((frame,) if frame else ())), children)
 
 
 def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -408,7 +424,7 @@ def resumes_intercepted_session(observation: Observation, surroundings: Surround
     signed = facts is not None and facts.interception is not None and len(facts.interception.certificates) > 1
     if facts is not None and facts.public is None and facts.supplied is None:
         listed = facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED
-        signed = signed or listed or surroundings.twin(facts.leaf) is not None
+        signed = signed or listed or surroundings.twin(facts) is not None
     if (signed or (facts is not None and facts.sha1_generation)) and full.possession is not Possession.REFUTED:
         return Finding(True, "it resumes a session that was issued behind an interception certificate", (full.frame,))
     return Finding(False, "it resumes a session that was not issued behind an interception certificate", (full.frame,))

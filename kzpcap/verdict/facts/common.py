@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.logic import Finding
@@ -15,6 +17,16 @@ CONTRADICTED = Finding(None, "what the capture holds contradicts its clock, so n
 def no_day(surroundings: Surroundings) -> Finding:
     """Why there is no day to judge by."""
     return CONTRADICTED if surroundings.clock.contradicted else NO_CLOCK
+
+
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+LOCAL = tuple(ipaddress.ip_network(text) for text in PRIVATE)
+
+
+def on_local_network(observation: Observation) -> bool:
+    """Is the server's address one of a private network: a router's, an appliance's or a company's own page?"""
+    address = ipaddress.ip_address(observation.server[0])
+    return any(address in network for network in LOCAL if network.version == address.version)
 
 
 def chain_frames(observation: Observation) -> tuple[int, ...]:

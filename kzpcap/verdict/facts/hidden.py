@@ -57,6 +57,8 @@ def hidden_answer_differs(observation: Observation, surroundings: Surroundings) 
     what = ", ".join(sorted(mine))
     if len(alike) < NEEDED:
         return Finding(None, f"answered otherwise than usual, but once ({what})", frames)
+    if surroundings.control_answers < NEEDED:
+        return Finding(None, f"too few names on no list to compare with ({what})", frames)
     control = surroundings.odd_control
     if control is not None:
         return Finding(None, f"{control[0]}, on no list, was answered otherwise too", (*frames, control[1]))

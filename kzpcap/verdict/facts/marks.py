@@ -5,7 +5,7 @@ from __future__ import annotations
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
 from kzpcap.verdict.logic import Finding
 
 SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
@@ -15,9 +15,11 @@ SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
 
 
 def _private(observation: Observation, surroundings: Surroundings) -> tuple[Certificate, ...] | None:
-    """The chain, where no path leads to a public root of any date or to a given one."""
+    """The chain, where nobody known signed it and its server is on no private network."""
     facts = surroundings.chain_facts(observation)
     if facts is None or facts.public is not None or facts.supplied is not None or facts.leaf.problem:
+        return None
+    if facts.national is not None or facts.self_signed or on_local_network(observation):
         return None
     return tuple(surroundings.certificates[name] for name in observation.chain)
 
@@ -31,7 +33,7 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
         return NO_CERTIFICATE
     chain = _private(observation, surroundings)
     if chain is None:
-        return Finding(False, "linked to a public root, or unreadable")
+        return Finding(False, "signed by somebody known or by itself, unreadable, or of a private network")
     leaf = chain[0]
     has = {oid for oid, _ in leaf.extensions}
     marks = (
@@ -74,6 +76,8 @@ def signed_as_product(observation: Observation, surroundings: Surroundings) -> F
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
+    if on_local_network(observation):
+        return Finding(False, "a server on the user's own network: a product's own page bears its names too")
     if facts.product is None:
         return Finding(False, "its issuer has the names of no product that is listed")
     kind = "runs on the user's own device" if facts.product.local else "is a company's or provider's gateway"
