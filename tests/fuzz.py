@@ -19,14 +19,16 @@ from tests.interpreted import install  # noqa: E402
 
 install()
 with atheris.instrument_imports(include=["kzpcap"]):
-    from kzpcap import dns
+    from kzpcap import clock, dns
     from kzpcap.capture.container import Records
     from kzpcap.capture.decode import ICMP, Packet, decode
     from kzpcap.capture.health import Notes
     from kzpcap.capture.scan import Scanner
+    from kzpcap.certificates import staple, transparency
     from kzpcap.errors import CaptureError
     from kzpcap.flows import reassemble
     from kzpcap.paths import icmp
+    from kzpcap.reference import DATA, read_pem
     from kzpcap.tls import compressed, dtls, handshake, messages, quic, upgrade
 
 LINKS = (1, 0, 101, 113, 276, 127, 105, 9, 104, 107, 239, 258, 192, 51, 50, 10, 11, 12, 117, 138, 226, 274)
@@ -88,6 +90,19 @@ def hellos(raw):
     upgrade.recognise(raw[: len(raw) // 2], raw[len(raw) // 2 :])
 
 
+LEAF = read_pem(DATA / "specimens" / "rcku.kz_genuine_leaf_thawte.pem")[0]
+ISSUER = read_pem(DATA / "intermediates" / "thawte_ev_rsa_ca_2018.pem")[0]
+
+
+def evidence(raw):
+    """What stands beside a certificate: timestamps, a stapled response, what is told of the time."""
+    transparency.timestamps(raw)
+    transparency.octets(raw)
+    staple.read(b"\x01" + len(raw).to_bytes(3, "big") + raw, LEAF, ISSUER)
+    clock.http_date(b"HTTP/1.1 200 OK\r\nDate:" + raw)
+    clock.ntp_time(raw)
+
+
 class Datagrams:
     """A flow of UDP packets."""
 
@@ -120,6 +135,7 @@ TARGETS = {
     "hellos": hellos,
     "datagrams": datagrams,
     "control": control,
+    "evidence": evidence,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-TARGETS = ("scan", "packet", "tls", "hellos", "datagrams", "control")
+TARGETS = ("scan", "packet", "tls", "hellos", "datagrams", "control", "evidence")
 
 
 @pytest.mark.parametrize("target", TARGETS)
