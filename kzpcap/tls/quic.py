@@ -7,6 +7,7 @@ come out of order; datagrams may hold several packets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +147,17 @@ def long_header(data: bytes, start: int) -> LongHeader | None:
         return LongHeader(kind, version, dcid, scid, reader.pos, start, min(len(data), reader.pos + length))
     except ShortRead:
         return None
+
+
+def coalesced(data: bytes) -> Iterator[LongHeader]:
+    """The long-header packets of one datagram (RFC 9000 section 12.2)."""
+    at = 0
+    while at < len(data):
+        header = long_header(data, at)
+        if header is None or header.end <= at:
+            return
+        at = header.end
+        yield header
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,12 +312,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     failed = 0
     for packet in flow.packets:
         from_client = packet.direction == client
-        at = 0
-        while at < len(packet.payload):
-            header = long_header(packet.payload, at)
-            if header is None or header.end <= at:
-                break
-            at = header.end
+        for header in coalesced(packet.payload):
             if header.kind != INITIAL or failed >= MAX_FAILED:
                 continue
             payload = None
@@ -350,12 +357,7 @@ def handshake_crypto(flow: Flow, client: int, secret: bytes, kind: str, size: in
     for packet in flow.packets:
         if packet.direction == client:
             continue
-        at = 0
-        while at < len(packet.payload):
-            header = long_header(packet.payload, at)
-            if header is None or header.end <= at:
-                break
-            at = header.end
+        for header in coalesced(packet.payload):
             if header.kind != HANDSHAKE or len(keys) > MAX_KEYS:
                 continue
             if header.version not in keys:
