@@ -283,3 +283,18 @@ def test_may_be_resigned_copy(hours, rule, tmp_path):
     _, other = box.issue(["vk.com"], SPRING_2026 - datetime.timedelta(hours=hours), strong=True)
     path = built(tmp_path, (SERVER, "vk.com", [genuine]), (SERVER, "vk.com", [other]))
     assert rules_of(path, root, tmp_path) == ["trusted-by-supplied-anchor", rule]
+
+
+@pytest.mark.parametrize(
+    ("serial", "rule"),
+    [
+        ("05e2e6a4cd09ea54d665b075fe22a256", "misissued-certificate"),
+        ("05e2e6a4cd09ea54d665b075fe22a257", "trusted-by-supplied-anchor"),
+    ],
+)
+def test_misissued_certificate(serial, rule, tmp_path, monkeypatch):
+    """Even by a CA that is trusted: serial and issuer are those of DigiNotar's."""
+    monkeypatch.setattr(x509, "random_serial_number", lambda: int(serial, 16))
+    authority = Authority.make("DigiNotar Public CA 2025", SPRING_2026)
+    _, leaf = authority.issue(["www.google.com"], SPRING_2026, strong=True)
+    assert rules_of(built(tmp_path, (SERVER, "www.google.com", [leaf])), authority, tmp_path) == [rule]

@@ -26,6 +26,7 @@ SIGNATURE_KEYS = {
     "ca": {"file", "generation", "role"},
     "fingerprints": {"file", "generation", "subject"},
     "leaf": {"spki_sha256", "generation", "source"},
+    "misissued": {"serial", "issuer", "title", "source"},
     "national": {"file", "id", "title", "source"},
     "specimen": {"sha256", "spki_sha256", "title", "source"},
 }
@@ -158,6 +159,11 @@ class Reference:
             for entry in self._signatures.get("ca", ())
         )
         return shipped + tuple(KnownCA(parse(der), None, "supplied") for der in self.supplied_interception)
+
+    @cached_property
+    def misissued(self) -> dict[tuple[str, str], str]:
+        """Certificates that a public CA issued to somebody else than the site: (serial, issuer's name) to title."""
+        return {(entry["serial"], entry["issuer"]): entry["title"] for entry in self._signatures.get("misissued", ())}
 
     @cached_property
     def interception_leaves(self) -> dict[str, Generation]:

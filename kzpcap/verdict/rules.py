@@ -197,6 +197,13 @@ RULES: tuple[Rule, ...] = (
         "other-authorities",
     ),
     Rule(
+        "misissued-certificate",
+        State.SUSPECTED,
+        "The certificate bears serial and issuer of one that a public CA issued to somebody else than the site.",
+        "known as mis-issued",
+        all_of(facts.misissued, not_shown(facts.possession_refuted)),
+    ),
+    Rule(
         "may-be-resigned-copy",
         State.SUSPECTED,
         "The certificate fits a re-signed copy of the genuine one; its issuer was not seen, and may be a public CA.",

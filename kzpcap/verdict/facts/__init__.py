@@ -44,6 +44,7 @@ from kzpcap.verdict.facts.marks import (
     issuer_shaped_as_in_2018_to_2020,
     leaf_seen_intercepting,
     leaf_shaped_as_in_2019,
+    misissued,
     signed_as_product,
 )
 from kzpcap.verdict.facts.missing import (
@@ -104,6 +105,7 @@ __all__ = [
     "leaf_shaped_as_in_2019",
     "leaf_signed_by_known_intermediate",
     "may_be_resigned_copy",
+    "misissued",
     "name_matches",
     "name_not_captured",
     "no_clock",

@@ -85,6 +85,17 @@ def signed_as_product(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, says, chain_frames(observation))
 
 
+def misissued(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The leaf bears serial and issuer of a certificate that a public CA issued to somebody else than the site."""
+    if not observation.chain:
+        return NO_CERTIFICATE
+    leaf = surroundings.certificates[observation.chain[0]]
+    title = surroundings.chains.reference.misissued.get((leaf.serial, leaf.issuer_common_name))
+    if title is None:
+        return Finding(False, "not the serial and issuer of a certificate that is known as mis-issued")
+    return Finding(True, f"it bears serial and issuer of {title}", chain_frames(observation))
+
+
 def leaf_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf's key is one that was itself seen intercepting (no CA is known for it)."""
     if not observation.chain:
