@@ -15,11 +15,9 @@ from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Scanner
 from kzpcap.capture.source import Source
 from kzpcap.observations import Observation
+from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.report.text import decode, rfc3339, safe
 from kzpcap.surroundings import Surroundings
-
-FRESH_TTLS = frozenset({64, 128, 255})
-"""Initial TTLs in use: a packet that still has one was sent on the capture's own link."""
 
 
 @dataclass

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 FAMILIES = (32, 64, 128, 255)
 MAX_HOPS = 40
+FRESH_TTLS = frozenset({64, 128, 255})
+"""Initial TTLs in use today: a packet that still has one was sent on the capture's own link."""
 
 
 def candidates(ttl: int) -> tuple[tuple[int, int], ...]:

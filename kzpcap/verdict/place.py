@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from kzpcap.observations import Observation
-from kzpcap.paths.hops import candidates
+from kzpcap.paths.hops import FRESH_TTLS, candidates
 from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.reference import Product
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
@@ -445,9 +445,6 @@ def describe(ladder: Ladder) -> str:
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
     return f"TTL ladder: at hop {k}{at} or beyond it"
-
-
-FRESH_TTLS = frozenset({64, 128, 255})
 
 
 def on_the_device(verdict: Verdict, observation: Observation, products: tuple[Product, ...]) -> Verdict:
