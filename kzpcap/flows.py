@@ -1,12 +1,14 @@
 """TCP reassembly: the bytes of each direction in order, and which packet brought each byte.
 
 RFC 9293. The first copy of a byte counts; a later copy with other bytes is a conflict and is kept as evidence with
-both versions. Nothing is guessed across a gap: what follows it is a run of its own.
+both versions. Where copies conflict, a segment that the receiver had to discard comes last. Nothing is guessed across
+a gap: what follows it is a run of its own.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from kzpcap.capture.decode import Packet
@@ -71,10 +73,44 @@ def direction_packets(flow: Flow, direction: int) -> list[Packet]:
     return [packet for packet in flow.packets if packet.direction == direction]
 
 
-def reassemble(packets: list[Packet], last_wins: bool = False) -> Stream:
-    """Put one direction's segments in order; with `last_wins`, later copies of a byte replace earlier ones."""
+def both_directions(flow: Flow) -> tuple[Stream, Stream]:
+    """The streams of client and server; of conflicting copies, those that were acceptable on arrival count."""
+    sent = direction_packets(flow, 0), direction_packets(flow, 1)
+    streams = reassemble(sent[0]), reassemble(sent[1])
+    if streams[0].conflicts or streams[1].conflicts:
+        last = acknowledge_too_much(flow.packets)
+        return reassemble(sent[0], last=last), reassemble(sent[1], last=last)
+    return streams
+
+
+def acknowledge_too_much(packets: list[Packet]) -> set[int]:
+    """Frames of segments that acknowledge what the other side has not sent yet.
+
+    The receiver drops them (RFC 9293 section 3.10.7.4, "If the ACK acks something not yet sent"). They are of another
+    conversation between the same ports: the end of the origin's, beside the box that took its place.
+    """
+    sent: list[int | None] = [None, None]
+    found = set()
+    for packet in packets:
+        theirs = sent[1 - packet.direction]
+        if packet.flags & ACK and theirs is not None and distance(packet.ack, theirs) > 0:
+            found.add(packet.frame)
+        end = packet.seq + packet.length + bool(packet.flags & SYN) + bool(packet.flags & FIN)
+        ours = sent[packet.direction]
+        if ours is None or distance(end, ours) > 0:
+            sent[packet.direction] = end & 0xFFFFFFFF
+    return found
+
+
+def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[int] = ()) -> Stream:
+    """Put one direction's segments in order; with `last_wins`, later copies of a byte replace earlier ones.
+
+    Segments whose frame is in `last` give way to all others.
+    """
     stream = Stream(packets=packets)
     data = [packet for packet in packets if packet.payload]
+    if last:
+        data.sort(key=lambda packet: packet.frame in last)
     syns = [packet for packet in packets if packet.flags & SYN]
     if not data:
         stream.from_start = bool(syns)
@@ -156,4 +192,4 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
         begin = finish
 
 
-__all__ = ["ACK", "FIN", "RST", "SYN", "Conflict", "Run", "Stream", "direction_packets", "distance", "reassemble"]
+__all__ = ["ACK", "FIN", "RST", "SYN", "Conflict", "Run", "Stream", "both_directions", "distance", "reassemble"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.decode import Packet
-from kzpcap.flows import SYN, reassemble
+from kzpcap.flows import SYN, acknowledge_too_much, both_directions, reassemble
 
 
 def segment(frame, seq, payload, flags=24, length=None, ttl=64):
@@ -106,3 +107,30 @@ def test_any_cutting_order_and_repetition_gives_the_bytes_back(body, isn, data):
         packet = stream.packet_at(offset)
         start = (packet.seq - isn - 1) & 0xFFFFFFFF
         assert start <= offset < start + packet.captured
+
+
+def exchange(*packets):
+    """A flow of (direction, seq, ack, payload), after a handshake with both sequence numbers at 100."""
+    kept = [segment(1, 99, b"", SYN), segment(2, 99, b"", SYN | 16)]
+    kept[1].direction, kept[1].ack = 1, 100
+    for frame, (direction, seq, ack, payload) in enumerate(packets, 3):
+        packet = segment(frame, seq, payload)
+        packet.direction, packet.ack = direction, ack
+        kept.append(packet)
+    return SimpleNamespace(packets=kept)
+
+
+def test_of_conflicting_segments_the_one_counts_that_the_receiver_could_take():
+    # The end of the origin's conversation arrives first, in the place of bytes that the box is about to send.
+    flow = exchange((0, 100, 100, b"hello"), (1, 104, 106, b"end"), (1, 100, 105, b"answer"))
+    assert acknowledge_too_much(flow.packets) == {4}
+    _, server = both_directions(flow)
+    assert text(server) == [(0, b"answerd")]
+    assert server.conflicts[0].first_frame == 5
+
+
+def test_without_a_conflict_nothing_is_put_last():
+    # The client's packet that would explain the acknowledgement may simply not have been captured.
+    flow = exchange((0, 100, 100, b"hello"), (1, 100, 110, b"abc"), (1, 103, 110, b"def"))
+    _, server = both_directions(flow)
+    assert text(server) == [(0, b"abcdef")]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from kzpcap.capture.decode import UDP, Packet
 from kzpcap.capture.scan import Flow
-from kzpcap.flows import Stream, direction_packets, reassemble
+from kzpcap.flows import Stream, both_directions, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
@@ -196,7 +196,7 @@ def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
     """
     if flow.protocol == UDP:
         return _read_datagrams(flow, keys)
-    streams = (reassemble(direction_packets(flow, 0)), reassemble(direction_packets(flow, 1)))
+    streams = both_directions(flow)
     return read_streams(streams, keys)
 
 
