@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -160,7 +161,7 @@ def test_a_box_that_copies_the_ttl_is_not_where_it_is_first_seen():
     """FACTS S6: the reply's TTL at the client is 1 when it is first seen, at twice the hop distance."""
     answers = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=ttl - 7) for ttl in range(1, 13)}
     ladder = judged(series("vk.com", answers, routers(1, 10)), series(None, genuine_from(11, 13), routers(1, 11)))
-    assert (ladder.interceptor_ttl, ladder.inferred_hop, ladder.bound) == (8, 4, "at_or_beyond")
+    assert (ladder.interceptor_ttl, ladder.inferred_hop, ladder.bound) == (8, 4, "at_or_before")
     assert any("copies" in note for note in ladder.notes)
     constant = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=57) for ttl in range(1, 13)}
     ladder = judged(series("vk.com", constant, routers(1, 8)), series(None, genuine_from(11, 13), routers(1, 11)))
@@ -195,6 +196,24 @@ def test_a_late_answer_claims_no_single_hop():
 def test_a_ladder_has_at_least_three_ttls(ttls, found):
     sent = [Sent(i, ttl, i + 1, 0, 0, "a", i, "b", 443, None) for i, ttl in enumerate(ttls)]
     assert len(find_series(sent, [])) == found
+
+
+def exceeded(frame, ip_id, seq, router):
+    return SimpleNamespace(
+        frame=frame, time_ns=0, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11, q_id=ip_id, q_seq=seq,
+        q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6, q_echo=None, labels=(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ip_id", "seq", "counted"),
+    [(7, 100, True), (7, 999, True), (900, 100, True), (900, 999, False)],
+    ids=["the probe", "its sequence number was changed", "its IP ID was changed", "somebody else's reset"],
+)
+def test_a_quote_of_a_segment_that_the_client_never_sent_names_no_hop(ip_id, seq, counted):
+    sent = [Sent(ttl, ttl, ttl * 10, 0, 7, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
+    (found,) = find_series(sent, [exceeded(35, ip_id, seq, "r")])
+    assert found.hops_at(3) == (("r",) if counted else ())
 
 
 def repeated(firsts, to=8):

@@ -166,12 +166,18 @@ def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
 
 
 def _quoted(probes: list[Sent], error: IcmpError) -> Sent | None:
-    """The probe that an error quotes: the IP ID names it, else it is the last one sent before."""
+    """The probe that an error quotes: the IP ID names it, else it is the last one sent before.
+
+    A TCP quote with neither the IP ID nor the sequence number of any probe is of a segment that the client never sent:
+    a box reset the server in the client's name, and that reset ran out of its TTL on the way.
+    """
     before = [probe for probe in probes if probe.frame < error.frame]
     if error.q_id:
         same = [probe for probe in before if probe.ip_id == error.q_id]
         if same:
             return same[-1]
+    if error.q_seq is not None:
+        before = [probe for probe in before if probe.seq is None or probe.seq == error.q_seq]
     return before[-1] if before else None
 
 

@@ -124,6 +124,8 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     before, after = ladder.last_clean_hop, ladder.first_intercepted_hop
     if ladder.bound == "exact":
         said.append(f"between {_hop_text(before, k - 1)} and {_hop_text(after, k)}")
+    elif ladder.bound == "at_or_before":
+        said.append(f"at {_hop_text(after, k)} or nearer")
     else:
         said.append(f"at {_hop_text(after, k)} or beyond it, not nearer")
     said += [_as_text(entry, networks) for entry in (before, after) if entry and entry.address]

@@ -172,7 +172,8 @@ def _judge(
     outlives = _outlives(control, control_ttls, k)
     destination = route.destination_ttl if route else None
     exact = outlives or (destination is not None and destination == k)
-    if late is not None:
+    copies = _copies_ttl(target, hits, outcome_of)
+    if late is not None or copies:
         exact = False
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
@@ -183,16 +184,16 @@ def _judge(
     first_hop = _name_hop(k, (("target", target), ("control", control if agrees else None)), route, target)
     later_clean = [ttl for ttl in clean if ttl > k]
     inferred = None
-    if _copies_ttl(target, hits, outcome_of):
-        inferred = (k + 1) // 2
-        exact = False
+    if copies:
+        inferred, clean_hop = (k + 1) // 2, None
         notes.append(
             "the answers' TTL follows the probes': a box that copies it is seen only where its answer survives the way"
             f" back, so it sits near hop {inferred}, not at the hop where it is first seen"
         )
+    bound = "exact" if exact else "at_or_before" if inferred is not None else "at_or_beyond"
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
-        k, effect, min(trusted, default=None), "exact" if exact else "at_or_beyond", clean_hop, first_hop,
+        k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
         _last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), _first_hits(target, outcome_of),
@@ -444,6 +445,8 @@ def describe(ladder: Ladder) -> str:
     )
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
+    if ladder.bound == "at_or_before":
+        return f"TTL ladder: at hop {k}{at} or nearer (its answers copy the probes' TTL)"
     return f"TTL ladder: at hop {k}{at} or beyond it"
 
 
@@ -459,7 +462,8 @@ def on_the_device(verdict: Verdict, observation: Observation, products: tuple[Pr
         return verdict
     for product in products:
         if product.local and identity == f"product:{product.id}":
-            basis = f"{product.title} runs on the user's device, and its answer's TTL ({answer.ttl}) is undecremented"
+            basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
+            basis += f" the TTL of its answer ({answer.ttl})"
             basis += "; nothing can be said of the network beyond"
             return replace(verdict, place=Place("volunteer_side", None, basis))
     return verdict
