@@ -2,7 +2,8 @@
 # make test    set everything up and run every check
 # make fuzz SECONDS=600    fuzz each parser for so long
 # make bench MEGABYTES=1000    speed and memory beside other tools, as a table
-# make captures    build every capture anew (with new keys)
+# make captures    build every capture that is built packet by packet anew (with new keys)
+# make lab [NAME=lab-kz-take-over]    record the others anew, in network namespaces (root, Linux)
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
-.PHONY: demo test lint witness fuzz bench captures clean
+.PHONY: demo test lint witness fuzz bench captures lab products clean
 
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
@@ -31,12 +32,23 @@ lint: $(VENV)/tools
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# tshark and openssl, the second readers of the tests, are no Python packages: root gets them installed, others are told.
-witness:
-	@command -v tshark >/dev/null && command -v openssl >/dev/null && exit 0; \
+# What is no Python package: root gets it installed, others are told. $(1): commands, $(2): the Debian packages they
+# are in, $(3): what becomes of it without them.
+define debian
+	@for command in $(1); do command -v $$command >/dev/null || lacking=yes; done; [ -z "$$lacking" ] && exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq tshark openssl >/dev/null; \
-	else echo "tshark or openssl is not installed: their tests are skipped (Debian: apt install tshark openssl)"; fi
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; \
+	else echo "not all of these are installed: $(1); $(3) (Debian: apt install $(2))"; fi
+endef
+
+# The second readers of the tests, and what the laboratory cannot do without.
+witness:
+	$(call debian,tshark openssl,tshark openssl,their tests are skipped)
+	$(call debian,ip iptables ethtool tcpdump dumpcap curl,iproute2 iptables ethtool tcpdump wireshark-common curl,the laboratory's own tests are skipped)
+
+# The products and the browser, which some captures need.
+products:
+	$(call debian,mitmdump sslsplit squid chromium,mitmproxy sslsplit squid-openssl chromium,some captures cannot be recorded)
 
 test: lint witness
 	$(BIN)/python -m pytest -n auto
@@ -54,6 +66,9 @@ bench: $(VENV)/tools
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py
+
+lab: $(VENV)/tools witness products
+	PYTHONPATH=captures $(BIN)/python -m lab $(NAME)
 
 clean:
 	rm -rf $(VENV) build *.egg-info kzpcap/capture/*.so kzpcap/capture/*.c

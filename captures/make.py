@@ -12,6 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import catalogue
 from recipes import authorities, blocking, handshakes, interception, ladders, quic
 
 HERE = Path(__file__).parent
@@ -63,6 +64,7 @@ def main(names: list[str]) -> None:
         made = "Built by `python captures/make.py " + name + "`. Nothing in it was scrubbed: nobody's traffic is in it."
         (folder / "README.md").write_text(f"# {built.title}\n\n{built.text}\n\n{made}\n")
         print(f"{name:28} {len(built.capture.packets):4} packets, {len(built.connections)} connections")
+    catalogue.write()
 
 
 if __name__ == "__main__":

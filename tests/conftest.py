@@ -42,3 +42,22 @@ def is_compiled() -> bool:
     import kzpcap.capture.scan
 
     return not str(kzpcap.capture.scan.__file__).endswith(".py")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the laboratory's captures counted up to, over all processes."""
+    seen = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "lab"
+    ]
+    if not seen:
+        return
+    counted = [text for _, _, texts in seen for text in texts]
+    kinds = ("false accusation", "false exculpation", "false place")
+    counts = ", ".join(f"{kind}s {sum(text.startswith(kind) for text in counted)}" for kind in kinds)
+    connections, ladders = sum(value[0] for value in seen), sum(value[1] for value in seen)
+    terminalreporter.write_line(f"laboratory: {connections} connections, {ladders} ladders; {counts}")

@@ -19,7 +19,14 @@ from kzpcap.report import terminal
 from kzpcap.report.json import schema
 from tests.conftest import CAPTURES, corpus_files, lab_files, run
 
-PATHS = sorted(CAPTURES.glob("*/capture.pcapng"))
+PATHS = sorted(CAPTURES.glob("*/capture.pcap*"))
+
+
+# What a witness cannot do: dpkt reads no cooked mode of version 2, tshark shows no handshake message that was cut.
+NOTHING_TO_COMPARE = {(name, "dpkt") for name in ("lab-any", "lab-antivirus", "lab-antivirus-and-box")}
+NOTHING_TO_COMPARE.add(("lab-snaplen", "tshark"))
+# The origin's SYN-ACK comes past the box on another way, with other sequence numbers: tshark begins a new conversation.
+STRAY_SYN_ACK = ("lab-ecmp-past-the-box", "tshark")
 
 
 def corroborate(path, witness):
@@ -39,8 +46,12 @@ def test_a_witness_reads_the_same(path, witness):
     if witness == "tshark":
         needs_tshark()
     result = corroborate(str(path), witness)
-    assert result.differences == []
-    assert result.compared > 0
+    case = (path.parent.name, witness)
+    if case == STRAY_SYN_ACK:
+        assert all(difference.theirs == [] for difference in result.differences)
+    else:
+        assert result.differences == []
+    assert (result.compared > 0) == (case not in NOTHING_TO_COMPARE)
     assert result.fields >= result.compared
 
 

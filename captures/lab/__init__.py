@@ -1,0 +1,1 @@
+"""Hosts in network namespaces, real TLS, real interception: what `make lab` records."""

@@ -1,0 +1,109 @@
+"""The laboratory itself: it records, grades as it should, and leaves nothing behind, however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CAPTURES
+from tests.test_lab_captures import DIRECTORIES, accusations, analyse, wrong_connections, wrong_ladders, wrong_places
+
+sys.path.insert(0, str(CAPTURES))
+
+import catalogue
+from lab.__main__ import obstacle
+from lab.recipes import NEEDS, RECIPES
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CAPTURES)}
+WHY = obstacle()
+
+
+def lab(*arguments):
+    return [sys.executable, "-m", "lab", *arguments]
+
+
+@pytest.fixture
+def machine():
+    """Skips where nothing can be recorded; in CI that is a failure."""
+    if WHY and os.environ.get("CI"):
+        pytest.fail(WHY)
+    if WHY:
+        pytest.skip(WHY)
+
+
+def processes():
+    """Command lines of the laboratory's processes."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if any(word.startswith(b"lab.") for word in command):
+            found.append(command)
+    return found
+
+
+def leftovers():
+    places = (Path("/run/netns"), Path("/run/lab"), Path("/dev/shm"))
+    return {str(path) for place in places if place.exists() for path in place.iterdir()}
+
+
+def test_a_capture_made_now_is_judged_as_the_committed_one(machine, tmp_path):
+    before = leftovers()
+    subprocess.run(lab("--out", str(tmp_path), "lab-kz-take-over"), env=ENVIRONMENT, check=True, timeout=200)
+    directory = tmp_path / "lab-kz-take-over"
+    truth = json.loads((directory / "truth.json").read_text())
+    happened = {known["happened"] for known in truth["connections"]}
+    assert {"intercepted", "answered", "unanswered"} <= happened
+    document = analyse(directory, truth)
+    wrong = [*wrong_connections(truth, document), *wrong_ladders(truth, document)]
+    assert not [*wrong, *accusations(truth, document, True), *wrong_places(truth, document)]
+    assert leftovers() == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_behind_when_it_is_interrupted(machine, tmp_path, how):
+    before = leftovers()
+    process = subprocess.Popen(
+        lab("--out", str(tmp_path), "lab-kz-terminate"), env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
+    until = time.monotonic() + 30
+    while not any(b"lab.box" in command for command in processes()):
+        assert time.monotonic() < until, "the box never started"
+        time.sleep(0.1)
+    process.send_signal(how)
+    process.wait(20)
+    until = time.monotonic() + 10
+    while processes() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not processes()
+    assert leftovers() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_says_what_is_missing():
+    program = f"import os, sys; os.geteuid = lambda: 1000; sys.path.insert(0, {str(CAPTURES)!r}); sys.argv = ['lab']\n"
+    program += "from lab.__main__ import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "needs root" in done.stderr
+
+
+def test_an_unknown_name():
+    done = subprocess.run(lab("no-such-capture"), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no-such-capture" in done.stderr
+
+
+def test_every_recipe_is_recorded_and_listed():
+    assert {path.name for path in DIRECTORIES} == set(RECIPES)
+    assert set(NEEDS) <= set(RECIPES)
+    assert (CAPTURES / "README.md").read_text() == catalogue.text()
