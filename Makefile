@@ -2,6 +2,7 @@
 # make test    set everything up and run every check
 # make fuzz SECONDS=600    fuzz each parser for so long
 # make bench MEGABYTES=1000    speed and memory beside other tools, as a table
+# make soak KILLS=50    kill a batch run at so many random moments, and see that nothing differs afterwards
 # make captures    build every capture that is built packet by packet anew (with new keys)
 # make lab [NAME=lab-kz-take-over]    record the others anew, in network namespaces (root, Linux)
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
-.PHONY: demo test lint witness fuzz bench captures lab products clean
+.PHONY: demo test lint witness fuzz bench soak captures lab products clean
 
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
@@ -63,6 +64,10 @@ fuzz: $(VENV)/tools
 MEGABYTES ?= 1000
 bench: $(VENV)/tools
 	$(BIN)/python benchmarks/bench.py --megabytes $(MEGABYTES)
+
+KILLS ?= 50
+soak: $(VENV)/tools
+	SOAK_KILLS=$(KILLS) SOAK_SEED=$$RANDOM $(BIN)/python -m pytest -q tests/test_cases.py -k "killed_at_random or two_runs"
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzpcap import __version__
+from kzpcap import __version__, cli_cases
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -375,6 +375,10 @@ def corroborate(
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if differing:
         raise typer.Exit(1)
+
+
+app.command()(cli_cases.batch)
+app.add_typer(cli_cases.cases, name="case")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What kzpcap raises: KzpcapError > CaptureError, ReferenceDataError, WitnessMissing.
+"""What kzpcap raises: KzpcapError > CaptureError > NotACapture, and ReferenceDataError, WitnessMissing, CaseError.
 
 Bad bytes inside a capture are data, not errors: they become notes. An exception means that the work asked for
 cannot be done at all, and the command line turns each into one exit status.
@@ -17,9 +17,17 @@ class CaptureError(KzpcapError):
         self.offset = offset
 
 
+class NotACapture(CaptureError):
+    """Nothing in the input says that it is a capture."""
+
+
 class ReferenceDataError(KzpcapError):
     """Reference data (targets, certificates, tables) is missing or malformed."""
 
 
 class WitnessMissing(KzpcapError):
     """A second reader (tshark, scapy, dpkt) was asked for and is not installed."""
+
+
+class CaseError(KzpcapError):
+    """A folder cannot be used as a case."""

@@ -27,12 +27,14 @@ ROWS = [
     ["health"],
     ["analysis"],
     ["corroborate"],
+    ["cases"],
+    ["cli_cases"],
     ["cli"],
     ["__main__"],
 ]
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
-    "typer": ("cli",),
+    "typer": ("cli", "cli_cases"),
     "dpkt": ("capture.witnesses",),
     "scapy": ("capture.witnesses",),
     "pyshark": ("capture.witnesses",),

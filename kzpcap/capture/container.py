@@ -11,7 +11,7 @@ gives the compiled form its types.
 from __future__ import annotations
 
 from kzpcap.capture.health import Notes
-from kzpcap.errors import CaptureError
+from kzpcap.errors import CaptureError, NotACapture
 
 PCAP, PCAPNG, SNOOP = 1, 2, 3
 FORMAT_NAMES = {PCAP: "pcap", PCAPNG: "pcapng", SNOOP: "snoop"}
@@ -133,7 +133,7 @@ class Records:
 
     def _open(self) -> int:
         if self.size < 4:
-            raise CaptureError(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
+            raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
         magic = u32(self.data, 0, False)
         if magic in PCAP_MAGICS:
             self.big, self.tick, self.header = PCAP_MAGICS[magic]
@@ -156,7 +156,7 @@ class Records:
             self.link_type = SNOOP_LINK_TYPES.get(kind, -1 - kind)
             self.pos = 16
             return SNOOP
-        raise CaptureError(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
+        raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
 
     def advance(self) -> bool:
         """Go to the next packet; False at the end."""

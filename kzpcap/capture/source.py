@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kzpcap.capture.health import Notes
-from kzpcap.errors import CaptureError
+from kzpcap.errors import CaptureError, NotACapture
 
 CHUNK = 1 << 20
 MAX_UNPACKED = 64 << 30
@@ -135,7 +135,15 @@ def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source 
     finally:
         source.close()
     if not found:
-        yield path, CaptureError(f"a {kind} archive with no capture in it"), notes
+        yield path, NotACapture(f"a {kind} archive with no capture in it"), notes
+
+
+def may_hold_captures(path: str) -> bool:
+    """Do a file's first bytes say that it is a capture, a compressed file or an archive? OSError where it has none."""
+    with Path(path).open("rb") as file:
+        head = file.read(512)
+    beginnings = (*CAPTURE_MAGICS, *UNPACKERS, *NOT_READ, b"PK\x03\x04")
+    return head.startswith(beginnings) or head[257:262] == b"ustar"
 
 
 def archive_kind(source: Source) -> str | None:

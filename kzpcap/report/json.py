@@ -5,6 +5,7 @@ The same capture, options and reference data give the same bytes: no file name, 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -32,8 +33,14 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{ord(found[0]):04x}"
 
 
-def write(report: Report, out: Callable[[str], object]) -> Summary:
-    """Write the document, one part after the other; gives the counts."""
+def cut_address(address: str) -> str:
+    """The network of a client, in place of its address: IPv4 /16, IPv6 /32."""
+    network = ipaddress.ip_network((address, 32 if ":" in address else 16), strict=False)
+    return str(network)
+
+
+def write(report: Report, out: Callable[[str], object], client: Callable[[str], str] | None = None) -> Summary:
+    """Write the document, one part after the other; gives the counts. `client` changes each client's address."""
     summary = Summary()
     out(text(report.head())[:-1] + ',"connections":[')
     first = True
@@ -42,6 +49,8 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
         full = report.surroundings.full_handshake(connection.observation)
         document = model.connection(connection.observation, connection.verdict, full.frame if full else None)
         document["twin"] = twin.document(connection.observation, report.surroundings)
+        if client:
+            document["client"]["address"] = client(document["client"]["address"])
         document["corroboration"] = report.outcomes.get(connection.observation.index)
         out(("" if first else ",") + text(document))
         first = False
@@ -52,7 +61,11 @@ def write(report: Report, out: Callable[[str], object]) -> Summary:
             ("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}"
         )
         first = False
-    ladders = text([ladder_document(ladder, report.networks) for ladder in report.ladders])
+    documents = [ladder_document(ladder, report.networks) for ladder in report.ladders]
+    for document in documents:
+        if client:
+            document["client"] = client(document["client"])
+    ladders = text(documents)
     corroboration = text(report.corroboration)
     out(
         f'}},"ladders":{ladders},"corroboration":{corroboration},"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n'

@@ -1,0 +1,1 @@
+"""Cases: many captures judged into one folder, with a chain of custody."""

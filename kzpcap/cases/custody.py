@@ -1,0 +1,131 @@
+"""The chain of custody: one file of JSON lines a run, each line naming the one before by its digest.
+
+A line is `{"run", "number", "previous", "time", "what", ...}` and `"digest"`: the SHA-256 of the line without it.
+The first line names the last digest of every run that it found, so that the runs themselves form a chain: who knows
+one head can tell whether anything before it was changed. Only the parent process of a run writes its file.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kzpcap.cases.store import Case, canonical, is_running
+
+SYNC_EVERY = 1.0
+
+
+def new_run() -> str:
+    """A run's id: when it began, and something that no other run has."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def digest_of(line: dict[str, Any]) -> str:
+    """The digest that a line must carry."""
+    return hashlib.sha256(canonical({key: value for key, value in line.items() if key != "digest"})).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong in a file of a case."""
+
+    path: str
+    says: str
+
+
+@dataclass
+class Log:
+    """A run's file as it was read: its whole lines, and where the last of them ends."""
+
+    run: str
+    lines: list[dict[str, Any]]
+    end: int
+    torn: int
+    """Bytes after the last whole line: a write that never ended."""
+    faults: list[Fault]
+
+    @property
+    def head(self) -> str | None:
+        """The digest of the last line: it vouches for all before it."""
+        return self.lines[-1]["digest"] if self.lines else None
+
+
+def read(path: Path) -> Log:
+    """Read a run's file and check its chain."""
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    log = Log(path.stem, [], end, len(data) - end, [])
+    previous = None
+    for number, raw in enumerate(data[:end].splitlines()):
+        try:
+            line = json.loads(raw)
+            right = line["digest"] == digest_of(line) and canonical(line) == raw
+        except (ValueError, KeyError, TypeError):
+            log.faults.append(Fault(path.name, f"line {number} is no line of custody"))
+            return log
+        if not right:
+            log.faults.append(Fault(path.name, f"line {number} does not have the digest that it names"))
+        if line.get("previous") != previous or line.get("number") != number or line.get("run") != log.run:
+            log.faults.append(Fault(path.name, f"line {number} does not follow the line before it"))
+        previous = line["digest"]
+        log.lines.append(line)
+    return log
+
+
+def logs(case: Case) -> Iterator[Log]:
+    """Every run's file, by the time at which it began."""
+    for path in sorted(case.custody.glob("*.jsonl")):
+        yield read(path)
+
+
+class Chain:
+    """The file of the run that goes on."""
+
+    def __init__(self, case: Case, run: str, first: dict[str, Any]) -> None:
+        self.run = run
+        self.number = 0
+        self.previous: str | None = None
+        self.synced = time.monotonic()
+        others = list(logs(case))
+        self.file = (case.custody / f"{run}.jsonl").open("xb")
+        heads = {log.run: log.head for log in others if log.head}
+        self.add("begin", heads=heads, **first)
+        for log in others:
+            if log.torn and not is_running(case, log.run):
+                path = case.custody / f"{log.run}.jsonl"
+                torn = path.read_bytes()[log.end :]
+                os.truncate(path, log.end)
+                self.add("torn", of=log.run, bytes=len(torn), sha256=hashlib.sha256(torn).hexdigest())
+
+    def add(self, what: str, **more: Any) -> None:
+        """One more line; on the disk within a second."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+        line = {"run": self.run, "number": self.number, "previous": self.previous, "time": now, "what": what, **more}
+        line["digest"] = digest_of(line)
+        self.file.write(canonical(line) + b"\n")
+        self.file.flush()
+        self.number += 1
+        self.previous = line["digest"]
+        if time.monotonic() - self.synced > SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        """Put on the disk what was written so far."""
+        os.fsync(self.file.fileno())
+        self.synced = time.monotonic()
+
+    def close(self) -> str:
+        """End the run's file; its head, to be written down."""
+        self.sync()
+        self.file.close()
+        assert self.previous
+        return self.previous

@@ -1,0 +1,233 @@
+"""What a case comes to: counts over all captures, each result read once, in memory that grows with what is told."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap.cases.custody import logs
+from kzpcap.cases.store import REPORT, Case
+
+STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
+HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
+
+
+@dataclass
+class Total:
+    """The counts of one analysis over all captures."""
+
+    analysis: str = ""
+    others: int = 0
+    """Analyses under other versions, data or options that stand in the case too."""
+    tool: str = ""
+    laboratory: bool = False
+    captures: int = 0
+    with_tls: int = 0
+    first: str | None = None
+    last: str | None = None
+    packets: int = 0
+    connections: int = 0
+    states: Counter[str] = field(default_factory=Counter)
+    targets: dict[str, Counter[str]] = field(default_factory=dict)
+    identities: dict[str, Counter[str]] = field(default_factory=dict)
+    """Identity to day (UTC) to intercepted connections."""
+    captures_intercepted: int = 0
+    days: dict[str, Counter[str]] = field(default_factory=dict)
+    """Day to the states of its target connections."""
+    edges: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
+    """(last clean hop, first intercepted hop, bound, effect) of each ladder that found a box."""
+    networks: dict[str, str] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_captures: int = 0
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "analysis": self.analysis,
+            "other_analyses": self.others,
+            "tool": self.tool,
+            "laboratory": self.laboratory,
+            "captures": {
+                "judged": self.captures,
+                "with_tls": self.with_tls,
+                "with_interception": self.captures_intercepted,
+                "failed": dict(sorted(self.failed.items())),
+                "not_captures": self.not_captures,
+                "packets": self.packets,
+                "first": self.first,
+                "last": self.last,
+            },
+            "connections": self.connections,
+            "states": dict(sorted(self.states.items())),
+            "targets": {name: dict(sorted(states.items())) for name, states in sorted(self.targets.items())},
+            "interceptors": {name: dict(sorted(days.items())) for name, days in sorted(self.identities.items())},
+            "days": {day: dict(sorted(states.items())) for day, states in sorted(self.days.items())},
+            "edges": [
+                {"before": edge[0], "after": edge[1], "bound": edge[2], "effect": edge[3], "ladders": count}
+                for edge, count in sorted(self.edges.items(), key=lambda item: (-item[1], item[0]))
+            ],
+            "networks": dict(sorted(self.networks.items())),
+            "reasons": dict(self.reasons.most_common()),
+        }
+
+
+def latest(case: Case) -> str | None:
+    """The analysis of the run that began last."""
+    begun = [(log.lines[0]["time"], log.lines[0].get("analysis")) for log in logs(case) if log.lines]
+    return max(begun)[1] if begun else None
+
+
+def total(case: Case, analysis: str | None = None) -> Total:
+    """The counts over every capture judged under one analysis (the last run's, where none is named)."""
+    found = Total(analysis or latest(case) or "")
+    analyses = set()
+    for folder in sorted(case.results.iterdir()):
+        for made in folder.iterdir():
+            analyses.add(made.name)
+            if made.name == found.analysis:
+                _add(found, json.loads((made / REPORT).read_bytes()))
+    found.others = len(analyses - {found.analysis})
+    _custody(case, found)
+    return found
+
+
+def _custody(case: Case, found: Total) -> None:
+    """What never became a result: each file's last word under this analysis."""
+    last: dict[str, dict[str, Any]] = {}
+    for log in logs(case):
+        if log.lines and log.lines[0].get("analysis") == found.analysis:
+            for line in log.lines:
+                if line["what"] in ("capture", "unreadable"):
+                    name = line["name"] + (f"/{line['member']}" if line.get("member") else "")
+                    if line.get("outcome") != "failed before":
+                        last[name] = line
+    for name, line in last.items():
+        if line.get("outcome") == "not a capture":
+            found.not_captures += 1
+        elif line.get("outcome") not in ("analysed", "already there"):
+            found.failed[name] = line.get("why") or str(line.get("outcome"))
+
+
+def _add(found: Total, report: dict[str, Any]) -> None:
+    capture = report["capture"]
+    found.tool = f"{report['tool']['name']} {report['tool']['version']}"
+    found.laboratory |= report["reference"]["laboratory"]
+    found.captures += 1
+    found.packets += capture["packets"]["read"]
+    for stamp in (capture.get("first_time"), capture.get("last_time")):
+        if stamp:
+            found.first = min(found.first or stamp, stamp)
+            found.last = max(found.last or stamp, stamp)
+    found.with_tls += bool(report["connections"])
+    found.captures_intercepted += any(one["state"] == "intercepted" for one in report["connections"])
+    for connection in report["connections"]:
+        _connection(found, connection)
+    for ladder in report["ladders"]:
+        if ladder["interceptor_ttl"] is not None:
+            before, after = (_hop(found, ladder[which]) for which in ("last_clean_hop", "first_intercepted_hop"))
+            found.edges[before, after, ladder["bound"], ladder["effect"] or "?"] += 1
+
+
+def _connection(found: Total, connection: dict[str, Any]) -> None:
+    state, day = connection["state"], connection["time"][:10]
+    found.connections += 1
+    found.states[state] += 1
+    if state == "undetermined":
+        found.reasons[connection["rule_id"]] += 1
+    if state == "intercepted":
+        identity = connection["interceptor"]["identity"] if connection["interceptor"] else "unknown"
+        found.identities.setdefault(identity, Counter())[day] += 1
+    target = connection["target"]
+    if target and target["match"] == "exact":
+        found.targets.setdefault(target["name"], Counter())[state] += 1
+        found.days.setdefault(day, Counter())[state] += 1
+
+
+def _hop(found: Total, hop: dict[str, Any] | None) -> str:
+    if hop is None or not hop["address"]:
+        return "(not seen)"
+    if hop["asn"]:
+        found.networks[hop["address"]] = f"AS{hop['asn']} {hop['network'] or ''}".strip()
+    return str(hop["address"])
+
+
+def lines(found: Total) -> Iterator[str]:
+    """For the terminal, at most 80 columns."""
+    span = f", {_minute(found.first)} to {_minute(found.last)} UTC" if found.first and found.last else ""
+    yield f"{found.captures:,} captures judged ({found.with_tls:,} with TLS), {found.packets:,} packets"
+    yield f"  {found.connections:,} connections{span}"
+    yield f"  analysis {found.analysis} by {found.tool}"
+    if found.others:
+        yield f"  results of {found.others} other analyses (versions, data, options) stand beside it"
+    if found.laboratory:
+        yield "  LABORATORY: trust anchors or interception CAs were given on the command line"
+    yield ""
+    yield "STATES"
+    for state in STATES:
+        if found.states[state]:
+            yield f"  {state:<14}{found.states[state]:>10,}"
+    yield f"  in {found.captures_intercepted:,} captures something was intercepted"
+    if found.identities:
+        yield ""
+        yield "INTERCEPTED BY"
+        for identity, days in sorted(found.identities.items()):
+            when = f"{min(days)} to {max(days)}" if len(days) > 1 else min(days)
+            yield f"  {identity:<44.44}{sum(days.values()):>8,}  {when}"
+    if found.targets:
+        yield ""
+        yield f"{'TARGETS':<30}{HEADS}"
+        order = sorted(found.targets.items(), key=lambda item: (-item[1]["intercepted"], -item[1].total(), item[0]))
+        for name, states in order[:40]:
+            counts = [states[state] or "-" for state in STATES]
+            yield f"  {name:<28.28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
+        if len(order) > 40:
+            yield f"  (+{len(order) - 40} more: --json has them)"
+    if found.days:
+        yield ""
+        yield f"{'TARGETS BY DAY (UTC)':<30}{HEADS}"
+        for day, states in sorted(found.days.items())[-40:]:
+            counts = [states[state] or "-" for state in STATES]
+            yield f"  {day:<28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
+        yield "  A day that is not here had no target connection: that is silence, not 'off'."
+    yield from _places(found)
+    if found.reasons:
+        yield ""
+        yield "NOT JUDGED, AND WHY"
+        for rule, count in found.reasons.most_common(12):
+            yield f"  {rule:<44}{count:>8,}"
+    if found.failed or found.not_captures:
+        yield ""
+        yield f"NOT READ      {len(found.failed):,} captures failed, {found.not_captures:,} files are no captures"
+        for name, why in sorted(found.failed.items())[:10]:
+            yield f"  {name[-60:]}"
+            yield f"    {why[:74]}"
+        if len(found.failed) > 10:
+            yield f"  (+{len(found.failed) - 10} more: --json has them)"
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ")
+
+
+def _places(found: Total) -> Iterator[str]:
+    if not found.edges:
+        return
+    yield ""
+    yield "BETWEEN HOPS (by TTL ladders)"
+    for (before, after, bound, effect), count in found.edges.most_common(12):
+        how = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}[bound]
+        yield f"  {before:>18} | {after:<18} {how:<10}{effect:<22}{count:>4}"
+    for address, network in sorted(found.networks.items()):
+        yield f"    {address}: {network}"[:80]
+    exact = Counter[tuple[str, str]]()
+    for (before, after, bound, _), count in found.edges.items():
+        if bound == "exact" and "(not seen)" not in (before, after):
+            exact[before, after] += count
+    if exact.total() > 1:
+        (before, after), most = exact.most_common(1)[0]
+        yield f"  {most} of {exact.total()} exact edges with both hops seen: the last before is {before},"
+        yield f"  the first after is {after}."

@@ -1,0 +1,131 @@
+"""Is a case what its custody says? Every chain, every result, every certificate, and nothing beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kzpcap.cases.custody import Fault, Log, logs
+from kzpcap.cases.store import FORMAT, Case, canonical, file_digest, is_running
+from kzpcap.cases.work import changed
+
+
+@dataclass
+class Verdict:
+    """What was looked at, what is wrong, and what is open."""
+
+    runs: int = 0
+    lines: int = 0
+    results: int = 0
+    files: int = 0
+    certificates: int = 0
+    originals: int = 0
+    heads: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    open: list[Fault] = field(default_factory=list)
+    """No fault, and yet to be told: a run that goes on or was cut off, a result that no run has told of yet."""
+
+
+def verify(case: Case, rehash: bool = False) -> Verdict:
+    """Check a case; with `rehash`, read the originals again and compare their digests."""
+    found = Verdict()
+    named: dict[tuple[str, str], dict[str, str]] = {}
+    known: dict[str, Log] = {}
+    if (case.folder / "case.json").read_bytes() != canonical(FORMAT) + b"\n":
+        found.faults.append(Fault("case.json", "is not what it was"))
+    for log in logs(case):
+        known[log.run] = log
+        _run(case, log, found, named)
+    _heads(known, found)
+    _results(case, named, found)
+    _certificates(case, found)
+    _strays(case, found)
+    if rehash:
+        _originals(known, found)
+    return found
+
+
+def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict[str, str]]) -> None:
+    name = f"custody/{log.run}.jsonl"
+    found.runs += 1
+    found.lines += len(log.lines)
+    found.faults += [Fault(f"custody/{fault.path}", fault.says) for fault in log.faults]
+    goes_on = is_running(case, log.run)
+    if log.torn and not goes_on:
+        found.open.append(Fault(name, f"its last line is torn after {log.end:,} bytes: the next run cuts it off"))
+    if log.lines and log.lines[-1]["what"] not in ("end", "interrupted"):
+        found.open.append(Fault(name, "the run goes on" if goes_on else "the run was cut off: run it again"))
+    if log.head:
+        found.heads[log.run] = log.head
+    analysis = log.lines[0].get("analysis") if log.lines else None
+    for line in log.lines:
+        if line["what"] != "capture" or "results" not in line or analysis is None:
+            continue
+        before = named.setdefault((line["sha256"], analysis), line["results"])
+        if before != line["results"]:
+            found.faults.append(
+                Fault(name, f"line {line['number']} gives the result of {line['sha256']} other digests")
+            )
+
+
+def _heads(known: dict[str, Log], found: Verdict) -> None:
+    """Each run names the heads that it saw: they must be there, in those runs."""
+    for log in known.values():
+        for run, head in (log.lines[0].get("heads") or {}).items() if log.lines else ():
+            if run not in known:
+                found.faults.append(Fault(f"custody/{run}.jsonl", f"is missing, and {log.run} saw it"))
+            elif not any(line["digest"] == head for line in known[run].lines):
+                found.faults.append(Fault(f"custody/{run}.jsonl", f"has not the line that {log.run} saw last in it"))
+
+
+def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Verdict) -> None:
+    there = {(path.parent.name, path.name) for path in case.results.glob("*/*")}
+    for key in sorted(named.keys() - there):
+        found.faults.append(Fault(f"results/{'/'.join(key)}", "is missing"))
+    for key in sorted(there - named.keys()):
+        text = "is in no run's custody: run its capture again, and it will be"
+        found.open.append(Fault(f"results/{'/'.join(key)}", text))
+    for key in sorted(there & named.keys()):
+        found.results += 1
+        now = case.digests(*key)
+        found.files += len(now)
+        for name in sorted(now.keys() | named[key].keys()):
+            if now.get(name) != named[key].get(name):
+                why = "is missing" if name not in now else "is not what it was" if name in named[key] else "is unknown"
+                found.faults.append(Fault(f"results/{'/'.join(key)}/{name}", why))
+
+
+def _certificates(case: Case, found: Verdict) -> None:
+    for path in sorted(case.certificates.iterdir()):
+        found.certificates += 1
+        if path.suffix != ".der" or file_digest(path) != path.stem:
+            found.faults.append(Fault(f"certificates/{path.name}", "is not what its name says"))
+
+
+def _strays(case: Case, found: Verdict) -> None:
+    expected = {"case.json", "results", "certificates", "custody", "runs"}
+    strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in expected)
+    found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
+    wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl")
+    found.faults += [Fault(f"custody/{path.name}", "does not belong there") for path in sorted(wrong)]
+
+
+def _originals(known: dict[str, Log], found: Verdict) -> None:
+    """Read each original again that is still where it was."""
+    last: dict[str, dict[str, Any]] = {}
+    for log in known.values():
+        for line in log.lines:
+            if line["what"] == "capture" and line.get("sha256") and "member" not in line:
+                last[line["name"]] = line
+    for name, line in sorted(last.items()):
+        path = Path(name)
+        if not path.is_file():
+            found.open.append(Fault(name, "the original is no longer there"))
+            continue
+        found.originals += 1
+        if file_digest(path) != line["sha256"]:
+            different = changed(name, line["file"])
+            text = f"the original is not what was read ({different or 'its size and time are the same'})"
+            found.faults.append(Fault(name, text))

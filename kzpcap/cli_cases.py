@@ -1,0 +1,192 @@
+"""The command line of cases: `kzpcap batch` and `kzpcap case ...`; parse, call, print, exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kzpcap.errors import CaseError, ReferenceDataError
+
+if TYPE_CHECKING:
+    from kzpcap.cases.runner import Tally
+    from kzpcap.cases.store import Case
+
+EXIT_FAILED = 1
+EXIT_NO_CASE = 6
+EXIT_FAULTS = 7
+EXIT_INTERRUPTED = 130
+MAX_LINES = 50
+
+cases = typer.Typer(help="Ask a case: summary, verify.", no_args_is_help=True, rich_markup_mode=None)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
+
+
+def _open(folder: Path) -> Case:
+    from kzpcap.cases.store import Case
+
+    try:
+        return Case.open(folder)
+    except CaseError as error:
+        typer.echo(f"kzpcap: {error}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+
+
+def batch(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Captures, and folders to search for them.")],
+    case: Annotated[
+        Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")
+    ],
+    jobs: Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")] = 0,
+    targets: Annotated[
+        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
+    ] = None,
+    trusted_root: Annotated[
+        list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+    ] = None,
+    interception_ca: Annotated[
+        list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
+    ] = None,
+    genuine: Annotated[
+        list[str] | None, typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside.")
+    ] = None,
+    asn: Annotated[str | None, typer.Option("--asn", metavar="FILE", help="AS numbers of the captures' time.")] = None,
+    keylog: Annotated[str | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
+    keep_addresses: Annotated[
+        bool, typer.Option("--keep-addresses", help="Keep the clients' whole addresses, not their networks alone.")
+    ] = False,
+    seconds: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For one capture.")] = 3600.0,
+    megabytes: Annotated[int, typer.Option("--memory-limit", metavar="MB", help="For one worker.")] = 2048,
+    retry: Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")] = False,
+) -> None:
+    """Judge every capture below some paths into a case: resumable, with a chain of custody.
+
+    Captures are found by content, also inside archives. What was judged before under the same version, data and options
+    is not judged again.
+    """
+    from kzpcap.cases.pool import Limits
+    from kzpcap.cases.runner import batch as run
+    from kzpcap.cases.store import Case
+    from kzpcap.cases.work import Settings
+    from kzpcap.report.text import safe
+
+    settings = Settings(
+        tuple(targets or ()),
+        tuple(trusted_root or ()),
+        tuple(interception_ca or ()),
+        tuple(genuine or ()),
+        asn,
+        keylog,
+        None,
+        keep_addresses,
+    )
+    began = time.monotonic()
+    try:
+        opened = Case.create(case)
+        limits = Limits(seconds, megabytes << 20)
+        tally = run(opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry)
+    except CaseError as error:
+        typer.echo(f"kzpcap: {error}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(4) from None
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+    for name, why in tally.failures[:MAX_LINES]:
+        typer.echo(f"kzpcap: {safe(name)}: {safe(why)}", err=True)
+    if len(tally.failures) > MAX_LINES:
+        typer.echo(
+            f"kzpcap: (+{len(tally.failures) - MAX_LINES} more: `kzpcap case summary --json` has them)", err=True
+        )
+    for line in _account(tally, time.monotonic() - began):
+        typer.echo(line)
+    if tally.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if tally.failures:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _account(tally: Tally, spent: float) -> list[str]:
+    kinds = ("analysed", "already there", "failed", "failed before", "changed while it was read", "unreadable")
+    counts = [f"{tally.outcomes[kind]:,} {kind}" for kind in kinds if tally.outcomes[kind]]
+    lines = [f"{tally.files:,} files: {', '.join(counts) or 'no capture'}"]
+    if tally.outcomes["not a capture"]:
+        lines[0] += f"; {tally.outcomes['not a capture']:,} are no captures"
+    lines.append(f"  {tally.bytes / 1e6:,.1f} MB in {spent:,.1f} s; {tally.intercepted:,} new intercepted connections")
+    lines.append(f"  run      {tally.run}{' (interrupted: run it again, it goes on)' if tally.interrupted else ''}")
+    lines.append(f"  analysis {tally.analysis}")
+    lines.append(f"  custody  {tally.head}")
+    lines.append("  Write the custody digest down: it vouches for everything before it.")
+    return lines
+
+
+def _progress(began: float) -> Callable[[Tally], Any] | None:
+    """A line on the terminal: how many, how fast."""
+    if not sys.stderr.isatty():
+        return None
+    shown = [0.0]
+
+    def show(tally: Tally) -> None:
+        now = time.monotonic()
+        if now - shown[0] < 0.2:
+            return
+        shown[0] = now
+        done = sum(tally.outcomes.values())
+        rate = tally.bytes / 1e6 / max(now - began, 1e-6)
+        text = f"{done:,} done, {tally.files:,} found, {tally.failed:,} failed, {rate:,.1f} MB/s"
+        sys.stderr.write(f"\r{text:<79.79}")
+        sys.stderr.flush()
+
+    return show
+
+
+@cases.command()
+def summary(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
+) -> None:
+    """Print what a case comes to: states, interceptors, targets, days, edges, and what was not judged and why."""
+    import json
+
+    from kzpcap.cases import summary as counting
+    from kzpcap.report.text import safe
+
+    total = counting.total(_open(folder), analysis)
+    if as_json:
+        typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
+        return
+    for line in counting.lines(total):
+        typer.echo(safe(line))
+
+
+@cases.command()
+def verify(
+    folder: Folder,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read the originals again, too.")] = False,
+) -> None:
+    """Check a case against its custody: every line, every result, every certificate."""
+    from kzpcap.cases.verify import verify as check
+    from kzpcap.report.text import safe
+
+    found = check(_open(folder), rehash)
+    for fault in found.faults:
+        typer.echo(f"WRONG  {safe(fault.path)}: {safe(fault.says)}")
+    for fault in found.open:
+        typer.echo(f"OPEN   {safe(fault.path)}: {safe(fault.says)}")
+    counts = (
+        f"{found.runs:,} runs, {found.lines:,} lines, {found.results:,} results, {found.certificates:,} certificates"
+    )
+    if rehash:
+        counts += f", {found.originals:,} originals"
+    typer.echo(f"{counts}: {f'{len(found.faults):,} WRONG' if found.faults else 'all as custody says'}")
+    for run, head in sorted(found.heads.items()):
+        typer.echo(f"  {run}  {head}")
+    if found.faults:
+        raise typer.Exit(EXIT_FAULTS)
