@@ -67,7 +67,7 @@ bench: $(VENV)/tools
 
 KILLS ?= 50
 soak: $(VENV)/tools
-	SOAK_KILLS=$(KILLS) SOAK_SEED=$$RANDOM $(BIN)/python -m pytest -q tests/test_cases.py -k "killed_at_random or two_runs"
+	SOAK_KILLS=$(KILLS) SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest -q tests/test_cases.py -k "killed_at_random or two_runs"
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py

@@ -23,7 +23,7 @@ EXIT_FAULTS = 7
 EXIT_INTERRUPTED = 130
 MAX_LINES = 50
 
-cases = typer.Typer(help="Ask a case: summary, verify.", no_args_is_help=True, rich_markup_mode=None)
+cases = typer.Typer(help="Ask a case: summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
 
 
@@ -164,6 +164,51 @@ def summary(
         return
     for line in counting.lines(total):
         typer.echo(safe(line))
+
+
+@cases.command()
+def sql(
+    folder: Folder,
+    select: Annotated[str | None, typer.Argument(metavar="SELECT", help="One SELECT; none lists the tables.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+) -> None:
+    """Ask the tables of a case (DuckDB, locked to this case): captures, connections, certificates, edges, probes."""
+    import csv
+    import json
+
+    from kzpcap.cases.tables import TABLES, query
+    from kzpcap.report.text import safe
+
+    if select is None:
+        for table, columns in TABLES.items():
+            typer.echo(table)
+            for name, kind, says in columns:
+                typer.echo(f"  {name:<24}{kind:<11}{says}")
+        return
+    try:
+        names, rows = query(_open(folder), select)
+        if as_csv:
+            writer = csv.writer(sys.stdout)
+            writer.writerow(names)
+            writer.writerows(rows)
+        elif as_json:
+            for row in rows:
+                typer.echo(json.dumps(dict(zip(names, row, strict=True)), default=str))
+        else:
+            _table(names, [[safe(str(value)) for value in row] for row in rows])
+    except CaseError as error:
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+
+
+def _table(names: list[str], rows: list[list[str]]) -> None:
+    """Aligned columns, none wider than its widest value or forty characters."""
+    widths = [min(40, max([len(name), *(len(row[at]) for row in rows)])) for at, name in enumerate(names)]
+    for row in (names, *rows):
+        cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    typer.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
 
 
 @cases.command()

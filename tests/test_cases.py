@@ -235,13 +235,14 @@ def test_one_bad_capture_does_not_stop_the_rest(disk, tmp_path):
 
 
 def test_time_and_memory_have_limits(disk, tmp_path):
-    slow = batch(Case.create(tmp_path / "slow"), [str(disk)], Settings(), 1, Limits(seconds=0.0))
-    assert slow.failed > 0
-    assert any("longer than" in why for _, why in slow.failures)
-    small = batch(
-        Case.create(tmp_path / "small"), [str(disk / "1.bin")], Settings(), 1, Limits(bytes=1 << 30)
-    )  # enough to start with
-    assert small.outcomes == {"analysed": 1}
+    small = (CAPTURES / "lab-kz-three-runs" / "capture.pcap").read_bytes()
+    (disk / "large.pcap").write_bytes(small[:24] + small[24:] * 400)
+    slow = batch(Case.create(tmp_path / "slow"), [str(disk)], Settings(), 1, Limits(seconds=0.3))
+    assert [why for path, why in slow.failures if path.endswith("large.pcap")] == ["it took longer than 0.3 s"]
+    assert slow.outcomes["analysed"] == 6
+    meagre = batch(Case.create(tmp_path / "meagre"), [str(disk / "large.pcap")], Settings(), 1, Limits(bytes=90 << 20))
+    assert meagre.outcomes == {"failed": 1}
+    assert "memory" in meagre.failures[0][1].lower()
 
 
 def test_a_worker_that_is_killed_costs_one_capture(disk, tmp_path, monkeypatch):
@@ -393,3 +394,90 @@ def test_the_tool_of_a_custody_line_can_be_told(disk, tmp_path):
     (line,) = [line for line in log.lines if line.get("name", "").endswith("/1.bin")]
     assert line["sidecar"]["filter"] == "port 443"
     assert line["file"]["size"] == (disk / "1.bin").stat().st_size
+
+
+def asked(case, sql, *options):
+    return run("case", "sql", str(case), sql, *options)
+
+
+def test_sql_over_the_tables_of_a_case(disk, tmp_path):
+    pytest.importorskip("duckdb")
+    judged(tmp_path / "case", disk)
+    total = summary.total(Case.open(tmp_path / "case"))
+    done = asked(tmp_path / "case", "SELECT state, count(*) AS n FROM connections GROUP BY state", "--json")
+    assert done.returncode == 0, done.stderr.decode()
+    assert {row["state"]: row["n"] for row in map(json.loads, done.stdout.splitlines())} == dict(total.states)
+    edge = asked(tmp_path / "case", "SELECT before_address, after_address FROM edges WHERE bound='exact'", "--csv")
+    assert b"92.47.151.210,95.56.243.92" in edge.stdout
+    certificates = asked(tmp_path / "case", "SELECT count(DISTINCT sha256) AS n FROM certificates", "--json")
+    assert json.loads(certificates.stdout)["n"] == len(list((tmp_path / "case" / "certificates").iterdir()))
+    probes = asked(tmp_path / "case", "SELECT router FROM probes WHERE ttl = 4 AND side = 'target'")
+    assert b"92.47.151.210" in probes.stdout
+    assert verify(Case.open(tmp_path / "case")).faults == []
+
+
+def test_every_column_is_documented_and_filled_somewhere(disk, tmp_path):
+    pytest.importorskip("duckdb")
+    from kzpcap.cases.tables import TABLES, query
+
+    judged(tmp_path / "case", disk, CAPTURES / "resumed-session", CAPTURES / "missing-pieces")
+    case = Case.open(tmp_path / "case")
+    for table, columns in TABLES.items():
+        names, rows = query(case, f"SELECT * FROM {table}")
+        assert names == [name for name, _, _ in columns]
+        assert all(says for _, _, says in columns)
+        filled = {name for row in rows for name, value in zip(names, row, strict=True) if value is not None}
+        rare = {"target_in_force", "inferred_hop", "problem", "place_bound"}
+        assert set(names) - filled <= rare, table
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_csv('/etc/passwd', header=false, columns={'a': 'VARCHAR'}, delim='')",
+        "SELECT * FROM read_text('/etc/hostname')",
+        "SELECT * FROM '/etc/passwd'",
+        "COPY connections TO '/tmp/kzpcap-leak.csv'",
+        "SELECT 1; SELECT 2",
+        "INSTALL httpfs",
+        "ATTACH '/tmp/kzpcap-leak.db'",
+        "SET enable_external_access = true",
+        "DROP VIEW connections",
+        "SELECT * FROM read_csv('https://example.org/x.csv')",
+        "no sql at all",
+        "SELECT * FROM no_such_table",
+    ],
+)
+def test_sql_reaches_nothing_but_the_case(sql, disk, tmp_path):
+    pytest.importorskip("duckdb")
+    judged(tmp_path / "case", disk / "1.bin")
+    done = asked(tmp_path / "case", sql)
+    assert done.returncode == 6
+    assert b"Traceback" not in done.stderr
+    assert not Path("/tmp/kzpcap-leak.csv").exists()
+    assert not Path("/tmp/kzpcap-leak.db").exists()
+
+
+def test_segments_follow_the_results(disk, tmp_path, monkeypatch):
+    pytest.importorskip("duckdb")
+    from kzpcap.cases import tables
+
+    monkeypatch.setattr(tables, "SEGMENT", 2)
+    judged(tmp_path / "case", disk / "1.bin", disk / "2.bin", disk / "3.bin")
+    case = Case.open(tmp_path / "case")
+    first = {path.name for path in tables.compact(case)}
+    assert len(first) == 2
+    assert {path.name for path in tables.compact(case)} == first
+    judged(tmp_path / "case", disk)
+    second = {path.name for path in tables.compact(case)}
+    assert len(second) == 3
+    assert len(first & second) == 1, "the full segment stays"
+    (count,) = next(iter(tables.query(case, "SELECT count(*) FROM captures")[1]))
+    assert count == 6
+    segment = case.folder / "segments" / min(second)
+    data = (segment / "edges.parquet").read_bytes()
+    (segment / "edges.parquet").write_bytes(data[:-1] + b"x")
+    assert any("drop the segment" in fault.says for fault in verify(case).faults)
+    shutil.rmtree(segment)
+    assert {path.name for path in tables.compact(case)} == second
+    assert verify(case).faults == []

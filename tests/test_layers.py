@@ -35,6 +35,7 @@ ROWS = [
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
     "typer": ("cli", "cli_cases"),
+    "duckdb": ("cases",),
     "dpkt": ("capture.witnesses",),
     "scapy": ("capture.witnesses",),
     "pyshark": ("capture.witnesses",),

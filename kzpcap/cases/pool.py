@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from kzpcap.cases.work import Outcome, Settings, Worker
+from kzpcap.errors import CaseError
 
 READY, END = "ready", "end"
 
@@ -125,7 +126,7 @@ class Pool:
             yield from self._lost(number, place, self._epitaph(place))
             return
         if place.path is not None and time.monotonic() - place.since > self.limits.seconds:
-            yield from self._lost(number, place, f"it took longer than {self.limits.seconds:,.0f} s")
+            yield from self._lost(number, place, f"it took longer than {self.limits.seconds:,g} s")
 
     def _epitaph(self, place: Place) -> str:
         place.process.join(5)
@@ -137,7 +138,7 @@ class Pool:
     def _lost(self, number: int, place: Place, why: str) -> Iterator[tuple[str, Outcome | None]]:
         self._end(place)
         if place.path is None and not place.idle:
-            raise RuntimeError(f"a worker did not start: {why}")
+            raise CaseError(f"a worker did not start: {why}")
         self.places[number] = self._start()
         if place.path is not None:
             yield place.path, Outcome("failed", why=why)

@@ -9,6 +9,7 @@ from typing import Any
 
 from kzpcap.cases.custody import Fault, Log, logs
 from kzpcap.cases.store import FORMAT, Case, canonical, file_digest, is_running
+from kzpcap.cases.tables import wrong_segments
 from kzpcap.cases.work import changed
 
 
@@ -42,6 +43,7 @@ def verify(case: Case, rehash: bool = False) -> Verdict:
     _results(case, named, found)
     _certificates(case, found)
     _strays(case, found)
+    found.faults += [Fault(path, says) for path, says in wrong_segments(case)]
     if rehash:
         _originals(known, found)
     return found
@@ -105,7 +107,7 @@ def _certificates(case: Case, found: Verdict) -> None:
 
 
 def _strays(case: Case, found: Verdict) -> None:
-    expected = {"case.json", "results", "certificates", "custody", "runs"}
+    expected = {"case.json", "results", "certificates", "custody", "runs", "segments"}
     strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in expected)
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
     wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl")
