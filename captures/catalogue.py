@@ -20,8 +20,8 @@ Read one like this:
 
 Two kinds stand here.
 
-- **Recorded** (`lab-*`): hosts in network namespaces, real TLS stacks, a real interceptor on a real path of routers,
-  recorded as a volunteer would have. `make lab` records them anew (root, Linux), `make lab NAME=lab-kz-take-over` one of
+- **Recorded** (`lab-*`, but for `lab-interception`): hosts in network namespaces, real TLS stacks, real products or an
+  interceptor rebuilt after what is published, routers that count TTLs down, recorded as a volunteer would have. `make lab` records them anew (root, Linux), `make lab NAME=lab-kz-take-over` one of
   them. Truth comes from the journals of servers, boxes and clients, and from the topology; never from what kzpcap says.
   `happened` is what took place, `state` the verdicts that *this* capture allows, the best first.
 - **Built** (all others): written packet by packet with dpkt, around published certificates or OpenSSL's handshakes.
@@ -30,7 +30,7 @@ Two kinds stand here.
 Names and addresses of real sites are borrowed, the keys are thrown away: no packet of a real network is in here.
 
 Where to begin: `lab-clean` (nothing on the path), `lab-kz-take-over` and `lab-kz-terminate` (the two builds of an
-interceptor, and why only one of them can be placed exactly), `lab-accelerator` (the same TTLs with nobody reading along),
+interceptor, and why only one of them can be placed exactly), `lab-accelerator` (a terminator too, with nobody reading along),
 `lab-sslsplit` (a forged certificate that is not the state's), `lab-tls13` (what cannot be seen), `lab-reset-in-path` and
 `lab-refusing-server` (a reset by somebody, a refusal by the server), `lab-antivirus-and-box` (two interceptors at once).
 """
@@ -59,7 +59,7 @@ def text() -> str:
         groups.setdefault(subject, []).append(f"| [{name}]({name}/) | {truth['title']} | {states(truth)} |")
     parts = [HEAD]
     for subject in sorted(groups, key=lambda subject: (subject == BUILT, -len(groups[subject]))):
-        parts.append(f"## {subject.rstrip('.')}\n\n| capture | what it is | verdicts |\n|---|---|---|\n")
+        parts.append(f"## {subject.rstrip('.')}\n\n| capture | what it is | verdicts that it allows |\n|---|---|---|\n")
         parts[-1] += "\n".join(groups[subject]) + "\n"
     return "\n".join(parts)
 

@@ -107,6 +107,17 @@ def test_the_authorities_have_the_shape_of_the_real_ones(forger):
         assert certificate.serial_number == int.from_bytes(key_id, "big") & ((1 << 159) - 1)
 
 
+def test_the_authorities_of_2021_have_the_shape_of_the_roots_of_2020():
+    made = Forger.make("isca-2021-2024")
+    real = load(AUTHORITIES / "kz2020_root_ISCA_1df696f0.pem")
+    for certificate in (made.root, real):
+        key_id = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        assert certificate.serial_number == int.from_bytes(key_id, "big") & ((1 << 159) - 1)
+        assert certificate.issuer == certificate.subject
+    assert shape(made.root)[:4] == shape(real)[:4]
+    assert shape(made.root)[5:] == shape(real)[5:]
+
+
 @pytest.mark.parametrize("generation", GENERATIONS)
 def test_nobody_can_take_it_for_the_real_one(generation):
     made = Forger.make(generation)

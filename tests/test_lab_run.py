@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -30,25 +31,34 @@ def lab(*arguments):
 
 
 @pytest.fixture
-def machine():
-    """Skips where nothing can be recorded; in CI that is a failure."""
+def machine(tmp_path_factory):
+    """One laboratory at a time, over all test processes; skips where nothing can be recorded (in CI, that fails)."""
     if WHY and os.environ.get("CI"):
         pytest.fail(WHY)
     if WHY:
         pytest.skip(WHY)
+    with (tmp_path_factory.getbasetemp().parent / "laboratory.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def processes():
-    """Command lines of the laboratory's processes."""
+def processes(session):
+    """Command lines of every process of a session, whatever namespace it is in."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            command = path.read_bytes().split(b"\0")
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            command = (path / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(word.startswith(b"lab.") for word in command):
+        if int(fields[3]) == session and fields[0] != "Z":
             found.append(command)
     return found
+
+
+def namespaces():
+    done = subprocess.run(["lsns", "-n", "-t", "net", "-o", "NS"], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def leftovers():
@@ -65,26 +75,32 @@ def test_a_capture_made_now_is_judged_as_the_committed_one(machine, tmp_path):
     assert {"intercepted", "answered", "unanswered"} <= happened
     document = analyse(directory, truth)
     wrong = [*wrong_connections(truth, document), *wrong_ladders(truth, document)]
-    assert not [*wrong, *accusations(truth, document, True), *wrong_places(truth, document)]
+    assert not [*wrong, *accusations(truth, document, True, True), *wrong_places(truth, document)]
     assert leftovers() == before
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_behind_when_it_is_interrupted(machine, tmp_path, how):
-    before = leftovers()
+    before, spaces = leftovers(), namespaces()
     process = subprocess.Popen(
-        lab("--out", str(tmp_path), "lab-kz-terminate"), env=ENVIRONMENT, stdout=subprocess.DEVNULL
+        lab("--out", str(tmp_path), "lab-kz-terminate"),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     until = time.monotonic() + 30
-    while not any(b"lab.box" in command for command in processes()):
+    while not any(b"lab.box" in command for command in processes(process.pid)):
         assert time.monotonic() < until, "the box never started"
         time.sleep(0.1)
+    assert len(namespaces()) > len(spaces)
     process.send_signal(how)
     process.wait(20)
     until = time.monotonic() + 10
-    while processes() and time.monotonic() < until:
+    while (processes(process.pid) or namespaces() != spaces) and time.monotonic() < until:
         time.sleep(0.1)
-    assert not processes()
+    assert processes(process.pid) == []
+    assert namespaces() == spaces
     assert leftovers() == before
     assert not list(tmp_path.iterdir())
 

@@ -97,9 +97,14 @@ def replace(folder: Path, files: dict[str, bytes]) -> None:
         new.mkdir()
         for path, content in files.items():
             (new / path).write_bytes(content)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
+        # Between the two renames there is no folder: nothing may interrupt there.
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            if folder.exists():
+                folder.rename(old)
+            new.rename(folder)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def row(files: dict[str, bytes]) -> str:
@@ -128,20 +133,30 @@ def main() -> int:
         print(f"lab: {why}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for left in given.out.glob(".lab-*"):  # of a run that was killed while it moved a folder
+        shutil.rmtree(left)
+    try:
+        return record_all(given.names or list(RECIPES), given.out)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left behind", file=sys.stderr)
+        return 130
+    finally:
+        if given.out.resolve() == PACKAGE:
+            catalogue.write()
+
+
+def record_all(names: list[str], out: Path) -> int:
+    """Record one capture after the other, with a line of the table each; the exit status."""
     failed = 0
     print(f"{'CAPTURE':30} {'TIME':>5} {'BYTES':>8}  CONNECTIONS")
-    for name in given.names or RECIPES:
+    for name in names:
         lacking = [PACKAGES[command] for command in NEEDS.get(name, ()) if not shutil.which(command)]
         if lacking:
             failed += 1
             print(f"{name:30}     -        -  needs {', '.join(lacking)}")
             continue
         began = time.monotonic()
-        try:
-            files, errors = record(name)
-        except KeyboardInterrupt:
-            print(f"{name:30}     -        -  interrupted; nothing was left behind", file=sys.stderr)
-            return 130
+        files, errors = record(name)
         seconds = f"{time.monotonic() - began:4.0f}s"
         if files is None:
             failed += 1
@@ -149,10 +164,8 @@ def main() -> int:
             continue
         too_large = max(len(content) for content in files.values()) > MOST_BYTES
         failed += too_large
-        replace(given.out / name, files)
+        replace(out / name, files)
         print(f"{name:30} {seconds:>5} {row(files)}{'  TOO LARGE' if too_large else ''}", flush=True)
-    if given.out == PACKAGE:
-        catalogue.write()
     if failed:
         print(f"{failed} could not be recorded", file=sys.stderr)
     return 1 if failed else 0

@@ -19,7 +19,7 @@ from lab import hello as hellos
 from lab import journal
 from lab.nfqueue import ACCEPT, DROP, Queue
 from lab.origin import page
-from lab.packets import ACK, FIN, PSH, RST, Segment, raw_socket, segment
+from lab.packets import ACK, FIN, PSH, RST, SYN, Segment, raw_socket, segment
 
 PAGE = page(b"<!doctype html><title>Blocked</title><p>LAB: this site is not available.</p>", "403 Forbidden")
 HANDSHAKE_FAILURE = bytes.fromhex("15030300020228")
@@ -61,9 +61,9 @@ class Blocker:
     def judge(self, seen: Segment) -> int:
         pair = (seen.source[0], seen.destination[0])
         if self.blocked.get(pair, 0) > time.monotonic():
-            if seen.payload and hellos.complete(seen.payload):
-                name = hellos.parse(seen.payload).server_name
-                journal.note("blocker", "blocked", seen.source, seen.destination, server_name=name, how="residual")
+            if seen.flags & SYN and seen.key not in self.flows:
+                self.flows.add(seen.key)
+                journal.note("blocker", "blocked", seen.source, seen.destination, how="residual")
             return DROP
         if seen.key in self.flows:
             return DROP if self.spec.get("in_path", True) else ACCEPT

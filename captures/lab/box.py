@@ -98,6 +98,12 @@ class Box:
                 journal.note("box", "fetched", plain.getsockname(), server, server_name=name)
                 with context.wrap_socket(plain, server_hostname=name) as tls:
                     origin = x509.load_der_x509_certificate(tls.getpeercert(True) or b"")
+                    rest = tls.unwrap()
+                    # The origin's FIN must not come when the socket is gone: it would go on to the client.
+                    with contextlib.suppress(OSError):
+                        rest.shutdown(socket.SHUT_WR)
+                        while rest.recv(4096):
+                            pass
         except ssl.SSLCertVerificationError:
             return None
         key, leaf = self.forger.forge(origin)
@@ -127,17 +133,18 @@ class Box:
     ) -> None:
         """TLS with the client under the forged leaf, TLS with the origin, and the clear text in between."""
         context, more = forged
-        more = {**more, "server_name": name, "version": "TLSv1.2", "finished": False}
+        journal.note("box", "intercepted", client, server, server_name=name, version="TLSv1.2", **more)
+        after: dict[str, Any] = {"finished": False}
         try:
             with contextlib.suppress(OSError, ssl.SSLError):
                 down.settimeout(10)
                 with context.wrap_socket(down, server_side=True) as theirs:
-                    more |= {"finished": True, "resumed": bool(theirs.session_reused)}
+                    after = {"finished": True, "resumed": bool(theirs.session_reused)}
                     up.settimeout(10)
                     with self.upstream().wrap_socket(up, server_hostname=name) as ours:
                         pump(theirs, ours)
         finally:
-            journal.note("box", "intercepted", client, server, **more)
+            journal.note("box", "finished", client, server, **after)
             down.close()
             up.close()
 
@@ -199,8 +206,14 @@ def terminate(box: Box) -> None:
         down, peer = server.accept()
 
         def work(down: socket.socket = down, client: Address = peer[:2]) -> None:
-            with contextlib.suppress(OSError), down:
-                serve(down, client, down.getsockname()[:2])
+            with down:
+                local = down.getsockname()[:2]
+                try:
+                    serve(down, client, local)
+                except ssl.SSLError as error:
+                    journal.note("box", "failed", client, local, why=str(error))
+                except OSError:
+                    pass  # a client or an origin went away
 
         threading.Thread(target=work, daemon=True).start()
 

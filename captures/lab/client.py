@@ -40,8 +40,15 @@ def opened(step: dict[str, Any]) -> socket.socket:
     out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     out.settimeout(step.get("seconds", 5))
     out.bind(("::" if family == socket.AF_INET6 else "0.0.0.0", step["sport"]))
-    out.connect((step["server"], step["port"]))
+    try:
+        out.connect((step["server"], step["port"]))
+    except OSError as error:
+        raise NotConnected(str(error)) from error
     return out
+
+
+class NotConnected(OSError):
+    """The TCP handshake did not end."""
 
 
 def context(step: dict[str, Any]) -> ssl.SSLContext:
@@ -164,7 +171,7 @@ def main(steps: list[dict[str, Any]]) -> None:
         try:
             outcome = TOOLS[step["tool"]](step)
         except (OSError, ssl.SSLError) as error:
-            outcome = {"error": f"{type(error).__name__}: {error}"}
+            outcome = {"error": f"{type(error).__name__}: {error}", "connected": not isinstance(error, NotConnected)}
         if step["tool"] in ("python", "curl", "s_client"):
             ends = ("client", step["sport"]), (step["server"], step["port"])
             more = {"server_name": step.get("sni"), "tool": step["tool"], **outcome}

@@ -32,6 +32,7 @@ class Generation:
     leaf_bits: int
     shift: datetime.timedelta | None  # of both dates; None: 365 days from a day ago, as on 17 July 2019
     intermediate_days: tuple[int, int]  # from, to; in days from now
+    root_like_intermediate: bool = False  # serial and order of extensions, as in all roots of 2020
 
 
 GENERATIONS = {
@@ -54,6 +55,7 @@ GENERATIONS = {
             2048,
             0 * HOUR,
             (-30, 45),
+            True,
         ),
         # From November 2021 on, and again in the winters of 2023 and 2024, it went on with an expired intermediate.
         Generation(
@@ -63,6 +65,7 @@ GENERATIONS = {
             2048,
             0 * HOUR,
             (-120, -45),
+            True,
         ),
     )
 }
@@ -89,36 +92,21 @@ class Forger:
         which = GENERATIONS[generation]
         root_key, key = rsa.generate_private_key(65537, 4096), rsa.generate_private_key(65537, 2048)
         root_name, own_name = kz_name(*which.root), kz_name(*which.intermediate)
-        root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
         own_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        root = (
-            x509.CertificateBuilder()
-            .subject_name(root_name)
-            .issuer_name(root_name)
-            .public_key(root_key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now() - 1260 * DAY)
-            .not_valid_after(now() + 9690 * DAY)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(root_id, critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier(root_id.digest, None, None), critical=False)
-            .add_extension(key_usage(content_commitment=True, key_cert_sign=True, crl_sign=True), critical=True)
-            .sign(root_key, hashes.SHA256())
-        )
+        root = _root(root_name, root_key, which.root_like_intermediate)
         begins, ends = which.intermediate_days
         intermediate = (
             x509.CertificateBuilder()
             .subject_name(own_name)
             .issuer_name(root_name)
             .public_key(key.public_key())
-            # The serial is the key identifier, with the top bit cleared where it would make the number negative.
-            .serial_number(int.from_bytes(own_id.digest, "big") & ((1 << 159) - 1))
+            .serial_number(serial_of(own_id))
             .not_valid_before(now() + begins * DAY)
             .not_valid_after(now() + ends * DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
             .add_extension(own_id, critical=False)
-            .add_extension(identifier(root_id.digest, root), critical=False)
+            .add_extension(identifier(key_id(root_key).digest, root), critical=False)
             .sign(root_key, hashes.SHA256())
         )
         return cls(which, root, key, intermediate)
@@ -152,6 +140,39 @@ class Forger:
                 continue
             builder = builder.add_extension(kept.value, critical=kept.critical and kind is not x509.KeyUsage)
         return key, builder.sign(self.key, hashes.SHA256())
+
+
+def _root(name: x509.Name, key: Any, like_intermediate: bool) -> x509.Certificate:
+    own_id = key_id(key)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .not_valid_before(now() - 1260 * DAY)
+        .not_valid_after(now() + 9690 * DAY)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    if like_intermediate:
+        serial = serial_of(own_id)
+        long = x509.AuthorityKeyIdentifier(own_id.digest, [x509.DirectoryName(name)], serial)
+        builder = builder.add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        builder = builder.add_extension(own_id, critical=False).add_extension(long, critical=False)
+        return builder.serial_number(serial).sign(key, hashes.SHA256())
+    short = x509.AuthorityKeyIdentifier(own_id.digest, None, None)
+    usage = key_usage(content_commitment=True, key_cert_sign=True, crl_sign=True)
+    builder = builder.add_extension(own_id, critical=False).add_extension(short, critical=False)
+    builder = builder.add_extension(usage, critical=True).serial_number(x509.random_serial_number())
+    return builder.sign(key, hashes.SHA256())
+
+
+def key_id(key: Any) -> x509.SubjectKeyIdentifier:
+    return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+
+
+def serial_of(identifier: x509.SubjectKeyIdentifier) -> int:
+    """The key identifier as a number, with the top bit cleared: it would be negative."""
+    return int.from_bytes(identifier.digest, "big") & ((1 << 159) - 1)
 
 
 def identifier(key_id: bytes, issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:

@@ -14,8 +14,10 @@ import ssl
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 from pathlib import Path
 
+from lab import journal
 from lab.network import WORK, run
 from lab.recipes import RECIPES
 from lab.scene import Scene
@@ -53,11 +55,15 @@ def build(name: str) -> dict[str, bytes]:
         for path in sorted(WORK.glob("*.err")):
             sys.stderr.write(path.read_text())
     broken = [path.name for path in WORK.glob("*.err") if "Traceback" in path.read_text()]
-    if broken:
-        raise RuntimeError(f"something broke down in {', '.join(broken)}")
+    if broken or any(line["did"] == "failed" for line in journal.read()):
+        raise RuntimeError(f"something broke down: {', '.join(broken) or 'a box'}")
     assert scene.capture
     title, _, text = inspect.cleandoc(recipe.__doc__ or "").partition("\n")
     document = truth(scene, title, subject, versions(scene.used))
+    count = Counter(known["happened"] for known in document["connections"])
+    lacking = {what: least for what, least in scene.must.items() if count[what] < least}
+    if lacking:
+        raise RuntimeError(f"the recording does not show what it is for: {lacking}, but only {dict(count)}")
     files = {path.name: path.read_bytes() for path in WORK.glob("*.pcap*")} | scene.files
     files["truth.json"] = (json.dumps(document, indent=1) + "\n").encode()
     made = f"Recorded by `make lab NAME={name}` in network namespaces: nothing left the machine, and names and\n"

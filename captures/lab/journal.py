@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import ipaddress
 import json
 import time
 from pathlib import Path
@@ -13,10 +15,18 @@ JOURNAL = Path("/run/lab/journal.jsonl")
 
 def note(who: str, did: str, client: tuple[str, int], server: tuple[str, int], **more: Any) -> None:
     """Append one line; several processes write."""
-    line = {"t": time.time(), "who": who, "did": did, "client": list(client[:2]), "server": list(server[:2]), **more}
+    ends = {"client": _end(client), "server": _end(server)}
+    line = {"t": time.time(), "who": who, "did": did, **ends, **more}
     with JOURNAL.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(json.dumps(line) + "\n")
+
+
+def _end(end: tuple[str, int]) -> list[Any]:
+    """An address in its one spelling, with its port."""
+    with contextlib.suppress(ValueError):
+        return [str(ipaddress.ip_address(end[0])), end[1]]
+    return [end[0], end[1]]
 
 
 def read() -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ QUIET = {
     "net.ipv4.conf.all.send_redirects": 0,
     "net.ipv4.conf.default.send_redirects": 0,
     "net.ipv4.icmp_ratelimit": 0,
+    "net.ipv4.ip_local_port_range": "50000 60999",  # the recipes choose ports below
     "net.ipv4.fib_multipath_hash_policy": 1,
 }
 

@@ -116,26 +116,27 @@ def serve(connection: socket.socket, peer: tuple[str, int], spec: dict[str, Any]
     site = next((site for site in sites if wanted in site.names), None)
     if site is None and spec.get("refuse") and wanted:
         journal.note("origin", "refused", peer, local, server_name=hello.server_name, how=spec["refuse"])
+        connection.recv(16_384)  # a socket that is closed with data in it sends a reset
         if spec["refuse"] == "alert":
-            connection.recv(16_384)
             connection.sendall(UNRECOGNIZED_NAME)
         return
     site = site or sites[0]
     more = {"server_name": hello.server_name, "chain": site.chain, "version": hello.common(site.highest)}
+    journal.note("origin", "answered", peer, local, **more)
+    after: dict[str, Any] = {"finished": False}
     try:
         with site.context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False) as tls:
             try:
                 tls.do_handshake()
-                more |= {"resumed": bool(tls.session_reused), "finished": True}
+                after = {"resumed": bool(tls.session_reused), "finished": True}
                 with contextlib.suppress(OSError):
                     if tls.recv(4096):
                         tls.sendall(page(PAGE * spec.get("pages", 1)))
                     tls.unwrap()
             except (ssl.SSLError, OSError) as error:
-                more.setdefault("finished", False)
-                more["error"] = str(error)
+                after["error"] = str(error)
     finally:
-        journal.note("origin", "answered", peer, local, **more)
+        journal.note("origin", "finished", peer, local, **after)
 
 
 def listen(spec: dict[str, Any]) -> None:

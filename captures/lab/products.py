@@ -35,7 +35,7 @@ def intercept(scene: Scene, hop: int, kind: str, **known: Any) -> None:
         squid(scene, router, folder)
     listening(scene, router, 8443)
     scene.iptables(router, f"-t nat -A PREROUTING -p tcp --dport 443 -j DNAT --to-destination {address}:8443")
-    scene.box = scene.box or Interceptor(kind, hop, False, {}, **known)
+    scene.box = scene.box or Interceptor(kind, hop, **known)
 
 
 def antivirus(scene: Scene) -> None:
@@ -50,6 +50,7 @@ def antivirus(scene: Scene) -> None:
     listening(scene, "client", 8443)
     rule = "-t nat -A OUTPUT -p tcp --dport 443 -m owner ! --uid-owner proxy -j DNAT --to-destination"
     scene.iptables("client", f"{rule} 127.0.0.1:8443")
+    scene.local = Interceptor("mitmproxy", 0, own_network=True)
 
 
 def squid(scene: Scene, router: str, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """HTTP/3 of aioquic: a server, and one request.
 
-python -m lab.quic serve ADDRESS PEM | ask SERVER NAME SPORT
+python -m lab.quic serve ADDRESS PEM SHA256... | ask SERVER NAME SPORT
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aioquic.asyncio import QuicConnectionProtocol, connect, serve
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.events import ProtocolNegotiated, QuicEvent
+from aioquic.quic.events import HandshakeCompleted, ProtocolNegotiated, QuicEvent
 
 from lab import journal
 
@@ -22,8 +22,15 @@ class Server(QuicConnectionProtocol):
     """Answers every request with an empty page."""
 
     http: H3Connection | None = None
+    chain: tuple[str, ...] = ()
+    local = ("", 443)
 
     def quic_event_received(self, event: QuicEvent) -> None:
+        if isinstance(event, HandshakeCompleted):
+            peer = self._quic._network_paths[0].addr
+            name = self._quic.tls._server_name
+            more = {"server_name": name, "chain": list(self.chain), "version": "TLSv1.3"}
+            journal.note("origin", "answered", peer[:2], self.local, **more)
         if isinstance(event, ProtocolNegotiated):
             self.http = H3Connection(self._quic)
         if self.http:
@@ -33,7 +40,8 @@ class Server(QuicConnectionProtocol):
                     self.transmit()
 
 
-async def server(address: str, pem: str) -> None:
+async def server(address: str, pem: str, *chain: str) -> None:
+    Server.chain, Server.local = chain, (address, 443)
     configuration = QuicConfiguration(is_client=False, alpn_protocols=["h3"])
     configuration.load_cert_chain(pem, pem)
     await serve(address, 443, configuration=configuration, create_protocol=Server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import signal
 import struct
@@ -36,6 +37,14 @@ SITES: dict[str, tuple[str, int, str]] = {
     "www.kernel.org": ("145.40.73.55", 128, "rsa"),
 }
 SHAPES = {"connection": "connection_per_ttl", "one": "one_connection"}
+# Of the fourteen names that OONI saw intercepted from 2021 to 2024; the addresses are for documentation (RFC 5737).
+SITES |= {
+    "rutracker.org": ("203.0.113.11", 64, "ecdsa"),
+    "xakep.ru": ("203.0.113.12", 128, "rsa"),
+    "www.pinterest.com": ("203.0.113.13", 64, "ecdsa"),
+    "knews.kg": ("203.0.113.14", 255, "rsa"),
+}
+TARGETS_2024 = ["rutracker.org", "xakep.ru", "www.pinterest.com", "knews.kg"]
 TARGETS = [
     "www.facebook.com",
     "facebook.com",
@@ -58,6 +67,8 @@ class Interceptor:
     accept: tuple[str, ...] = ("suspected", "intercepted")  # states that its visible chain allows, the best first
     identity: tuple[str, ...] = ("unknown",)
     own_network: bool = False  # on the volunteer's side, not the carrier's
+    innocent: bool = False  # another server in the place of the one asked, that pretends nothing
+    targets: tuple[str, ...] = ()
 
 
 class Scene:
@@ -83,7 +94,8 @@ class Scene:
         self.capture: Path | None = None
         self.notes: dict[str, Any] = {}
         self.used: set[str] = set()  # tools whose versions the truth tells
-        self.hidden: set[int] = set()  # source ports whose chain this capture does not show, though TLS 1.2 does
+        self.must: dict[str, int] = {}  # what happened at least so often, or the recording is in vain
+        self.local: Interceptor | None = None  # a proxy on the client itself
         self.accept: dict[int, list[str]] = {}  # source port -> states, where the general rule knows too little
 
     # -- the path and its servers
@@ -114,7 +126,7 @@ class Scene:
     ) -> None:
         """A virtual host at its address (SITES), behind the last router or the one named; the first is the default."""
         address, ttl, key = SITES[name]
-        address = spec.pop("address", address)
+        address, also = spec.pop("address", address), also and str(ipaddress.ip_address(also))
         if leaf is None:
             leaf = self.public.issuers[key].issue([name, *spec.pop("names", [])], key)
         self.leaves[name] = leaf
@@ -146,12 +158,14 @@ class Scene:
 
     def chains(self, address: str) -> list[list[str]]:
         """What the servers at an address may send."""
-        whole = self.servers.get(address) or next(
-            sites
-            for first, sites in self.servers.items()
-            if any(address in host.addresses and first in host.addresses for host in self.network.hosts.values())
-        )
-        return [site["chain"] for site in whole]
+        return [site["chain"] for site in self.sites_at(address)]
+
+    def sites_at(self, address: str) -> list[dict[str, Any]]:
+        """The sites of an address, or of the host that has it as well."""
+        for first, sites in self.servers.items():
+            if any(address in host.addresses and first in host.addresses for host in self.network.hosts.values()):
+                return sites
+        return self.servers.get(address, [])
 
     # -- what stands on the path
 
@@ -166,8 +180,10 @@ class Scene:
     def kz_box(self, build: str, hop: int, generation: str = "late-july-2019", **spec: Any) -> None:
         """The interceptor of 2019 (or later), at a hop."""
         self.forger(generation)
-        self._box(build, hop, generation, TARGETS, **spec)
-        self.box = Interceptor(f"kz-{build}", hop, True, {"generation": generation, **spec})
+        targets = TARGETS_2024 if generation.startswith("isca") else TARGETS
+        self._box(build, hop, generation, targets, **spec)
+        details = {"generation": generation, **spec}
+        self.box = Interceptor(f"kz-{build}", hop, True, details, targets=tuple(targets))
 
     def accelerator(self, hop: int, at: str | None = None) -> None:
         """A split-TCP accelerator: it answers every SYN and passes all bytes on."""
@@ -213,7 +229,8 @@ class Scene:
         path.write_text(json.dumps({"targets": targets or TARGETS, "how": how, **spec}))
         self.iptables(router, "-t raw -A PREROUTING -p tcp --dport 443 -j NFQUEUE --queue-num 1")
         self.network.python(router, "blocker", str(path))
-        self.box = Interceptor(f"blocker-{how}", hop, False, {"in_path": True, **spec})
+        details = {"in_path": True, **spec}
+        self.box = Interceptor(f"blocker-{how}", hop, False, details, targets=tuple(targets or TARGETS))
 
     def loss(self, hop: int, share: float) -> None:
         self.iptables(f"r{hop}", f"-t mangle -A FORWARD -m statistic --mode random --probability {share} -j DROP")
@@ -234,7 +251,7 @@ class Scene:
 
     def connect(self, name: str | None, server: str | None = None, tool: str = "python", **step: Any) -> int:
         """One more connection for the client to make; gives its source port."""
-        address = server or SITES[name or ""][0]
+        address = str(ipaddress.ip_address(server or SITES[name or ""][0]))
         self.sport += 1
         self.used.add(tool)
         self.steps.append({"tool": tool, "sni": name, "server": address, "port": 443, "sport": self.sport, **step})
@@ -287,6 +304,16 @@ class Scene:
         else:
             self.network.python("names", "names", address, json.dumps(table))
 
+    def page_of(self, hop: int, leaf: pki.Leaf) -> str:
+        """A router's own page, at its first address; gives that."""
+        address = self.network.hosts[f"r{hop}"].addresses[0]
+        saved = leaf.save(WORK, f"page-{address}")
+        self.servers[address] = [{"names": [], **saved, "highest": "TLSv1.2"}]
+        path = WORK / f"page-{address}.json"
+        path.write_text(json.dumps({"address": address, "sites": self.servers[address]}))
+        self.network.python(f"r{hop}", "origin", str(path))
+        return address
+
     def impostor(self, address: str, forged: pki.Leaf) -> None:
         """From now on a recorded flight is the answer at this address, sent by somebody without the key."""
         saved = forged.save(WORK, "replayed")
@@ -302,7 +329,9 @@ class Scene:
 
     def quic_server(self, host: str, name: str) -> None:
         address, _, _ = SITES[name]
-        self.network.python(host, "quic", "serve", address, self.servers[address][0]["pem"])
+        self.network.python(
+            host, "quic", "serve", address, self.servers[address][0]["pem"], *self.servers[address][0]["chain"]
+        )
 
     def quic(self, name: str) -> None:
         self.sport += 1
@@ -362,9 +391,37 @@ class Scene:
 
 
 def anonymous(path: Path) -> None:
-    """Take the machine that recorded a pcapng (its processor, its kernel) out of the section header."""
-    data = path.read_bytes()
-    size = struct.unpack_from("=I", data, 4)[0]
-    header = struct.pack("=IHHq", 0x1A2B3C4D, 1, 0, -1)
-    block = struct.pack("=II", 0x0A0D0D0A, 12 + len(header)) + header + struct.pack("=I", 12 + len(header))
-    path.write_bytes(block + data[size:])
+    """Take the machine that recorded a pcapng (its processor, its kernel) out of it: options, statistics, comments."""
+    data, kept, at = path.read_bytes(), b"", 0
+    while at < len(data):
+        kind, size = struct.unpack_from("=II", data, at)
+        body = data[at + 8 : at + size - 4]
+        if kind == SECTION_HEADER:
+            kept += block(kind, body[:16])
+        elif kind == INTERFACE_DESCRIPTION:
+            kept += block(kind, body[:8] + resolution(body[8:]))
+        elif kind != INTERFACE_STATISTICS:
+            kept += data[at : at + size]
+        at += size
+    path.write_bytes(kept)
+
+
+SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, IF_TSRESOL = 0x0A0D0D0A, 1, 5, 9
+
+
+def block(kind: int, body: bytes) -> bytes:
+    size = struct.pack("=I", len(body) + 12)
+    return struct.pack("=I", kind) + size + body + size
+
+
+def resolution(options: bytes) -> bytes:
+    """Of an interface's options the one without which its times cannot be read."""
+    at = 0
+    while at + 4 <= len(options):
+        code, size = struct.unpack_from("=HH", options, at)
+        if code == IF_TSRESOL:
+            return options[at : at + 8] + bytes(4)
+        if code == 0:
+            break
+        at += 4 + (size + 3 & ~3)
+    return b""

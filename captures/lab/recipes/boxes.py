@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lab import pki
 from lab.recipes.common import ALL, SOCIAL, usual, visit
-from lab.scene import PUBLISHED, Scene
+from lab.scene import PUBLISHED, TARGETS_2024, Scene
 
 
 def kz_take_over(scene: Scene) -> None:
@@ -29,7 +29,8 @@ def kz_terminate(scene: Scene) -> None:
     """The box of late July 2019 at hop 5, which terminates every TCP connection
 
     Every SYN is answered by the box, whatever the name that follows: the control of the ladder is answered from hop 5
-    on as well, so the ladder shows no more than "at hop 5 or beyond". Ladder in one connection, as in July 2019.
+    on as well, so the ladder (in one connection) shows no more than "at hop 5 or beyond".
+    The origins are as far as ever: what they answer reaches the box alone.
     """
     usual(scene)
     scene.kz_box("terminate", 5)
@@ -50,6 +51,8 @@ def kz_one_connection(scene: Scene) -> None:
     usual(scene, SOCIAL)
     scene.kz_box("take-over", 5)
     with scene.record():
+        visit(scene, *SOCIAL)  # from now on the box has the origins' chains, and answers before the next probe
+        scene.go()
         for name in SOCIAL:
             scene.ladder(name, None, "one")
 
@@ -78,14 +81,22 @@ def kz_august(scene: Scene) -> None:
         scene.go()
 
 
+CONTROLS = ("www.facebook.com", "www.example.org", "en.wikipedia.org")  # what was a target in 2019 is none now
+
+
 def isca(scene: Scene) -> None:
-    """The interceptors of 2021 to 2024: an intermediate for 75 days, the origin's dates unshifted"""
-    usual(scene)
+    """The interceptors of 2021 to 2024: an intermediate for 75 days, the origin's dates unshifted
+
+    The targets are four of the fourteen names that OONI saw intercepted; what was one in 2019 is let through. Root and
+    intermediate have the shape of the roots of 2020: the serial is the key identifier, the extensions in another order.
+    """
+    usual(scene, (*TARGETS_2024, *CONTROLS))
     scene.kz_box("take-over", 3, "isca-2021-2024")
+    scene.must = {"intercepted": 4, "answered": 3}
     with scene.record():
-        visit(scene, *ALL, highest="TLSv1.2")
+        visit(scene, *TARGETS_2024, *CONTROLS, highest="TLSv1.2")
         scene.go()
-        scene.ladder("www.google.com", "en.wikipedia.org", "connection")
+        scene.ladder("rutracker.org", "en.wikipedia.org", "connection")
 
 
 def isca_expired(scene: Scene) -> None:
@@ -93,17 +104,23 @@ def isca_expired(scene: Scene) -> None:
 
     Expired is normal for this box, and speaks neither for nor against it.
     """
-    usual(scene)
+    usual(scene, (*TARGETS_2024, *CONTROLS))
     scene.kz_box("take-over", 3, "isca-2021-2024-expired")
+    scene.must = {"intercepted": 4, "answered": 3}
     with scene.record():
-        visit(scene, *ALL, highest="TLSv1.2")
+        visit(scene, *TARGETS_2024, *CONTROLS, highest="TLSv1.2")
         scene.go()
 
 
 def kz_share(scene: Scene) -> None:
-    """The box acts on 60 % of the flows: the same name is intercepted and genuine by turns"""
+    """The box acts on 60 % of the flows: the same name is intercepted and genuine by turns
+
+    The same network, the same minute, the same address: which flow is taken is decided by its ports. One clean visit
+    says nothing of the next.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5, share=60)
+    scene.must = {"intercepted": 4, "answered": 4}
     with scene.record():
         for _ in range(5):
             visit(scene, *SOCIAL)
@@ -126,7 +143,10 @@ def kz_slow(scene: Scene) -> None:
 
 
 def kz_on_off(scene: Scene) -> None:
-    """Interception switched off and on again while the capture runs"""
+    """Interception switched off and on again while the capture runs
+
+    The capture itself shows when: on, off, on, with controls in between that always get through.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5)
     with scene.record():
@@ -170,7 +190,10 @@ def kz_other_name(scene: Scene) -> None:
 
 
 def kz_silent_hop(scene: Scene) -> None:
-    """A ladder over a path where the last clean router is silent"""
+    """A ladder over a path where the last clean router is silent
+
+    Hop 4 sends no Time Exceeded, so the last clean hop has no address here. The edge is as exact as ever: the control went on.
+    """
     scene.path(silent={4})
     scene.sites("www.facebook.com", "www.example.org")
     scene.start()
@@ -180,7 +203,10 @@ def kz_silent_hop(scene: Scene) -> None:
 
 
 def kz_three_runs(scene: Scene) -> None:
-    """A ladder run three times"""
+    """A ladder run three times
+
+    Three times the same answer: where paths are shared by load, the hop that most runs agree on is the one to name.
+    """
     usual(scene, ("www.facebook.com", "www.example.org"))
     scene.kz_box("take-over", 5)
     with scene.record():
@@ -188,9 +214,15 @@ def kz_three_runs(scene: Scene) -> None:
 
 
 def kz_far_ttl(scene: Scene) -> None:
-    """A box whose packets start with TTL 128, in front of origins that start with 128 and 255"""
+    """A box whose packets start with TTL 128, in front of origins that start with 128 and 255
+
+    TTLs of other families (64, 128, 255) must not be subtracted from each other: 128 less 4 and 255 less 7 are 4 and 7
+    hops, not 127.
+    """
     usual(scene, ("www.google.com", "vk.com", "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5, initial_ttl=128)
+    # What the router's kernel sends of itself for these connections (resets) has the box's TTL as well.
+    scene.iptables("r5", "-t mangle -A OUTPUT -p tcp --sport 443 -j TTL --ttl-set 128")
     with scene.record():
         visit(scene, "www.google.com", "vk.com", "www.example.org")
         scene.go()
@@ -198,9 +230,15 @@ def kz_far_ttl(scene: Scene) -> None:
 
 
 def mimic(scene: Scene) -> None:
-    """A box that gives its packets the TTL of the origin's: only the ladder shows where it is"""
+    """A box that gives its packets the TTL of the origin's: only the ladder shows where it is
+
+    No packet of the box is told from the origin's by its TTL. What else speaks is the certificate; the place is the
+    ladder's alone.
+    """
     usual(scene, ("www.google.com", "vk.com", "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5, mimic=True)
+    # The router's kernel resets what comes after the end of a connection, with a TTL that would betray it.
+    scene.iptables("r5", "-A OUTPUT -p tcp --sport 443 --tcp-flags RST RST -j DROP")
     with scene.record():
         visit(scene, "www.google.com", "vk.com", "www.example.org")
         scene.go()
@@ -229,7 +267,11 @@ def from_outside(scene: Scene) -> None:
 
 
 def ipv6(scene: Scene) -> None:
-    """The same names over IPv6 and IPv4: a terminating box at hop 5 for IPv6 only"""
+    """The same names over IPv6 and IPv4: a terminating box at hop 5 for IPv6 only
+
+    What goes on over IPv4 says nothing of IPv6, and the other way round: two paths, two tables of rules. Routers have
+    addresses for documentation (RFC 3849).
+    """
     scene.network.ipv6 = True
     both = [f"{address}+2001:db8:0:{hop}::1" for hop, address in enumerate(PUBLISHED, 1)]
     scene.path(both, client=["185.120.76.77", "2001:db8::77"])

@@ -8,7 +8,11 @@ from lab.scene import PUBLISHED, Interceptor, Scene
 
 
 def mitmproxy(scene: Scene) -> None:
-    """mitmproxy in transparent mode at hop 1, for every name: a debugging proxy"""
+    """mitmproxy in transparent mode at hop 1, for every name: a debugging proxy
+
+    The names of its CA say what it is, though names prove nothing. Its answers' TTL was lowered by no router: it runs on
+    the user's own device or network. Half of the connections are TLS 1.3, whose certificates cannot be seen.
+    """
     home(scene, *ALL)
     scene.start()
     scene.nat(1, "192.168.1.0/24", "2.72.10.20")
@@ -38,19 +42,24 @@ def sslsplit(scene: Scene) -> None:
     names nobody.
     """
     usual(scene)
-    products.intercept(scene, 4, "sslsplit")
+    products.intercept(scene, 4, "sslsplit", accept=("suspected",))
     with scene.record():
         visit(scene, *ALL, highest="TLSv1.2")
         scene.go()
 
 
 def squid(scene: Scene) -> None:
-    """A company's squid at hop 2 for every name, under the company's own CA"""
+    """A company's squid at hop 2 for every name, under the company's own CA
+
+    Subject and dates are the origin's, the key is its own, and the CA's certificate is sent twice. A private root by
+    itself is no interception: companies and schools have such proxies, and their users know.
+    """
     scene.path(["10.20.0.1", "10.20.0.2+2.72.10.20", *PUBLISHED[2:]], client="10.20.0.44")
     scene.sites(*ALL)
     scene.start()
     scene.nat(2, "10.20.0.0/16", "2.72.10.20")
-    products.intercept(scene, 2, "squid", accept=("suspected", "undetermined", "intercepted"))
+    # A private root by itself is no interception: that all names have it is told beside.
+    products.intercept(scene, 2, "squid", accept=("undetermined", "suspected"), own_network=True)
     with scene.record():
         visit(scene, *ALL, highest="TLSv1.2")
         scene.go()
@@ -70,6 +79,7 @@ def masked_box(scene: Scene) -> None:
     scene.arguments.pop("interception_ca")  # nothing in here is signed by it
     scene.files.pop("interception.pem")
     masked = Interceptor("sslsplit", 1, details={"behind_it": "kz-take-over at hop 5"}, own_network=True)
+    masked.accept = ("suspected",)
     scene.box = masked
     with scene.record():
         visit(scene, *ALL, highest="TLSv1.2")
@@ -91,9 +101,9 @@ def antivirus(scene: Scene) -> None:
     Each connection has two legs: client to proxy over the loopback, with the proxy's certificates, and proxy to server
     over the network, where the chains are genuine.
     """
-    usual(scene)
+    usual(scene, highest="TLSv1.2")
     products.antivirus(scene)
-    scene.box = Interceptor("mitmproxy", 0, identity=("product:mitmproxy",), own_network=True)
+    scene.notes["both_legs"] = True
     halves(scene)
     with scene.record("client", "any", "tcpdump", "-y", "LINUX_SLL2"):
         visit(scene, *SOCIAL, "www.example.org", highest="TLSv1.2")

@@ -7,7 +7,11 @@ from lab.scene import Scene
 
 
 def chromium(scene: Scene) -> None:
-    """Chromium, whose ClientHello spans two segments, with the box of 2019 at hop 5"""
+    """Chromium, whose ClientHello spans two segments, with the box of 2019 at hop 5
+
+    A box that looks at single packets would not see the name. Chromium opens more connections than pages, and chooses
+    its ports itself; GREASE values stand in its lists.
+    """
     usual(scene, ("www.facebook.com", "vk.com", "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5)
     scene.notes["tool_without_journal"] = "chromium"  # it chooses its ports itself, and makes as many as it likes
@@ -31,7 +35,11 @@ def resumption(scene: Scene) -> None:
 
 
 def key_log(scene: Scene) -> None:
-    """TLS 1.3 with the client's key log beside it: the certificates can be read"""
+    """TLS 1.3 with the client's key log beside it: the certificates can be read
+
+    `keys.log` is what a browser writes where SSLKEYLOGFILE is set. With it the encrypted certificates are opened, and the
+    server's signature over the handshake is checked.
+    """
     usual(scene, (*SOCIAL, "www.example.org"))
     with scene.record():
         visit(scene, *SOCIAL, "www.example.org", keylog=True)
@@ -40,7 +48,11 @@ def key_log(scene: Scene) -> None:
 
 
 def quic(scene: Scene) -> None:
-    """QUIC to the origin gets through, TCP to the same name is intercepted"""
+    """QUIC to the origin gets through, TCP to the same name is intercepted
+
+    As published of 2019, nothing is known of QUIC being touched; here it is not. The names in its Initial packets can be
+    read by anyone; the certificates cannot.
+    """
     usual(scene, ("www.google.com", "www.youtube.com", "www.example.org"), highest="TLSv1.2")
     for number, name in enumerate(("www.google.com", "www.youtube.com", "www.example.org")):
         scene.quic_server(f"s{number}", name)
@@ -55,7 +67,7 @@ def quic(scene: Scene) -> None:
 def server_side(scene: Scene) -> None:
     """Recorded beside the server: the ClientHello of an intercepted connection is the box's own
 
-    Its TTL and fingerprint are not the client's, and thirteen suites of TLS 1.2 are all it offers. The chain on the wire
+    Its TTL and fingerprint are not the client's, and thirteen suites of TLS 1.2 (and the signal of RFC 5746) are all it offers. The chain on the wire
     is genuine: it is the server's, sent to the box.
     """
     usual(scene, ("www.facebook.com",), highest="TLSv1.2")
@@ -82,7 +94,10 @@ def forwarded_hello(scene: Scene) -> None:
 
 
 def at_router(scene: Scene) -> None:
-    """Recorded at the router of hop 2: hops count from there"""
+    """Recorded at the router of hop 2: hops count from there
+
+    The box at hop 5 is three hops from here, the client one: all counts are the capture point's.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5)
     with scene.record("r2", "to-r3"):
@@ -91,7 +106,10 @@ def at_router(scene: Scene) -> None:
 
 
 def cooked(scene: Scene) -> None:
-    """tcpdump -i any: cooked-mode version 2, one entry for each packet"""
+    """tcpdump -i any: cooked-mode version 2, one entry for each packet
+
+    The link layer's addresses are gone, the interface's number has come. The rest is as at the client's interface.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5)
     with scene.record("client", "any", "tcpdump", "-y", "LINUX_SLL2"):
@@ -100,7 +118,10 @@ def cooked(scene: Scene) -> None:
 
 
 def raw_ip(scene: Scene) -> None:
-    """Raw IP, as phones record it: no link layer, and the box of August 2019 at hop 4"""
+    """Raw IP, as phones record it: no link layer, and the box of August 2019 at hop 4
+
+    The interface is a tun device. The ladder is the same as over Ethernet.
+    """
     scene.path(raw=True)
     scene.sites(*SOCIAL, "www.example.org", highest="TLSv1.2")
     scene.start()
@@ -112,7 +133,10 @@ def raw_ip(scene: Scene) -> None:
 
 
 def nanoseconds(scene: Scene) -> None:
-    """pcap with nanoseconds, and a terminating box whose leaves come with the root"""
+    """pcap with nanoseconds, and a terminating box whose leaves come with the root
+
+    Every SYN-ACK is the box's. Three certificates in the chain, the root among them: roots are usually not sent.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("terminate", 5, send_root=True)
     with scene.record("client", None, "tcpdump", "--time-stamp-precision=nano"):
@@ -121,7 +145,10 @@ def nanoseconds(scene: Scene) -> None:
 
 
 def snaplen(scene: Scene) -> None:
-    """tcpdump -s 96: neither names nor certificates were kept"""
+    """tcpdump -s 96: neither names nor certificates were kept
+
+    Enough for addresses, ports and TTLs, and for nothing else: what was cut off cannot be judged, and is not.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 5)
     scene.notes["cut"] = 96
@@ -131,7 +158,10 @@ def snaplen(scene: Scene) -> None:
 
 
 def dumpcap(scene: Scene) -> None:
-    """dumpcap's pcapng, and a box at hop 3 with a slow first answer of 150 ms"""
+    """dumpcap's pcapng, and a box at hop 3 with a slow first answer of 150 ms
+
+    The first answer to each name waits for the box's own visit to the origin.
+    """
     usual(scene, (*SOCIAL, "www.example.org"), highest="TLSv1.2")
     scene.kz_box("take-over", 3, fetch_ms=150)
     with scene.record("client", None, "dumpcap"):
