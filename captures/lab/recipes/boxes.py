@@ -128,6 +128,30 @@ def kz_share(scene: Scene) -> None:
         scene.go()
 
 
+def kz_share_by_origin(scene: Scene) -> None:
+    """The box acts on some origins only, whatever the name: it answers after fetching for 50 ms
+
+    Two servers for each of two names; the box has chosen servers, not names. "This name is not intercepted" is as little
+    to be had from one server as from one visit.
+    """
+    scene.path()
+    for name, other in (("www.facebook.com", "157.240.205.36"), ("vk.com", "87.240.132.79")):
+        for address in (None, other):
+            scene.site(name, highest="TLSv1.2", **({"address": address} if address else {}))
+    scene.site("www.example.org", highest="TLSv1.2")
+    scene.start()
+    # By the digest of their addresses, 157.240.205.35 and 87.240.132.79 are of the chosen 60 %.
+    scene.kz_box("take-over", 5, share=60, share_by="origin", fetch_ms=50)
+    scene.must = {"intercepted": 2, "answered": 3}
+    with scene.record():
+        for _ in range(2):
+            for name, other in (("www.facebook.com", "157.240.205.36"), ("vk.com", "87.240.132.79")):
+                scene.connect(name)
+                scene.connect(name, other)
+            scene.connect("www.example.org")
+        scene.go()
+
+
 def kz_slow(scene: Scene) -> None:
     """The box fetches the origin's chain for 400 ms before its first answer, and answers from a cache later
 
@@ -297,6 +321,7 @@ RECIPES = {
     "lab-isca": isca,
     "lab-isca-expired": isca_expired,
     "lab-kz-share": kz_share,
+    "lab-kz-share-by-origin": kz_share_by_origin,
     "lab-kz-slow": kz_slow,
     "lab-kz-on-off": kz_on_off,
     "lab-kz-untrusted-origins": kz_untrusted_origins,

@@ -91,6 +91,25 @@ def ecmp(scene: Scene) -> None:
         scene.ladder("www.facebook.com", "www.example.org", "connection", expect=unnamed, runs=2, seconds=0.3)
 
 
+def ecmp_behind_the_box(scene: Scene) -> None:
+    """Up to four ways behind the box, at hop 6: target and control both end as they should
+
+    What is shared by load beyond the box cannot touch the edge before it: the target never comes that far.
+    """
+    scene.path()
+    scene.sites("www.facebook.com", "www.example.org", highest="TLSv1.2")
+    for letter, address in zip("abc", ("178.89.110.199", "178.89.110.200", "178.89.110.201"), strict=True):
+        scene.network.host(f"r6{letter}", address)
+        scene.network.link("r5", f"r6{letter}")
+        scene.network.link(f"r6{letter}", "r7")
+    for server in ("157.240.205.35", "93.184.215.14"):
+        scene.network.route("r5", server, "r6", "r6a", "r6b", "r6c")
+    scene.start()
+    scene.kz_box("take-over", 5)
+    with scene.record():
+        scene.ladder("www.facebook.com", "www.example.org", "connection")
+
+
 def ecmp_past_the_box(scene: Scene) -> None:
     """Two ways at hop 4, the box on one of them: the same name intercepted or not, by the port of the flow
 
@@ -174,6 +193,7 @@ RECIPES = {
     "lab-accelerator": accelerator,
     "lab-accelerator-and-box": accelerator_and_box,
     "lab-ecmp": ecmp,
+    "lab-ecmp-behind-the-box": ecmp_behind_the_box,
     "lab-ecmp-past-the-box": ecmp_past_the_box,
     "lab-route-change": route_change,
     "lab-carrier-nat": carrier_nat,
