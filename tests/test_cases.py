@@ -302,6 +302,11 @@ def test_links_pipes_and_locked_folders(disk, tmp_path):
     assert b"No such file" in done.stderr
 
 
+def test_a_file_that_is_named_twice_is_read_once(disk, tmp_path):
+    tally = judged(tmp_path / "case", disk / "1.bin", disk, disk / "1.bin", disk / "." / "2.bin")
+    assert tally.outcomes == {"analysed": 6, "not a capture": 2}
+
+
 def test_a_case_inside_the_disk_is_not_searched(disk):
     first = judged(disk / "case", disk)
     second = judged(disk / "case", disk)

@@ -49,6 +49,11 @@ def find(paths: list[str], case: Path, complain: Callable[[str, str], None]) -> 
     inside = os.path.realpath(case)
     for path in paths:
         if not os.path.isdir(path):
+            with contextlib.suppress(OSError):  # what is not there is told by whoever opens it
+                status = os.stat(path)
+                if (status.st_dev, status.st_ino) in seen:
+                    continue
+                seen.add((status.st_dev, status.st_ino))
             yield path, True
             continue
         for folder, folders, names in os.walk(path, onerror=lambda error: complain(str(error.filename), str(error))):
