@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -21,7 +22,9 @@ EXIT_FAILED = 1
 EXIT_NO_CASE = 6
 EXIT_FAULTS = 7
 EXIT_INTERRUPTED = 130
+EXIT_OPEN = 8
 MAX_LINES = 50
+MAX_ROWS = 10_000
 
 cases = typer.Typer(help="Ask a case: summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
@@ -33,7 +36,9 @@ def _open(folder: Path) -> Case:
     try:
         return Case.open(folder)
     except CaseError as error:
-        typer.echo(f"kzpcap: {error}", err=True)
+        from kzpcap.report.text import safe
+
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
 
 
@@ -96,6 +101,9 @@ def batch(
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(4) from None
+    except OSError as error:
+        typer.echo(f"kzpcap: {safe(str(case))}: {error.strerror}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     for name, why in tally.failures[:MAX_LINES]:
@@ -158,7 +166,11 @@ def summary(
     from kzpcap.cases import summary as counting
     from kzpcap.report.text import safe
 
-    total = counting.total(_open(folder), analysis)
+    try:
+        total = counting.total(_open(folder), analysis)
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
     if as_json:
         typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
         return
@@ -193,18 +205,24 @@ def sql(
             writer.writerow(names)
             writer.writerows(rows)
         elif as_json:
+            if len(set(names)) < len(names):
+                raise CaseError("two columns have one name: give them names of their own with AS")
             for row in rows:
-                typer.echo(json.dumps(dict(zip(names, row, strict=True)), default=str))
+                values = (None if isinstance(one, float) and one != one else one for one in row)
+                typer.echo(json.dumps(dict(zip(names, values, strict=True)), default=str))
         else:
-            _table(names, [[safe(str(value)) for value in row] for row in rows])
+            shown = [[safe(str(value)) for value in row] for row in itertools.islice(rows, MAX_ROWS + 1)]
+            _table([safe(name) for name in names], shown[:MAX_ROWS])
+            if len(shown) > MAX_ROWS:
+                typer.echo(f"kzpcap: only the first {MAX_ROWS:,} rows are shown: --csv or --json gives all", err=True)
     except CaseError as error:
         typer.echo(f"kzpcap: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
 
 
 def _table(names: list[str], rows: list[list[str]]) -> None:
-    """Aligned columns, none wider than its widest value or forty characters."""
-    widths = [min(40, max([len(name), *(len(row[at]) for row in rows)])) for at, name in enumerate(names)]
+    """Aligned columns; nothing is cut."""
+    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
     for row in (names, *rows):
         cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
@@ -215,12 +233,19 @@ def _table(names: list[str], rows: list[list[str]]) -> None:
 def verify(
     folder: Folder,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read the originals again, too.")] = False,
+    head: Annotated[
+        list[str] | None, typer.Option("--head", metavar="DIGEST", help="A custody digest that was written down.")
+    ] = None,
 ) -> None:
     """Check a case against its custody: every line, every result, every certificate."""
     from kzpcap.cases.verify import verify as check
     from kzpcap.report.text import safe
 
-    found = check(_open(folder), rehash)
+    try:
+        found = check(_open(folder), rehash, head or ())
+    except OSError as error:
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
     for fault in found.faults:
         typer.echo(f"WRONG  {safe(fault.path)}: {safe(fault.says)}")
     for fault in found.open:
@@ -230,8 +255,11 @@ def verify(
     )
     if rehash:
         counts += f", {found.originals:,} originals"
-    typer.echo(f"{counts}: {f'{len(found.faults):,} WRONG' if found.faults else 'all as custody says'}")
-    for run, head in sorted(found.heads.items()):
-        typer.echo(f"  {run}  {head}")
+    said = f"{len(found.faults):,} WRONG, {len(found.open):,} OPEN"
+    typer.echo(f"{counts}: {said if found.faults or found.open else 'all as custody says'}")
+    for run, last in sorted(found.heads.items()):
+        typer.echo(f"  {run}  {last}")
     if found.faults:
         raise typer.Exit(EXIT_FAULTS)
+    if found.open:
+        raise typer.Exit(EXIT_OPEN)

@@ -126,12 +126,18 @@ def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source 
         return
     found = 0
     try:
-        for name, member in _members(source, kind):
-            if not isinstance(member, CaptureError) and not _is_capture(member):
+        for name, member, told in _members(source, kind):
+            if isinstance(member, Source) and not _is_capture(member):
+                inner = archive_kind(member)
                 member.close()
-                continue
+                if inner:
+                    member = CaptureError(f"a {inner} archive inside an archive is not read: unpack it first")
+                elif told.kept:
+                    member = CaptureError(f"a damaged member of the archive: {told.kept[0].text}")
+                else:
+                    continue
             found += 1
-            yield f"{path}/{name}", member, Notes()
+            yield f"{path}/{name}", member, told
     finally:
         source.close()
     if not found:
@@ -153,7 +159,7 @@ def archive_kind(source: Source) -> str | None:
     return "tar" if bytes(source.raw[257:262]) == b"ustar" else None
 
 
-def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureError]]:
+def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
     """The files of an archive, one after the other, each in a bounded temporary file of its own."""
     file = source.files[-1]
     file.seek(0)
@@ -161,20 +167,24 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
     try:
         if kind == "zip":
             with zipfile.ZipFile(file) as archive:
-                for entry in archive.infolist()[:MAX_MEMBERS]:
+                entries = archive.infolist()
+                for entry in entries[:MAX_MEMBERS]:
                     if not entry.is_dir():
-                        with archive.open(entry) as body:
-                            member = _member(body, source.size, spent)
-                        spent += 0 if isinstance(member, CaptureError) else member.size
-                        yield entry.filename, member
+                        member, notes, size = _member(lambda: archive.open(entry), source.size, spent)  # noqa: B023
+                        spent += size
+                        yield entry.filename, member, notes
+                if len(entries) > MAX_MEMBERS:
+                    yield "(archive)", _too_many(len(entries) - MAX_MEMBERS), Notes()
         else:
             with tarfile.open(fileobj=file, mode="r:") as tape:
                 for number, info in enumerate(tape):
-                    content = tape.extractfile(info) if info.isfile() and number < MAX_MEMBERS else None
-                    if content is not None:
-                        member = _member(content, source.size, spent)
-                        spent += 0 if isinstance(member, CaptureError) else member.size
-                        yield info.name, member
+                    if number >= MAX_MEMBERS:
+                        yield "(archive)", _too_many(None), Notes()
+                        break
+                    if info.isfile():
+                        member, notes, size = _member(lambda: tape.extractfile(info), source.size, spent)  # noqa: B023
+                        spent += size
+                        yield info.name, member, notes
     except (
         zipfile.BadZipFile,
         tarfile.TarError,
@@ -183,21 +193,35 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
         zlib.error,
         RuntimeError,
         NotImplementedError,
+        ValueError,
+        IndexError,
     ) as error:
-        yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}")
+        yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}"), Notes()
 
 
-def _member(body: Any, packed: int, spent: int) -> Source | CaptureError:
-    """One member, unpacked once more where it is compressed itself; nothing deeper."""
+def _too_many(left: int | None) -> CaptureError:
+    more = f"{left:,} files" if left is not None else "files"
+    return CaptureError(f"more than {MAX_MEMBERS:,} members: {more} were not looked at")
+
+
+def _member(opened: Callable[[], Any], packed: int, spent: int) -> tuple[Source | CaptureError, Notes, int]:
+    """One member, unpacked once more where it is compressed itself, nothing deeper; and the bytes that it cost."""
     notes = Notes()
     file: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
     try:
-        _copy(body, file, MAX_UNPACKED - spent, packed, notes, spent)
+        with opened() as body:
+            _copy(body, file, MAX_UNPACKED - spent, packed, notes, spent)
+        cost = file.tell()
         file.seek(0)
-        return _unpack(file, notes, True)
+        return _unpack(file, notes, True), notes, cost
     except CaptureError as error:
+        cost = file.tell() if not file.closed else 0
         file.close()
-        return error
+        return error, notes, cost
+    except Exception as error:  # whatever an unpacker makes of hostile bytes: one member's trouble, not the archive's
+        cost = file.tell() if not file.closed else 0
+        file.close()
+        return CaptureError(f"a damaged or encrypted member: {type(error).__name__}: {error}"[:300]), notes, cost
 
 
 def _is_capture(source: Source) -> bool:

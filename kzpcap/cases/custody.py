@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.cases.store import Case, canonical, is_running
+from kzpcap.errors import CaseError
 
 SYNC_EVERY = 1.0
 
@@ -68,8 +69,9 @@ def read(path: Path) -> Log:
     for number, raw in enumerate(data[:end].splitlines()):
         try:
             line = json.loads(raw)
-            right = line["digest"] == digest_of(line) and canonical(line) == raw
-        except (ValueError, KeyError, TypeError):
+            right = line["digest"] == digest_of(line) and canonical(line) == raw and isinstance(line["what"], str)
+            right = right and (line["what"] != "capture" or isinstance(line["name"], str))
+        except (ValueError, KeyError, TypeError, RecursionError):
             log.faults.append(Fault(path.name, f"line {number} is no line of custody"))
             return log
         if not right:
@@ -78,7 +80,23 @@ def read(path: Path) -> Log:
             log.faults.append(Fault(path.name, f"line {number} does not follow the line before it"))
         previous = line["digest"]
         log.lines.append(line)
+    if log.torn and _is_line(data[end:]):
+        # The whole last line is there, but for its end: no torn write, and nothing to be cut off.
+        log.faults.append(Fault(path.name, "the end of its last line is not what it was"))
+        log.torn = 0
     return log
+
+
+def _is_line(tail: bytes) -> bool:
+    """Is this a line of custody, its last byte aside?"""
+    for raw in (tail, tail[:-1]):
+        try:
+            line = json.loads(raw)
+            if line["digest"] == digest_of(line):
+                return True
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return False
 
 
 def logs(case: Case) -> Iterator[Log]:
@@ -91,6 +109,7 @@ class Chain:
     """The file of the run that goes on."""
 
     def __init__(self, case: Case, run: str, first: dict[str, Any]) -> None:
+        self.case = case
         self.run = run
         self.number = 0
         self.previous: str | None = None
@@ -102,21 +121,30 @@ class Chain:
         for log in others:
             if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"
+                log = read(path)  # it may have gone on, and ended, since
                 torn = path.read_bytes()[log.end :]
-                os.truncate(path, log.end)
-                self.add("torn", of=log.run, bytes=len(torn), sha256=hashlib.sha256(torn).hexdigest())
+                if log.torn:
+                    os.truncate(path, log.end)
+                    self.add("torn", of=log.run, bytes=len(torn), hex=torn[:4096].hex())
 
     def add(self, what: str, **more: Any) -> None:
         """One more line; on the disk within a second."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         line = {"run": self.run, "number": self.number, "previous": self.previous, "time": now, "what": what, **more}
         line["digest"] = digest_of(line)
-        self.file.write(canonical(line) + b"\n")
-        self.file.flush()
+        try:
+            self.file.write(canonical(line) + b"\n")
+            self.file.flush()
+        except OSError as error:
+            raise CaseError(f"custody cannot be written: {error.strerror}") from error
         self.number += 1
         self.previous = line["digest"]
         if time.monotonic() - self.synced > SYNC_EVERY:
             self.sync()
+
+    def heads(self) -> dict[str, str]:
+        """The last digest of every other run, as it is now."""
+        return {log.run: log.head for log in logs(self.case) if log.head and log.run != self.run}
 
     def sync(self) -> None:
         """Put on the disk what was written so far."""
@@ -129,3 +157,9 @@ class Chain:
         self.file.close()
         assert self.previous
         return self.previous
+
+
+def latest(case: Case) -> str | None:
+    """The analysis of the run that began last."""
+    begun = [(log.lines[0]["time"], log.lines[0].get("analysis")) for log in logs(case) if log.lines]
+    return max(begun)[1] if begun else None

@@ -29,20 +29,28 @@ class Limits:
     bytes: int = 2 << 30
 
 
-def serve(pipe: Connection, folder: str, workshop: str, settings: Settings, memory: int) -> None:
+def serve(
+    pipe: Connection,
+    folder: str,
+    workshop: str,
+    settings: Settings,
+    memory: int,
+    analysis: str,
+    vouched: frozenset[str],
+) -> None:
     """The life of a worker: a file's name in, an outcome for each of its captures out, until the pipe is closed."""
     # What a process allocates; mapped captures do not count.
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    worker = Worker(folder, workshop, settings)
-    pipe.send(READY)
+    worker = Worker(folder, workshop, settings, analysis, vouched)
     try:
+        pipe.send(READY)
         while True:
             path = pipe.recv()
             try:
                 for outcome in worker.work(path):
                     pipe.send(outcome)
             except MemoryError:
-                pipe.send(Outcome("failed", why=f"it needs more than {memory >> 20:,} MB of memory"))
+                pipe.send(Outcome("failed", why=f"it needs more than {memory >> 20:,} MB of memory", passing=True))
             pipe.send(END)
     except (EOFError, OSError):
         return
@@ -75,9 +83,18 @@ class Place:
 class Pool:
     """Workers, each at one file; `run` gives every outcome as it comes."""
 
-    def __init__(self, jobs: int, folder: str, workshop: str, settings: Settings, limits: Limits) -> None:
+    def __init__(
+        self,
+        jobs: int,
+        folder: str,
+        workshop: str,
+        settings: Settings,
+        limits: Limits,
+        analysis: str,
+        vouched: frozenset[str] = frozenset(),
+    ) -> None:
         self.context = multiprocessing.get_context("spawn")
-        self.arguments = (folder, workshop, settings, limits.bytes)
+        self.arguments = (folder, workshop, settings, limits.bytes, analysis, vouched)
         self.limits = limits
         self.places = [self._start() for _ in range(jobs)]
 
@@ -91,16 +108,20 @@ class Pool:
 
     def run(self, paths: Iterator[str], tick: Callable[[], Any]) -> Iterator[tuple[str, Outcome | None]]:
         """(file, outcome of one of its captures), and (file, None) when a file is finished."""
-        more = True
+        more, again = True, list[str]()
         while True:
             for place in self.places:
                 if more and place.idle:
-                    path = next(paths, None)
+                    path = again.pop() if again else next(paths, None)
                     if path is None:
                         more = False
                         break
+                    try:
+                        place.pipe.send(path)
+                    except OSError:  # it died while it had nothing to do
+                        again.append(path)
+                        continue
                     place.path, place.idle, place.since = path, False, time.monotonic()
-                    place.pipe.send(path)
             busy = [place for place in self.places if place.path is not None]
             if not busy and not more:
                 return
@@ -141,7 +162,7 @@ class Pool:
             raise CaseError(f"a worker did not start: {why}")
         self.places[number] = self._start()
         if place.path is not None:
-            yield place.path, Outcome("failed", why=why)
+            yield place.path, Outcome("failed", why=why, passing=True)
             yield place.path, None
 
     def _end(self, place: Place) -> None:

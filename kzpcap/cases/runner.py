@@ -15,9 +15,8 @@ from kzpcap.cases.custody import Chain, logs, new_run
 from kzpcap.cases.pool import Limits, Pool
 from kzpcap.cases.store import Case, clear, workshop
 from kzpcap.cases.work import Outcome, Settings, changed, identity, sidecar, stamp
-from kzpcap.errors import CaseError
 
-FAILURES = ("failed", "changed while it was read", "unreadable")
+FAILURES = ("failed", "failed before", "changed while it was read", "unreadable")
 
 
 @dataclass
@@ -40,10 +39,16 @@ class Tally:
         return sum(self.outcomes[kind] for kind in FAILURES)
 
 
-def find(paths: list[str], case: Path, complain: Callable[[str, str], None]) -> Iterator[tuple[str, bool]]:
+def find(
+    paths: list[str],
+    case: Path,
+    complain: Callable[[str, str], None],
+    skip: Callable[[str, str], None] | None = None,
+) -> Iterator[tuple[str, bool]]:
     """(file, named by the user) of everything that may hold captures, by content, each file once.
 
-    Links to folders are not followed, links to files are; what is no plain file is left out, the case itself too.
+    Links to folders are not followed, links to files are; what is no plain file is left out (`skip` is told of both),
+    and so is the case itself.
     """
     seen: set[tuple[int, int]] = set()
     inside = os.path.realpath(case)
@@ -57,6 +62,9 @@ def find(paths: list[str], case: Path, complain: Callable[[str, str], None]) -> 
             yield path, True
             continue
         for folder, folders, names in os.walk(path, onerror=lambda error: complain(str(error.filename), str(error))):
+            for name in folders:
+                if skip and os.path.islink(os.path.join(folder, name)):
+                    skip(os.path.join(folder, name), "a link to a folder")
             folders[:] = sorted(name for name in folders if os.path.realpath(os.path.join(folder, name)) != inside)
             for name in sorted(names):
                 file = os.path.join(folder, name)
@@ -68,6 +76,8 @@ def find(paths: list[str], case: Path, complain: Callable[[str, str], None]) -> 
                     seen.add((status.st_dev, status.st_ino))
                     if plain:
                         yield file, False
+                    elif skip:
+                        skip(file, "no plain file")
                 except OSError as error:
                     complain(file, error.strerror or str(error))
 
@@ -88,6 +98,7 @@ def batch(
     clear(case)
     gone_before = set() if retry else failed_before(case, analysis)
     with workshop(case, tally.run) as folder:
+        vouched = named_results(case, analysis)
         chain = Chain(
             case, tally.run, {"analysis": analysis, **what, "paths": [os.path.abspath(path) for path in paths]}
         )
@@ -100,7 +111,11 @@ def batch(
             chain.add("unreadable", name=os.path.abspath(path), why=why)
 
         def files() -> Iterator[str]:
-            for path, named in find(paths, case.folder, complain):
+            def skip(path: str, why: str) -> None:
+                tally.outcomes["skipped"] += 1
+                chain.add("skipped", name=os.path.abspath(path), why=why)
+
+            for path, named in find(paths, case.folder, complain, skip):
                 try:
                     told = stamp(path)
                     promising = may_hold_captures(path)
@@ -112,7 +127,8 @@ def batch(
                     note(path, told, Outcome("not a capture", size=told["size"]), named)
                     continue
                 if (os.path.abspath(path), told["size"], told["mtime_ns"]) in gone_before:
-                    note(path, told, Outcome("failed before", size=told["size"]), named)
+                    again = "it failed before: --retry tries it again"
+                    note(path, told, Outcome("failed before", size=told["size"], why=again), named)
                     continue
                 before[path] = told
                 yield path
@@ -130,7 +146,9 @@ def batch(
             chain.add("capture", name=os.path.abspath(path), **more, **outcome.document())
 
         try:
-            with contextlib.closing(Pool(jobs, str(case.folder), str(folder), settings, limits)) as pool:
+            with contextlib.closing(
+                Pool(jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(vouched))
+            ) as pool:
                 for path, outcome in pool.run(files(), lambda: progress(tally) if progress else None):
                     if outcome is not None:
                         held.setdefault(path, []).append(outcome)
@@ -141,19 +159,33 @@ def batch(
                     for one in held.pop(path, []):
                         if different and one.outcome in ("analysed", "already there"):
                             one.outcome, one.why = "changed while it was read", different
+                        if one.outcome == "already there" and vouched.get(one.sha256 or "", one.results) != one.results:
+                            one.outcome, one.why = "failed", "the result that is there is not what custody says"
                         note(path, told, one)
             _end(chain, tally, "end")
         except KeyboardInterrupt:
             tally.interrupted = True
             _end(chain, tally, "interrupted")
-        except OSError as error:
-            raise CaseError(f"{case.folder}: custody cannot be written: {error.strerror or error}") from error
+        finally:
+            chain.file.close()
     return tally
 
 
 def _end(chain: Chain, tally: Tally, how: str) -> None:
-    chain.add(how, outcomes=dict(sorted(tally.outcomes.items())))
+    # The heads of runs that went on beside this one, or began since: so each run vouches for all that ended before it.
+    chain.add(how, outcomes=dict(sorted(tally.outcomes.items())), heads=chain.heads())
     tally.head = chain.close()
+
+
+def named_results(case: Case, analysis: str) -> dict[str, dict[str, str]]:
+    """Capture -> the digests of its result, as sound custody tells them."""
+    found: dict[str, dict[str, str]] = {}
+    for log in logs(case):
+        if log.lines and not log.faults and log.lines[0].get("analysis") == analysis:
+            for line in log.lines:
+                if line["what"] == "capture" and line.get("results"):
+                    found.setdefault(line["sha256"], line["results"])
+    return found
 
 
 def failed_before(case: Case, analysis: str) -> set[tuple[str, int, int]]:
@@ -165,7 +197,7 @@ def failed_before(case: Case, analysis: str) -> set[tuple[str, int, int]]:
         for line in log.lines:
             if line["what"] == "capture" and "file" in line:
                 key = (line["name"], line["file"]["size"], line["file"]["mtime_ns"])
-                if line.get("outcome") == "failed":
+                if line.get("outcome") == "failed" and not line.get("passing"):
                     found.add(key)
                 elif line.get("outcome") in ("analysed", "already there"):
                     found.discard(key)

@@ -25,6 +25,7 @@ from kzpcap.errors import CaseError
 
 FORMAT = {"format": "kzpcap-case", "version": 1}
 REPORT = "report.json"
+PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", ".gate")
 
 
 def canonical(value: object) -> bytes:
@@ -63,15 +64,18 @@ class Case:
     @classmethod
     def create(cls, folder: Path) -> Case:
         """A case that may exist already; a folder with other things in it is left alone (CaseError)."""
-        if (folder / "case.json").exists():
-            return cls.open(folder)
         case = cls(folder)
         try:
-            if folder.exists() and any(entry.name != ".case.json.new" for entry in folder.iterdir()):
+            if (folder / "case.json").exists():
+                case = cls.open(folder)
+                for part in (case.results, case.certificates, case.custody, case.runs):
+                    part.mkdir(exist_ok=True)
+                return case
+            if folder.exists() and any(entry.name not in PARTS for entry in folder.iterdir()):
                 raise CaseError(f"{folder} is not empty and no case")
             for part in (case.results, case.certificates, case.custody, case.runs):
                 part.mkdir(parents=True, exist_ok=True)
-            aside = folder / ".case.json.new"
+            aside = case.runs / f".case.json.{os.getpid()}"  # another run may be making the same case
             aside.write_bytes(canonical(FORMAT) + b"\n")
             aside.replace(folder / "case.json")
         except OSError as error:
@@ -115,7 +119,7 @@ class Case:
     def digests(self, capture: str, analysis: str) -> dict[str, str]:
         """Name -> SHA-256 of each file of a result."""
         folder = self.result(capture, analysis)
-        return {path.name: file_digest(path) for path in sorted(folder.iterdir())}
+        return {path.name: file_digest(path) if path.is_file() else "a folder" for path in sorted(folder.iterdir())}
 
 
 def file_digest(path: Path) -> str:
@@ -137,9 +141,11 @@ def _sync(path: Path) -> None:
 def workshop(case: Case, run: str) -> Iterator[Path]:
     """A run's own folder for what is not finished, held by a lock that ends with the process, however that ends."""
     folder = case.runs / run
-    folder.mkdir(parents=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        with _gate(case):
+            folder.mkdir(parents=True)
+            lock = stack.enter_context((folder / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield folder
         finally:
@@ -158,11 +164,21 @@ def is_running(case: Case, run: str) -> bool:
 def clear(case: Case) -> int:
     """Drop the workshops of runs that ended without doing so; how many there were."""
     dropped = 0
-    for folder in case.runs.iterdir():
-        if not is_running(case, folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
-            dropped += 1
+    with _gate(case):
+        for folder in case.runs.iterdir():
+            if folder.is_dir() and not is_running(case, folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+                dropped += 1
     return dropped
+
+
+@contextlib.contextmanager
+def _gate(case: Case) -> Iterator[None]:
+    """Nobody clears while another makes a workshop that is not locked yet."""
+    case.runs.mkdir(exist_ok=True)
+    with (case.folder / ".gate").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
 
 
 def _free(lock: IO[str]) -> bool:

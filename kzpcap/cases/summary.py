@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kzpcap.cases.custody import logs
+from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
+from kzpcap.errors import CaseError
 
 STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
@@ -75,21 +76,17 @@ class Total:
         }
 
 
-def latest(case: Case) -> str | None:
-    """The analysis of the run that began last."""
-    begun = [(log.lines[0]["time"], log.lines[0].get("analysis")) for log in logs(case) if log.lines]
-    return max(begun)[1] if begun else None
-
-
 def total(case: Case, analysis: str | None = None) -> Total:
     """The counts over every capture judged under one analysis (the last run's, where none is named)."""
     found = Total(analysis or latest(case) or "")
     analyses = set()
     for folder in sorted(case.results.iterdir()):
-        for made in folder.iterdir():
+        for made in folder.iterdir() if folder.is_dir() else ():
             analyses.add(made.name)
             if made.name == found.analysis:
                 _add(found, json.loads((made / REPORT).read_bytes()))
+    if analysis is not None and analysis not in analyses:
+        raise CaseError(f"no result of the analysis {analysis}")
     found.others = len(analyses - {found.analysis})
     _custody(case, found)
     return found

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kzpcap.cases.custody import latest
 from kzpcap.cases.store import REPORT, Case, canonical, file_digest
 from kzpcap.errors import CaseError
 
@@ -226,7 +227,12 @@ def compact(case: Case) -> list[Path]:
 
 def _members(folder: Path) -> set[tuple[str, str]]:
     try:
-        return {(one[0], one[1]) for one in json.loads((folder / "index.json").read_bytes())["results"]}
+        raw = (folder / "index.json").read_bytes()
+        index = json.loads(raw)
+        sound = hashlib.sha256(raw).hexdigest() == folder.name and all(
+            file_digest(folder / name) == digest for name, digest in index["files"].items()
+        )
+        return {(one[0], one[1]) for one in index["results"]} if sound else set()
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return set()
 
@@ -271,7 +277,10 @@ def wrong_segments(case: Case) -> Iterator[tuple[str, str]]:
     """(path, what is wrong) of every segment that is not what its name says."""
     folder = case.folder / "segments"
     for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name == "lock":
+            continue
         if not path.is_dir():
+            yield f"segments/{path.name}", "does not belong there"
             continue
         try:
             index = (path / "index.json").read_bytes()
@@ -290,27 +299,32 @@ def wrong_segments(case: Case) -> Iterator[tuple[str, str]]:
 def query(case: Case, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Column names and rows of one SELECT over the tables; CaseError where it is none, or fails.
 
+    Each table shows the analysis of the last run; those whose name ends in `_all` show every one.
     The database lives in memory and is locked to the case's segments: by default DuckDB reads any file of the system.
     """
     duckdb = engine()
-    segments = compact(case)
+    try:
+        segments = compact(case)
+    except OSError as error:
+        raise CaseError(f"{case.folder}/segments cannot be made: {error.strerror}") from error
+    now = (latest(case) or "").replace("'", "")
     if not segments:
         raise CaseError(f"{case.folder} has no results yet")
     database = duckdb.connect()
     folder = (case.folder / "segments").resolve()
     try:
         statements = database.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in (
-            duckdb.StatementType.SELECT,
-            duckdb.StatementType.EXPLAIN,
-        ):
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise CaseError("one SELECT, and nothing else")
         database.execute(f"SET allowed_directories = ['{_quoted(folder)}']")
+        database.execute("SET memory_limit = '2GB'")
+        database.execute("SET temp_directory = ''")
         for setting in ("autoinstall_known_extensions", "autoload_known_extensions", "enable_external_access"):
             database.execute(f"SET {setting} = false")
         for table in TABLES:
             paths = ", ".join(f"'{_quoted(segment.resolve() / table)}.parquet'" for segment in segments)
-            database.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet([{paths}])")
+            database.execute(f"CREATE VIEW {table}_all AS SELECT * FROM read_parquet([{paths}])")
+            database.execute(f"CREATE VIEW {table} AS SELECT * FROM {table}_all WHERE analysis = '{now}'")
         database.execute("SET lock_configuration = true")
         found = database.execute(statements[0])
         names = [column[0] for column in found.description]
@@ -318,7 +332,10 @@ def query(case: Case, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         raise CaseError(str(error).strip()) from error
 
     def fetch() -> Iterator[tuple[Any, ...]]:
-        while part := found.fetchmany(1000):
-            yield from part
+        try:
+            while part := found.fetchmany(1000):
+                yield from part
+        except duckdb.Error as error:
+            raise CaseError(str(error).strip()) from error
 
     return names, fetch()

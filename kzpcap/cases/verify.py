@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kzpcap.cases.custody import Fault, Log, logs
-from kzpcap.cases.store import FORMAT, Case, canonical, file_digest, is_running
+from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
 from kzpcap.cases.tables import wrong_segments
 from kzpcap.cases.work import changed
 
@@ -29,8 +29,8 @@ class Verdict:
     """No fault, and yet to be told: a run that goes on or was cut off, a result that no run has told of yet."""
 
 
-def verify(case: Case, rehash: bool = False) -> Verdict:
-    """Check a case; with `rehash`, read the originals again and compare their digests."""
+def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdict:
+    """Check a case; with `rehash`, read the originals again. `heads` are digests that were written down elsewhere."""
     found = Verdict()
     named: dict[tuple[str, str], dict[str, str]] = {}
     known: dict[str, Log] = {}
@@ -40,8 +40,13 @@ def verify(case: Case, rehash: bool = False) -> Verdict:
         known[log.run] = log
         _run(case, log, found, named)
     _heads(known, found)
+    digests = {line["digest"] for log in known.values() for line in log.lines}
+    for head in heads:
+        if head not in digests:
+            found.faults.append(Fault("custody", f"no run has the digest {head}"))
     _results(case, named, found)
-    _certificates(case, found)
+    lines = [line for log in known.values() for line in log.lines]
+    _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in wrong_segments(case)]
     if rehash:
@@ -75,7 +80,8 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
 def _heads(known: dict[str, Log], found: Verdict) -> None:
     """Each run names the heads that it saw: they must be there, in those runs."""
     for log in known.values():
-        for run, head in (log.lines[0].get("heads") or {}).items() if log.lines else ():
+        seen = [item for line in log.lines for item in (line.get("heads") or {}).items()]
+        for run, head in seen:
             if run not in known:
                 found.faults.append(Fault(f"custody/{run}.jsonl", f"is missing, and {log.run} saw it"))
             elif not any(line["digest"] == head for line in known[run].lines):
@@ -83,7 +89,11 @@ def _heads(known: dict[str, Log], found: Verdict) -> None:
 
 
 def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Verdict) -> None:
-    there = {(path.parent.name, path.name) for path in case.results.glob("*/*")}
+    there = {(path.parent.name, path.name) for path in case.results.glob("*/*") if path.is_dir()}
+    for path in (*case.results.glob("*"), *case.results.glob("*/*"), *case.results.glob("*/*/*")):
+        deep = len(path.relative_to(case.results).parts)
+        if path.is_dir() != (deep < 3):
+            found.faults.append(Fault(f"results/{path.relative_to(case.results)}", "does not belong there"))
     for key in sorted(named.keys() - there):
         found.faults.append(Fault(f"results/{'/'.join(key)}", "is missing"))
     for key in sorted(there - named.keys()):
@@ -99,16 +109,21 @@ def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Ve
                 found.faults.append(Fault(f"results/{'/'.join(key)}/{name}", why))
 
 
-def _certificates(case: Case, found: Verdict) -> None:
+def _certificates(case: Case, told: set[str], found: Verdict) -> None:
+    there = set()
     for path in sorted(case.certificates.iterdir()):
+        there.add(path.stem)
         found.certificates += 1
         if path.suffix != ".der" or file_digest(path) != path.stem:
             found.faults.append(Fault(f"certificates/{path.name}", "is not what its name says"))
+    for digest in sorted(told - there):
+        found.faults.append(Fault(f"certificates/{digest}.der", "is missing"))
+    for digest in sorted(there - told):
+        found.open.append(Fault(f"certificates/{digest}.der", "is in no run's custody"))
 
 
 def _strays(case: Case, found: Verdict) -> None:
-    expected = {"case.json", "results", "certificates", "custody", "runs", "segments"}
-    strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in expected)
+    strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in PARTS)
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
     wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl")
     found.faults += [Fault(f"custody/{path.name}", "does not belong there") for path in sorted(wrong)]
@@ -119,7 +134,7 @@ def _originals(known: dict[str, Log], found: Verdict) -> None:
     last: dict[str, dict[str, Any]] = {}
     for log in known.values():
         for line in log.lines:
-            if line["what"] == "capture" and line.get("sha256") and "member" not in line:
+            if line["what"] == "capture" and (line.get("container") or ("member" not in line and line.get("sha256"))):
                 last[line["name"]] = line
     for name, line in sorted(last.items()):
         path = Path(name)
@@ -127,7 +142,7 @@ def _originals(known: dict[str, Log], found: Verdict) -> None:
             found.open.append(Fault(name, "the original is no longer there"))
             continue
         found.originals += 1
-        if file_digest(path) != line["sha256"]:
+        if file_digest(path) != (line.get("container") or line["sha256"]):
             different = changed(name, line["file"])
             text = f"the original is not what was read ({different or 'its size and time are the same'})"
             found.faults.append(Fault(name, text))

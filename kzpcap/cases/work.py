@@ -6,16 +6,16 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import stat
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kzpcap import __version__, analysis, reference
 from kzpcap.capture.source import open_all
-from kzpcap.cases.store import REPORT, Case, analysis_id
+from kzpcap.cases.store import REPORT, Case, analysis_id, file_digest
 from kzpcap.errors import CaptureError, KzpcapError, NotACapture, ReferenceDataError
 from kzpcap.reference import Reference
 from kzpcap.report import json as report_json
@@ -70,48 +70,68 @@ class Outcome:
     results: dict[str, str] = field(default_factory=dict)
     connections: int = 0
     intercepted: int = 0
-    seconds: float = 0.0
+    container: str | None = None
+    """SHA-256 of the archive that it is a member of."""
+    certificates: list[str] = field(default_factory=list)
+    passing: bool = False
+    """It failed for want of room, memory or time, and may not fail again."""
 
     def document(self) -> dict[str, Any]:
         """As custody tells it."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, {}) and key != "seconds"}
+        return {key: value for key, value in asdict(self).items() if value not in (None, {}, [], False)}
 
 
 class Worker:
     """The reference data, loaded once, and the case."""
 
-    def __init__(self, folder: str, workshop: str, settings: Settings) -> None:
+    def __init__(
+        self, folder: str, workshop: str, settings: Settings, expected: str | None = None, vouched: Container[str] = ()
+    ) -> None:
+        self.vouched = vouched
         self.case = Case(Path(folder))
         self.workshop = Path(workshop)
         self.settings = settings
         self.reference = settings.load()
         self.keys = settings.keys()
         self.analysis = identity(self.reference, settings, self.keys)[0]
+        if expected is not None and self.analysis != expected:
+            raise ReferenceDataError("the reference data changed while the run began")
         self.count = 0
 
     def work(self, path: str) -> Iterator[Outcome]:
-        """Every capture of a file."""
+        """Every capture of a file; whatever goes wrong in an unpacker is told as a failure of that file."""
+        try:
+            yield from self._work(path)
+        except (KzpcapError, OSError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
+            why = f"{type(error).__name__}: {error}"[:500]
+            yield Outcome("failed", why=why, passing=isinstance(error, OSError))
+
+    def _work(self, path: str) -> Iterator[Outcome]:
         told = stamp(path)
+        container: str | None = None
         for name, source, notes in open_all(path):
             member = name[len(path) + 1 :] if name != path else None
-            began = time.monotonic()
+            if member is not None:
+                container = container or file_digest(Path(path))
             if isinstance(source, CaptureError):
-                yield Outcome(_kind(source), member, why=str(source))
+                yield Outcome(_kind(source), member, why=str(source), container=container, passing=_passing(source))
                 continue
-            outcome = Outcome("failed", member, source.sha256, source.size)
+            outcome = Outcome("failed", member, source.sha256, source.size, container=container)
             try:
-                if self.case.has(source.sha256 or "", self.analysis):
+                # A result that custody has not told of yet is not believed: it is made again and compared.
+                digest = source.sha256 or ""
+                if digest in self.vouched and self.case.has(digest, self.analysis):
                     outcome.outcome = "already there"
                     source.close()
                 else:
                     self._analyse(outcome, source, notes, lambda: changed(path, told))
             except CaptureError as error:
-                outcome.outcome, outcome.why = _kind(error), str(error)
+                outcome.outcome, outcome.why, outcome.passing = _kind(error), str(error), _passing(error)
             except (KzpcapError, OSError, MemoryError, RecursionError, ValueError) as error:
                 outcome.outcome, outcome.why = "failed", f"{type(error).__name__}: {error}"[:500]
+                outcome.passing = isinstance(error, (OSError, MemoryError))
             if outcome.outcome in ("analysed", "already there"):
                 outcome.results = self.case.digests(source.sha256 or "", self.analysis)
-            outcome.seconds = time.monotonic() - began
             yield outcome
 
     def _analyse(self, outcome: Outcome, source: Any, notes: Any, alien: Callable[[], str | None]) -> None:
@@ -127,12 +147,20 @@ class Worker:
                 self.case.put_certificate(digest, certificate.der, self.workshop)
             outcome.connections = summary.connections
             outcome.intercepted = summary.intercepted
+            outcome.certificates = sorted(report.surroundings.certificates)
             outcome.why = alien()
             if outcome.why:  # the report may be of other bytes than the digest
                 outcome.outcome = "changed while it was read"
                 return
-            self.case.put(made, source.sha256, self.analysis)
-            outcome.outcome = "analysed"
+            place = self.case.result(source.sha256, self.analysis)
+            if self.case.has(source.sha256, self.analysis):
+                if (place / REPORT).read_bytes() != (made / REPORT).read_bytes():
+                    outcome.outcome, outcome.why = "failed", "the result that is there is not what this capture gives"
+                    return
+                shutil.rmtree(made)
+                outcome.outcome = "already there"
+                return
+            outcome.outcome = "analysed" if self.case.put(made, source.sha256, self.analysis) else "already there"
         finally:
             report.close()
 
@@ -156,12 +184,23 @@ def _kind(error: CaptureError) -> str:
     return "not a capture" if isinstance(error, NotACapture) else "failed"
 
 
+def _passing(error: CaptureError) -> bool:
+    """Was it for want of room?"""
+    return isinstance(error.__cause__, OSError)
+
+
 def stamp(path: str) -> dict[str, Any]:
     """Size, time and inode of a file, to be compared after the reading; OSError where there is no plain file."""
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no plain file")
-    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "inode": status.st_ino}
+    return {
+        "size": status.st_size,
+        "mtime_ns": status.st_mtime_ns,
+        "ctime_ns": status.st_ctime_ns,
+        "inode": status.st_ino,
+        "device": status.st_dev,
+    }
 
 
 def changed(path: str, told: dict[str, Any]) -> str | None:
@@ -178,9 +217,15 @@ def sidecar(path: str) -> dict[str, Any] | None:
     """What a file beside the capture tells of how it was taken (tool, filter, interface, system, clock)."""
     beside = Path(path + SIDECAR)
     try:
-        if not beside.is_file() or beside.stat().st_size > MAX_SIDECAR:
+        if not beside.is_file():
             return None
-        found = json.loads(beside.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+        raw = beside.read_bytes() if beside.stat().st_size <= MAX_SIDECAR else b""
+        found = json.loads(raw)
+    except (OSError, ValueError, RecursionError) as error:
+        return {"unreadable": type(error).__name__}
+    if not isinstance(found, dict):
+        return {"unreadable": "no JSON object"}
+    flat = {
+        str(key)[:100]: value for key, value in list(found.items())[:64] if isinstance(value, (str, int, float, bool))
+    }
+    return {key: value[:1000] if isinstance(value, str) else value for key, value in flat.items()}

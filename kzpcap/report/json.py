@@ -39,10 +39,36 @@ def cut_address(address: str) -> str:
     return str(network)
 
 
+def _cut(value: Any, clients: frozenset[str], client: Callable[[str], str]) -> Any:
+    """The value with every address cut that is a client's, or lies in the same IPv6 /48: its own router does."""
+    if isinstance(value, dict):
+        return {key: _cut(one, clients, client) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_cut(one, clients, client) for one in value]
+    if isinstance(value, str) and (
+        value in clients or (_site(value) is not None and _site(value) in map(_site, clients))
+    ):
+        return client(value)
+    return value
+
+
+def _site(address: str) -> str | None:
+    """The /48 of an IPv6 address; None for anything else."""
+    try:
+        return str(ipaddress.ip_network((address, 48), strict=False)) if ":" in address else None
+    except ValueError:
+        return None
+
+
 def write(report: Report, out: Callable[[str], object], client: Callable[[str], str] | None = None) -> Summary:
     """Write the document, one part after the other; gives the counts. `client` changes each client's address."""
     summary = Summary()
-    out(text(report.head())[:-1] + ',"connections":[')
+    head, clients = report.head(), frozenset[str]()
+    if client:
+        # A client may be another connection's server, and the name of an interface may be its hardware address.
+        clients = frozenset(observation.client[0] for observation in report.spill)
+        head["capture"] = {**head["capture"], "interfaces": []}
+    out(text(head)[:-1] + ',"connections":[')
     first = True
     for connection in report.connections():
         summary.add(connection.observation, connection.verdict)
@@ -51,6 +77,7 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         document["twin"] = twin.document(connection.observation, report.surroundings)
         if client:
             document["client"]["address"] = client(document["client"]["address"])
+            document["server"]["address"] = _cut(document["server"]["address"], clients, client)
         document["corroboration"] = report.outcomes.get(connection.observation.index)
         out(("" if first else ",") + text(document))
         first = False
@@ -62,9 +89,13 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         )
         first = False
     documents = [ladder_document(ladder, report.networks) for ladder in report.ladders]
+    cut: list[dict[str, Any]] = []
     for document in documents:
         if client:
-            document["client"] = client(document["client"])
+            document = _cut(document, clients, client)
+            document["client"] = client(own) if "/" not in (own := document["client"]) else own
+        cut.append(document)
+    documents = cut
     ladders = text(documents)
     corroboration = text(report.corroboration)
     out(
