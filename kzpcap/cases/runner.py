@@ -92,89 +92,100 @@ def batch(
     retry: bool = False,
 ) -> Tally:
     """Judge every capture below some paths into a case; a capture that fails is told and does not stop the rest."""
-    loaded = settings.load()
-    analysis, what = identity(loaded, settings, settings.keys())
+    analysis, what = identity(settings.load(), settings, settings.keys())
     tally = Tally(new_run(), analysis)
     clear(case)
-    gone_before = set() if retry else failed_before(case, analysis)
     with workshop(case, tally.run) as folder:
-        vouched = named_results(case, analysis)
-        chain = Chain(
-            case, tally.run, {"analysis": analysis, **what, "paths": [os.path.abspath(path) for path in paths]}
-        )
-        before: dict[str, dict[str, Any]] = {}
-        held: dict[str, list[Outcome]] = {}
-
-        def complain(path: str, why: str) -> None:
-            tally.outcomes["unreadable"] += 1
-            tally.failures.append((path, why))
-            chain.add("unreadable", name=os.path.abspath(path), why=why)
-
-        def files() -> Iterator[str]:
-            def skip(path: str, why: str) -> None:
-                tally.outcomes["skipped"] += 1
-                chain.add("skipped", name=os.path.abspath(path), why=why)
-
-            for path, named in find(paths, case.folder, complain, skip):
-                try:
-                    told = stamp(path)
-                    promising = may_hold_captures(path)
-                except OSError as error:
-                    complain(path, error.strerror or str(error))
-                    continue
-                tally.files += 1
-                if not promising:
-                    note(path, told, Outcome("not a capture", size=told["size"]), named)
-                    continue
-                if (os.path.abspath(path), told["size"], told["mtime_ns"]) in gone_before:
-                    again = "it failed before: --retry tries it again"
-                    note(path, told, Outcome("failed before", size=told["size"], why=again), named)
-                    continue
-                before[path] = told
-                yield path
-
-        def note(path: str, told: dict[str, Any], outcome: Outcome, named: bool = False) -> None:
-            kind = outcome.outcome
-            tally.outcomes[kind] += 1
-            tally.intercepted += outcome.intercepted if kind == "analysed" else 0
-            if kind in FAILURES or (named and kind == "not a capture"):
-                tally.failures.append(
-                    (path if outcome.member is None else f"{path}/{outcome.member}", outcome.why or kind)
-                )
-            more = {"file": told, "sidecar": sidecar(path)} if kind != "not a capture" else {"file": told}
-            more = {key: value for key, value in more.items() if value is not None}
-            chain.add("capture", name=os.path.abspath(path), **more, **outcome.document())
-
+        run = Run(case, analysis, tally, retry, {**what, "paths": [os.path.abspath(path) for path in paths]})
         try:
-            with contextlib.closing(
-                Pool(jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(vouched))
-            ) as pool:
-                for path, outcome in pool.run(files(), lambda: progress(tally) if progress else None):
-                    if outcome is not None:
-                        held.setdefault(path, []).append(outcome)
-                        continue
-                    told = before.pop(path)
-                    different = changed(path, told)
-                    tally.bytes += told["size"]
-                    for one in held.pop(path, []):
-                        if different and one.outcome in ("analysed", "already there"):
-                            one.outcome, one.why = "changed while it was read", different
-                        if one.outcome == "already there" and vouched.get(one.sha256 or "", one.results) != one.results:
-                            one.outcome, one.why = "failed", "the result that is there is not what custody says"
-                        note(path, told, one)
-            _end(chain, tally, "end")
+            arguments = (jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(run.vouched))
+            with contextlib.closing(Pool(*arguments)) as pool:
+                for path, outcome in pool.run(run.files(paths), lambda: progress(tally) if progress else None):
+                    if outcome is None:
+                        run.finish(path)
+                    else:
+                        run.held.setdefault(path, []).append(outcome)
+            run.end("end")
         except KeyboardInterrupt:
             tally.interrupted = True
-            _end(chain, tally, "interrupted")
+            run.end("interrupted")
         finally:
-            chain.file.close()
+            run.chain.file.close()
     return tally
 
 
-def _end(chain: Chain, tally: Tally, how: str) -> None:
-    # The heads of runs that went on beside this one, or began since: so each run vouches for all that ended before it.
-    chain.add(how, outcomes=dict(sorted(tally.outcomes.items())), heads=chain.heads())
-    tally.head = chain.close()
+class Run:
+    """What the parent of a run knows: which files are out, what came of them, and the chain that is told of it."""
+
+    def __init__(self, case: Case, analysis: str, tally: Tally, retry: bool, first: dict[str, Any]) -> None:
+        self.case = case
+        self.tally = tally
+        self.gone_before = set() if retry else failed_before(case, analysis)
+        self.vouched = named_results(case, analysis)
+        self.chain = Chain(case, tally.run, {"analysis": analysis, **first})
+        self.before: dict[str, dict[str, Any]] = {}
+        self.held: dict[str, list[Outcome]] = {}
+
+    def files(self, paths: list[str]) -> Iterator[str]:
+        """The files that workers are to read; custody is told of the others at once."""
+        for path, named in find(paths, self.case.folder, self.complain, self.skip):
+            try:
+                told = stamp(path)
+                promising = may_hold_captures(path)
+            except OSError as error:
+                self.complain(path, error.strerror or str(error))
+                continue
+            self.tally.files += 1
+            if not promising:
+                self.note(path, told, Outcome("not a capture", size=told["size"]), named)
+            elif (os.path.abspath(path), told["size"], told["mtime_ns"]) in self.gone_before:
+                why = "it failed before: --retry tries it again"
+                self.note(path, told, Outcome("failed before", size=told["size"], why=why))
+            else:
+                self.before[path] = told
+                yield path
+
+    def complain(self, path: str, why: str) -> None:
+        """A file or folder that cannot be read."""
+        self.tally.outcomes["unreadable"] += 1
+        self.tally.failures.append((path, why))
+        self.chain.add("unreadable", name=os.path.abspath(path), why=why)
+
+    def skip(self, path: str, why: str) -> None:
+        """Something in a folder that is left out on purpose."""
+        self.tally.outcomes["skipped"] += 1
+        self.chain.add("skipped", name=os.path.abspath(path), why=why)
+
+    def finish(self, path: str) -> None:
+        """A worker is through with a file: compare the file with what it was, and tell of each capture in it."""
+        told = self.before.pop(path)
+        different = changed(path, told)
+        self.tally.bytes += told["size"]
+        for one in self.held.pop(path, []):
+            if different and one.outcome in ("analysed", "already there"):
+                one.outcome, one.why = "changed while it was read", different
+            if one.outcome == "already there" and self.vouched.get(one.sha256 or "", one.results) != one.results:
+                one.outcome, one.why = "failed", "the result that is there is not what custody says"
+            self.note(path, told, one)
+
+    def note(self, path: str, told: dict[str, Any], outcome: Outcome, named: bool = False) -> None:
+        """Count what became of a capture, and tell custody; `named`: the user asked for this very file."""
+        kind = outcome.outcome
+        self.tally.outcomes[kind] += 1
+        self.tally.intercepted += outcome.intercepted if kind == "analysed" else 0
+        if kind in FAILURES or (named and kind == "not a capture"):
+            name = path if outcome.member is None else f"{path}/{outcome.member}"
+            self.tally.failures.append((name, outcome.why or kind))
+        more = {"file": told}
+        beside = sidecar(path) if kind != "not a capture" else None
+        if beside is not None:
+            more["sidecar"] = beside
+        self.chain.add("capture", name=os.path.abspath(path), **more, **outcome.document())
+
+    def end(self, how: str) -> None:
+        """Close the chain; the heads of runs beside this one, or begun since, are vouched for as well."""
+        self.chain.add(how, outcomes=dict(sorted(self.tally.outcomes.items())), heads=self.chain.heads())
+        self.tally.head = self.chain.close()
 
 
 def named_results(case: Case, analysis: str) -> dict[str, dict[str, str]]:
