@@ -21,9 +21,10 @@ Read one like this:
 Two kinds stand here.
 
 - **Recorded** (`lab-*`, but for `lab-interception`): hosts in network namespaces, real TLS stacks, real products or an
-  interceptor rebuilt after what is published, routers that count TTLs down, recorded as a volunteer would have. `make lab` records them anew (root, Linux), `make lab NAME=lab-kz-take-over` one of
-  them. Truth comes from the journals of servers, boxes and clients, and from the topology; never from what kzpcap says.
-  `happened` is what took place, `state` the verdicts that *this* capture allows, the best first.
+  interceptor rebuilt after what is published, routers that count TTLs down, recorded as a volunteer would have.
+  `make lab` records them anew (root, Linux), `make lab NAME=lab-kz-take-over` one of them. Truth comes from the
+  journals of servers, boxes and clients, and from the topology; never from what kzpcap says. `happened` is what took
+  place, `state` the verdicts that *this* capture allows, the best first.
 - **Built** (all others): written packet by packet with dpkt, around published certificates or OpenSSL's handshakes.
   `make captures` builds them anew.
 
