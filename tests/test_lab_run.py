@@ -19,7 +19,7 @@ from tests.test_lab_captures import DIRECTORIES, accusations, analyse, wrong_con
 sys.path.insert(0, str(CAPTURES))
 
 import catalogue
-from lab.__main__ import obstacle
+from lab.__main__ import NO_NAMESPACES, obstacle
 from lab.recipes import NEEDS, RECIPES
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(CAPTURES)}
@@ -33,7 +33,7 @@ def lab(*arguments):
 @pytest.fixture
 def machine(tmp_path_factory):
     """One laboratory at a time, over all test processes; skips where nothing can be recorded (in CI, that fails)."""
-    if WHY and os.environ.get("CI"):
+    if WHY and os.environ.get("CI") and WHY != NO_NAMESPACES:  # what can be installed must be
         pytest.fail(WHY)
     if WHY:
         pytest.skip(WHY)

@@ -41,6 +41,7 @@ PACKAGES = {
     "unshare": "util-linux",
 }
 ALWAYS = ("unshare", "setpriv", "ip", "iptables", "ethtool", "tcpdump", "dumpcap")
+NO_NAMESPACES = "this machine does not allow namespaces"
 MOST_BYTES, MOST_SECONDS = 300_000, 240
 
 
@@ -53,8 +54,9 @@ def obstacle() -> str | None:
     lacking = [PACKAGES.get(command, command) for command in ALWAYS if not shutil.which(command)]
     if lacking:
         return f"not installed: {' '.join(lacking)} (Debian: apt install {' '.join(lacking)})"
-    if subprocess.run(["unshare", "--mount", "--net", "--pid", "--fork", "true"], check=False).returncode:
-        return "this machine does not allow namespaces"
+    probe = ["unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--mount-proc", "ip", "link", "set", "lo", "up"]
+    if subprocess.run(probe, check=False, stderr=subprocess.DEVNULL).returncode:
+        return NO_NAMESPACES
     return None
 
 
