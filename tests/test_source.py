@@ -9,6 +9,7 @@ import json
 import lzma
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 
@@ -116,3 +117,19 @@ def test_damage_is_told(pack, cut, tmp_path):
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 3)
     assert done.stdout or done.stderr
+
+
+def test_a_bomb_in_layers_is_refused_by_what_came_in(tmp_path):
+    """Zeros, compressed, in an archive: each layer's ratio is within bounds, that of both together is not."""
+    # Huffman codes alone: eight to one, and what comes of it repeats itself for the next layer.
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    member = packer.compress(bytes(100 << 20)) + packer.flush()
+    assert len(member) > (100 << 20) / 10
+    path = tmp_path / "layers.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.gz", member)
+    assert path.stat().st_size < 50_000
+    done, documents = reports(path)
+    assert done.returncode == 3
+    assert documents == []
+    assert b"refused" in done.stderr

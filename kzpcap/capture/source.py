@@ -213,7 +213,8 @@ def _member(opened: Callable[[], Any], packed: int, spent: int) -> tuple[Source 
             _copy(body, file, MAX_UNPACKED - spent, packed, notes, spent)
         cost = file.tell()
         file.seek(0)
-        return _unpack(file, notes, True), notes, cost
+        source = _unpack(file, notes, True, packed)
+        return source, notes, cost + (source.files[-1].seek(0, os.SEEK_END) if len(source.files) > 1 else 0)
     except CaptureError as error:
         cost = file.tell() if not file.closed else 0
         file.close()
@@ -248,8 +249,11 @@ def _open(path: str, notes: Notes) -> IO[bytes]:
     return file
 
 
-def _unpack(file: IO[bytes], notes: Notes, want_digest: bool) -> Source:
-    """A source over a file, unpacked where it is compressed; the digest is that of the file as it is."""
+def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None = None) -> Source:
+    """A source over a file, unpacked where it is compressed; the digest is that of the file as it is.
+
+    `packed` is the size of the archive that a member came in: the ratio is that of all layers together.
+    """
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
     raw = _map(file, size)
@@ -265,7 +269,7 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool) -> Source:
             unpacked: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
             file.seek(0)
             try:
-                _copy(opener(file), unpacked, MAX_UNPACKED, size, notes)
+                _copy(opener(file), unpacked, MAX_UNPACKED, size if packed is None else packed, notes)
             except BaseException:
                 source.close()
                 unpacked.close()
