@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,36 @@ def is_compiled() -> bool:
     import kzpcap.capture.scan
 
     return not str(kzpcap.capture.scan.__file__).endswith(".py")
+
+
+SOME = ["kz-2019-rcku", "kz-2019-ladder", "lab-clean", "lab-kz-take-over", "tricks", "block-page"]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of unknown origin: captures under wrong names, in an archive, compressed, and other things."""
+    folder = tmp_path / "disk"
+    (folder / "deep" / "er").mkdir(parents=True)
+    for number, name in enumerate(SOME[:4]):
+        source = next(CAPTURES.glob(f"{name}/capture.pcap*"))
+        shutil.copy(source, folder / ("holiday.jpg" if number == 0 else f"{number}.bin"))
+    with tarfile.open(folder / "deep" / "backup.tgz", "w:gz") as archive:
+        archive.add(CAPTURES / "tricks" / "capture.pcapng", "inside/one.dat")
+        archive.add(CAPTURES / "tricks" / "README.md", "inside/README.md")
+    shutil.copy(CAPTURES / "block-page" / "capture.pcapng", folder / "deep" / "er" / "x")
+    (folder / "notes.txt").write_text("nothing")
+    (folder / "empty").touch()
+    return folder
+
+
+def judged(case, *paths, **more):
+    """Judge paths into a case, with two workers."""
+    from kzpcap.cases.pool import Limits
+    from kzpcap.cases.runner import batch
+    from kzpcap.cases.store import Case
+    from kzpcap.cases.work import Settings
+
+    return batch(Case.create(Path(case)), [str(path) for path in paths], Settings(), 2, Limits(), **more)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -12,6 +12,8 @@ from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_r
 from kzpcap.cases.tables import wrong_segments
 from kzpcap.cases.work import changed
 
+ENDS = ("end", "interrupted")
+
 
 @dataclass
 class Verdict:
@@ -40,6 +42,7 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdi
         known[log.run] = log
         _run(case, log, found, named)
     _heads(known, found)
+    _cut_off(case, known, found)
     digests = {line["digest"] for log in known.values() for line in log.lines}
     for head in heads:
         if head not in digests:
@@ -62,8 +65,6 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
     goes_on = is_running(case, log.run)
     if log.torn and not goes_on:
         found.open.append(Fault(name, f"its last line is torn after {log.end:,} bytes: the next run cuts it off"))
-    if log.lines and log.lines[-1]["what"] not in ("end", "interrupted"):
-        found.open.append(Fault(name, "the run goes on" if goes_on else "the run was cut off: run it again"))
     if log.head:
         found.heads[log.run] = log.head
     analysis = log.lines[0].get("analysis") if log.lines else None
@@ -75,6 +76,19 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
             found.faults.append(
                 Fault(name, f"line {line['number']} gives the result of {line['sha256']} other digests")
             )
+
+
+def _cut_off(case: Case, known: dict[str, Log], found: Verdict) -> None:
+    """A run without an end is open, until a later one that saw all of it came to its own end."""
+    ended = [log for log in known.values() if log.lines and log.lines[-1]["what"] in ENDS]
+    for log in known.values():
+        if not log.lines or log.lines[-1]["what"] in ENDS:
+            continue
+        seen = any((line.get("heads") or {}).get(log.run) == log.head for later in ended for line in later.lines)
+        if is_running(case, log.run):
+            found.open.append(Fault(f"custody/{log.run}.jsonl", "the run goes on"))
+        elif not seen:
+            found.open.append(Fault(f"custody/{log.run}.jsonl", "the run was cut off: run it again"))
 
 
 def _heads(known: dict[str, Log], found: Verdict) -> None:

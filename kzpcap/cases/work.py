@@ -78,7 +78,12 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """As custody tells it."""
-        return {key: value for key, value in asdict(self).items() if value not in (None, {}, [], False)}
+        told = asdict(self)
+        return {
+            key: value
+            for key, value in told.items()
+            if value is not None and value is not False and value not in ({}, [])
+        }
 
 
 class Worker:

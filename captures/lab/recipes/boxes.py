@@ -7,6 +7,15 @@ from lab.recipes.common import ALL, SOCIAL, usual, visit
 from lab.scene import PUBLISHED, TARGETS_2024, Scene
 
 
+def tour(scene: Scene) -> None:
+    """Targets and controls, both versions, three kinds of client."""
+    visit(scene, *ALL)
+    visit(scene, "www.example.org", "en.wikipedia.org", highest="TLSv1.2")
+    scene.connect("www.facebook.com", tool="curl")
+    scene.connect("vk.com", tool="s_client")
+    scene.go()
+
+
 def kz_take_over(scene: Scene) -> None:
     """The box of late July 2019 at hop 5, which takes over at the ClientHello
 
@@ -17,11 +26,7 @@ def kz_take_over(scene: Scene) -> None:
     usual(scene)
     scene.kz_box("take-over", 5)
     with scene.record():
-        visit(scene, *ALL)
-        visit(scene, "www.example.org", "en.wikipedia.org", highest="TLSv1.2")
-        scene.connect("www.facebook.com", tool="curl")
-        scene.connect("vk.com", tool="s_client")
-        scene.go()
+        tour(scene)
         scene.ladder("www.facebook.com", "www.example.org", "connection")
 
 
@@ -35,11 +40,7 @@ def kz_terminate(scene: Scene) -> None:
     usual(scene)
     scene.kz_box("terminate", 5)
     with scene.record():
-        visit(scene, *ALL)
-        visit(scene, "www.example.org", "en.wikipedia.org", highest="TLSv1.2")
-        scene.connect("www.facebook.com", tool="curl")
-        scene.connect("vk.com", tool="s_client")
-        scene.go()
+        tour(scene)
         scene.ladder("www.facebook.com", "www.example.org", "one")
 
 
