@@ -49,6 +49,14 @@ At = Annotated[
 ]
 
 
+Together = Annotated[
+    bool,
+    typer.Option(
+        "--together", help="The files are one recording (a ring buffer's, or target and control): read as one."
+    ),
+]
+
+
 def _day(text: str | None) -> int | None:
     """Noon of a day, in nanoseconds UTC."""
     from kzpcap.reference.targets import DAY_NS, day
@@ -101,10 +109,16 @@ def _name(path: str) -> str:
     return "standard input" if path == "-" else path
 
 
-def _captures(files: list[str], want_digest: bool) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
-    """Every capture of the inputs: archives give several."""
+def _captures(
+    files: list[str], want_digest: bool, together: bool = False
+) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
+    """Every capture of the inputs: archives give several; with `together`, one of all."""
     from kzpcap.capture.source import open_all
+    from kzpcap.capture.together import open_together
 
+    if together:
+        yield from open_together(files, want_digest)
+        return
     for path in files:
         yield from open_all(path, want_digest)
 
@@ -131,11 +145,12 @@ def _analyses(
     tally: Tally,
     witness: bool = False,
     at: int | None = None,
+    together: bool = False,
 ) -> Iterator[tuple[str, Report]]:
     """The report of every capture of the inputs, closed once it was used; what is none is told and counted."""
     from kzpcap import analysis
 
-    for name, source, notes in _captures(files, want_digest):
+    for name, source, notes in _captures(files, want_digest, together):
         try:
             if isinstance(source, CaptureError):
                 raise source
@@ -216,6 +231,7 @@ def analyze(
         typer.Option("--asn", metavar="FILE", help="AS numbers of the capture's time: MMDB, iptoasn TSV or prefix2as."),
     ] = None,
     at: At = None,
+    together: Together = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
@@ -238,7 +254,7 @@ def analyze(
             from kzpcap.capture.witnesses import with_tshark
 
             with_tshark.program()
-        for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at)):
+        for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
             if as_json:
                 summary = report_json.write(report, sys.stdout.write)
             else:
@@ -312,6 +328,7 @@ def certificates(
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write each as PEM into a folder.")] = None,
     keylog: Annotated[Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
     at: At = None,
+    together: Together = False,
 ) -> None:
     """Print every certificate of a capture, once: where it was seen, who signed it, its standing on that day."""
     from kzpcap.report import certificates as listing
@@ -321,7 +338,7 @@ def certificates(
     tally = Tally()
     try:
         reference = _reference(None, None, None, None)
-        for _, report in _analyses(files, reference, _keylog(keylog), False, tally, at=_day(at)):
+        for _, report in _analyses(files, reference, _keylog(keylog), False, tally, at=_day(at), together=together):
             if as_json:
                 sys.stdout.writelines(text(listing.document(row)) + "\n" for row in listing.rows(report))
             else:

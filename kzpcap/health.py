@@ -6,7 +6,7 @@ Counts come from the scanner; the vantage point from the TTLs of packets that ha
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kzpcap.capture.container import FORMAT_NAMES, Records
@@ -91,6 +91,7 @@ def capture_health(
         "size": source.size,
         "compression": source.compression,
         "format": FORMAT_NAMES[records.format],
+        "parts": [asdict(part) for part in source.parts],
         "big_endian": bool(records.big),
         "link_types": [
             {"number": number, "name": link_name(number), "packets": count}
@@ -165,7 +166,12 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         )
     if health["headers_rebuilt"]:
         said.append("the capture app rebuilt the packets' headers: hop counts are withheld")
-    if health["truncated"] or health["skipped_bytes"]:
+    if health["parts"]:
+        said.append(
+            f"{len(health['parts'])} files were read as one recording: that they were taken at one point, by clocks"
+            " that agree, is the word of who laid them together; frames count through all of them in the order of time"
+        )
+    if health["truncated"] or health["skipped_bytes"] or any(part["damaged"] for part in health["parts"]):
         said.append("the file is damaged or cut: what could be read is reported")
     if health["clock"]["backward_jumps"] > max(8, packets["read"] // 50):
         said.append("packets are out of time order")

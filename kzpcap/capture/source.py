@@ -66,6 +66,18 @@ CAPTURE_MAGICS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of several files that were laid together: digest and size of the file as it is, and what it brought."""
+
+    sha256: str | None
+    size: int
+    compression: str | None
+    format: str
+    packets: int
+    damaged: bool
+
+
 @dataclass
 class Source:
     """An opened capture: `raw` is sliceable bytes; `size` and `sha256` are those of the input as it is."""
@@ -75,6 +87,8 @@ class Source:
     sha256: str | None
     compression: str | None
     files: list[IO[bytes]]
+    parts: tuple[Part, ...] = ()
+    """The files that it was laid together from (capture/together.py); one file has none."""
 
     def again(self) -> IO[bytes]:
         """The unpacked capture as a file of its own, at its start, for a reader that wants one (`/dev/fd/N`)."""
@@ -256,7 +270,7 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None
     """
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
-    raw = _map(file, size)
+    raw = mapped(file, size)
     digest = _digest(raw) if want_digest else None
     source = Source(raw, size, digest, None, [file])
     head = bytes(raw[:8])
@@ -275,12 +289,13 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None
                 unpacked.close()
                 raise
             unpacked.seek(0)
-            inner = _map(unpacked, os.fstat(unpacked.fileno()).st_size)
+            inner = mapped(unpacked, os.fstat(unpacked.fileno()).st_size)
             return Source(inner, size, digest, name, [file, unpacked])
     return source
 
 
-def _map(file: IO[bytes], size: int) -> Any:
+def mapped(file: IO[bytes], size: int) -> Any:
+    """The bytes of a file, mapped read-only; an empty file has none."""
     if size == 0:
         return b""
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -289,13 +304,13 @@ def _map(file: IO[bytes], size: int) -> Any:
 def _digest(raw: Any) -> str:
     """SHA-256 in hex; mapped pages are given back as they were read, for they count as memory."""
     digest = hashlib.sha256()
-    mapped = isinstance(raw, mmap.mmap) and hasattr(raw, "madvise")
+    releases = isinstance(raw, mmap.mmap) and hasattr(raw, "madvise")
     view = memoryview(raw)
     for at in range(0, len(view), WINDOW):
         piece = view[at : at + WINDOW]
         digest.update(piece)
         piece.release()
-        if mapped:
+        if releases:
             raw.madvise(mmap.MADV_DONTNEED, at, min(WINDOW, len(view) - at))
     view.release()
     return digest.hexdigest()

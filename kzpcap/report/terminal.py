@@ -165,6 +165,9 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
         out(f"  sha256 {capture['sha256']}\n")
     packets = capture["packets"]
     links = ", ".join(entry["name"].split(" (")[0] for entry in capture["link_types"]) or "no packets"
+    for number, part in enumerate(capture["parts"], 1):
+        digest = f"sha256 {part['sha256']}, " if part["sha256"] else ""
+        out(wrap(f"file {number}: {digest}{part['packets']:,} packets", 2, 4) + "\n")
     kind = capture["format"] + (f" in {capture['compression']}" if capture["compression"] else "")
     times = ""
     if capture["first_time"]:
