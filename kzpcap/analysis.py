@@ -34,7 +34,8 @@ from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
 from kzpcap.verdict.judge import Verdict, judge
-from kzpcap.verdict.place import Ladder, on_the_device, place_of, placed
+from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.place import on_the_volunteers_side, place_of, placed
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
@@ -75,7 +76,9 @@ class Report:
             place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
             yield Connection(
                 observation,
-                placed(verdict, place) if place else on_the_device(verdict, observation, self.reference.products),
+                placed(verdict, place)
+                if place
+                else on_the_volunteers_side(verdict, observation, self.reference.products, self.surroundings),
             )
 
     def head(self) -> dict[str, Any]:
@@ -237,6 +240,7 @@ def analyze(
                 chains.pool.add(certificate)
         clock = anchors.judge(chains, observer.certificates, reading.points)
         surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
+        surroundings.networks = networks
         surroundings.interception_leaves = reference.interception_leaves
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.decode import TCP, Packet
 from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.names import normalise
@@ -21,6 +21,7 @@ from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import distance
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
 from kzpcap.paths.icmp import address
+from kzpcap.paths.stack import acknowledges_unsent, stamps
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import AlertSeen, ClientHelloSeen, Handshake, Seen
@@ -71,6 +72,9 @@ class Mark:
     ip_id: int
     dont_fragment: bool
     checksum_ok: bool = True
+    window: int = 0
+    options: bytes = b""
+    """TCP's, as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,10 @@ class Observation:
     given_up: int
     duplicates: int
     tunnels: int
+    client_stamps: tuple[int, int] | None
+    """The first and the last TCP timestamp (TSval) that the client is seen to send."""
+    odd_acks: tuple[int, ...]
+    """Frames of the server's segments that acknowledge what the client had not sent."""
 
     @property
     def probe_ttl(self) -> int | None:
@@ -257,6 +265,10 @@ class Observer:
             given_up=flow.given_up,
             duplicates=flow.duplicates,
             tunnels=first.tunnels,
+            client_stamps=_client_stamps(client_packets),
+            odd_acks=()
+            if flow.given_up or flow.protocol != TCP
+            else acknowledges_unsent(flow.packets, client_direction),
             **facts,
         )
 
@@ -402,7 +414,15 @@ def lone_syn(flow: Flow) -> Packet | None:
 
 
 def _mark(packet: Packet, what: str) -> Mark:
-    return Mark(what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok)
+    return Mark(
+        what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok,
+        packet.window, packet.options,
+    )  # fmt: skip
+
+
+def _client_stamps(packets: list[Packet]) -> tuple[int, int] | None:
+    sent = [found for packet in (packets[:1] + packets[-1:]) if (found := stamps(packet.options)) is not None]
+    return (sent[0][0], sent[-1][0]) if sent else None
 
 
 def _mark_first(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:

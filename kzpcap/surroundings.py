@@ -18,14 +18,17 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
+from kzpcap.paths.networks import Networks
 from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
+from kzpcap.responders import Responders
 
 CONTROL_WINDOW = 600 * 1_000_000_000
 MAX_CONTROLS = 256
 MAX_SESSIONS = 200_000
 MAX_EXAMPLES = 8
 MAX_USES = 64
+NO_TIME = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,36 @@ class Use:
 
 
 @dataclass
+class Signing:
+    """Who signed for one client, over all of its connections with a chain that can be read; each set bounded."""
+
+    issuers: set[str] = field(default_factory=set)
+    """Keys of private issuers whose signatures were verified; what is signed otherwise is "" here."""
+    names: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
+    servers: set[str] = field(default_factory=set)
+    slowest: int = 0
+    """The longest time between a SYN and its SYN-ACK, in nanoseconds; without both it is as long as any."""
+    frames: list[int] = field(default_factory=list)
+
+    def add(self, observation: Observation, issuer: str) -> None:
+        """Count one connection."""
+        if len(self.issuers) < MAX_EXAMPLES:
+            self.issuers.add(issuer)
+        if observation.server_name and len(self.names) < MAX_USES:
+            self.names.add(observation.server_name)
+            if observation.target is not None:
+                self.listed.add(observation.server_name)
+        if len(self.servers) < MAX_USES:
+            self.servers.add(observation.server[0])
+        syn, answer = observation.syn, observation.syn_ack
+        took = answer.time_ns - syn.time_ns if syn and answer else 0
+        self.slowest = max(self.slowest, took if took > 0 else NO_TIME)
+        if len(self.frames) < MAX_EXAMPLES and observation.chain_seen:
+            self.frames.append(observation.chain_seen.frame)
+
+
+@dataclass
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
 
@@ -127,10 +160,16 @@ class Surroundings:
     """Keys (SPKI SHA-256) of leaves that were themselves seen intercepting."""
     keys: dict[str, Use] = field(default_factory=dict)
     issuers: dict[str, Use] = field(default_factory=dict)
+    signing: dict[str, Signing] = field(default_factory=dict)
+    """Client to who signed for it."""
     trusted_names: dict[str, int] = field(default_factory=dict)
     """Names that got a publicly trusted chain carrying them, with the first frame."""
     syn_times: dict[str, int] = field(default_factory=dict)
     """Server address to the shortest time between a SYN and its SYN-ACK, in nanoseconds."""
+    responders: Responders = field(default_factory=Responders)
+    """How each SYN was answered, and by what kind of stack."""
+    networks: Networks | None = None
+    """Address to AS, by dated tables."""
     profiles: dict[str, list[Profile]] = field(default_factory=dict)
     """Name to the profiles of the connections that asked for it; bounded."""
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
@@ -181,6 +220,15 @@ class Surroundings:
             if comparison.is_copy(issuer_seen):
                 return genuine, frame, comparison
         return None
+
+    @cached_property
+    def addresses_of_names(self) -> dict[str, set[str]]:
+        """Name to the addresses that DNS answers in the capture gave it."""
+        found: dict[str, set[str]] = {}
+        for address, names in self.names_of_servers.items():
+            for name in names:
+                found.setdefault(name, set()).add(address)
+        return found
 
     def profiles_of(self, observation: Observation) -> list[Profile]:
         """The profiles of the other connections with this name."""
@@ -327,6 +375,9 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             if len(same) < MAX_USES:
                 same.append(profile)
         key = _issuer_key(facts) if facts else None
+        if facts is not None and observation.transport == "tcp" and len(surroundings.signing) < MAX_SESSIONS:
+            private = key if key is not None and key.startswith("key ") and not facts.interception_ca else ""
+            surroundings.signing.setdefault(observation.client[0], Signing()).add(observation, private)
         if facts is not None and facts.end is not None and key is not None:
             if len(surroundings.issuers) < MAX_SESSIONS:
                 missing = facts.end.sha256 == facts.leaf.sha256
@@ -359,6 +410,7 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             trusted,
             observation.failed,
         )
+        surroundings.responders.add(observation, attempt.through and bool(name) and not attempt.listed)
         if attempt.through and name:
             surroundings.successes.setdefault((attempt.client, server, name), []).append(attempt)
         if attempt.failed in ("silent", "reset") and name:

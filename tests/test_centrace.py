@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from scapy.layers.inet import ICMP, IP, TCP
+from scapy.utils import PcapReader
 
 from kzpcap import analyze, reference
+from kzpcap.analysis import Reading
 from kzpcap.capture.together import open_together
 from tests.conftest import CORPUS
 
@@ -41,3 +46,55 @@ def test_a_closed_port_is_no_interceptor():
     ladders, states = merged("200.115.176.142_binance.com_binance.com", "200.115.176.142_binance.com_example.com")
     assert [ladder.interceptor_ttl for ladder in ladders] == [None]
     assert set(states) == {"undetermined"}
+
+
+def expected():
+    path = CORPUS / "extras" / "centrace_expected.json"
+    if not path.exists():
+        pytest.skip(f"0 expectations of CenTrace at {CORPUS}: set KZPCAP_CORPUS")
+    return json.loads(path.read_text())
+
+
+def exceeded_by_ttl(name):
+    """Probe TTL to the routers whose Time Exceeded quotes it: our errors, matched to probes as scapy reads them."""
+    path = str(CORPUS / "files" / name)
+    sent = {}
+    with PcapReader(path) as packets:
+        for packet in packets:
+            if TCP in packet and ICMP not in packet:
+                sent.setdefault((packet[IP].id, packet[TCP].sport), packet[IP].ttl)
+    reading = Reading(path)
+    try:
+        for _ in reading.flows():
+            pass
+        errors = [error for error in reading.icmp_errors() if error.time_exceeded]
+    finally:
+        reading.close()
+    found = {}
+    for error in errors:
+        found.setdefault(sent.get((error.q_id, error.q_sport)), []).append(error.outer_src)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("test", "count"), [("test_parse_timeout", 14), ("test_find_icmp_correctly", 7)], ids=["nifty", "torproject"]
+)
+def test_icmp_answers_of_probes_over_http(test, count):
+    """CenTrace's probes over HTTP on port 80: no TLS, so only the ICMP answers are compared."""
+    (entry,) = (one for one in expected() if one["test"] == test)
+    assert f"ICMPResponse.TTL), {count})" in " ".join(entry["asserts"]), "what CenTrace counts"
+    answered = exceeded_by_ttl(entry["files"][0])
+    assert None not in answered, "each quote is of a probe that was sent"
+    assert sum(map(len, answered.values())) == count
+    assert all(len(set(routers)) == 1 for routers in answered.values())
+
+
+@pytest.mark.parametrize("middlebox", ["134.0.217.233", "194.154.209.226", "94.20.50.158"])
+def test_the_router_that_centrace_names_is_where_it_says(middlebox):
+    """The middlebox of CenTrace is the router of the control at a TTL at which the target was answered no more."""
+    entry = next(one for one in expected() if f"'{middlebox}'" in " ".join(one["asserts"]))
+    target, control = (exceeded_by_ttl(name) for name in entry["files"])
+    ttls = [ttl for ttl, routers in control.items() if middlebox in routers]
+    assert ttls
+    last = max(target, default=0)
+    assert any(ttl >= last for ttl in ttls), (ttls, last)

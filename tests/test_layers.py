@@ -20,7 +20,7 @@ ROWS = [
     ["paths"],
     ["clock", "dns"],
     ["observations"],
-    ["profiles"],
+    ["profiles", "responders"],
     ["anchors", "surroundings", "spill"],
     ["verdict"],
     ["report"],

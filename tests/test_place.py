@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from kzpcap.paths.ladders import Route, Sent, Series, Step, find_series
+from kzpcap.paths.ladders import Exceeded, Route, Sent, Series, Step, find_series
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
-from kzpcap.verdict.place import Outcome, judge_ladders
+from kzpcap.verdict.ladders import Outcome, judge_ladders
 from kzpcap.verdict.rules import State
 
 FORGED = Outcome(State.INTERCEPTED, "x", False, True, 10_000, None)
@@ -246,3 +246,65 @@ def test_a_single_run_says_nothing_of_runs():
     ladder = judged(repeated([5]), series(None, genuine_from(8), routers(1, 8)))
     assert ladder.runs == (5,)
     assert "runs" not in " ".join(sentences(ladder, Networks(DATA / "asn")))
+
+
+def elsewhere(hops, address="198.51.100.9"):
+    return {address: Route(address, {ttl: dict.fromkeys(found, 5) for ttl, found in hops.items()})}
+
+
+def test_a_traceroute_to_another_address_counts_where_it_agrees_everywhere_below():
+    """The probes drew nothing at TTL 5; a traceroute that goes their way up to 4 names it, and that is said."""
+    built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(5), routers(1, 5)))
+    ladder = judged(*built, routes=elsewhere(routers(1, 8)))
+    assert ladder.first_intercepted_hop.address == "10.0.0.5"
+    assert ladder.first_intercepted_hop.seen_by == "traceroute to 198.51.100.9"
+    assert any("to another address, 198.51.100.9" in note for note in ladder.notes)
+    assert ladder.bound == "at_or_beyond", "names add nothing to the bound"
+
+
+@pytest.mark.parametrize(
+    "hops",
+    [
+        {**routers(1, 8), 2: ["10.9.9.2"]},
+        {**routers(1, 8), 4: ["10.0.0.4", "10.0.0.44"]},
+        {ttl: found for ttl, found in routers(1, 8).items() if ttl != 3},
+        {5: ["10.0.0.5"]},
+    ],
+    ids=["another router", "two routers", "a silent one", "nothing to compare"],
+)
+def test_a_traceroute_to_another_address_that_may_go_another_way_names_nothing(hops):
+    built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(5), routers(1, 5)))
+    ladder = judged(*built, routes=elsewhere(hops))
+    assert ladder.first_intercepted_hop.address is None
+    assert not any("another address" in note for note in ladder.notes)
+
+
+def test_the_probes_own_hops_come_before_any_traceroute():
+    built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(8), routers(1, 8)))
+    routes = elsewhere({**routers(1, 5), 5: ["10.8.8.8"]})
+    assert judged(*built, routes=routes).first_intercepted_hop.address == "10.0.0.5"
+
+
+def words(ladder):
+    return " | ".join(sentences(ladder, Networks(DATA / "asn")))
+
+
+def test_what_would_have_made_it_surer():
+    once = judged(repeated([5]), series(None, genuine_from(8), routers(1, 8)))
+    assert "go up the ladder several times" in words(once)
+    often = judged(repeated([5] * 3), series(None, genuine_from(8), routers(1, 8)))
+    assert "go up the ladder several times" not in words(often)
+    alone = judged(series("vk.com", forged_from(4), {}))
+    assert "no router's ICMP is in the capture: record without a port filter" in words(alone)
+    assert "ask the same server for a name on no list too" in words(alone)
+    late = judged(one_connection(75, FORGED), series(None, genuine_from(8), routers(1, 8)))
+    assert "use one connection for each TTL" in words(late)
+
+
+@pytest.mark.parametrize(("ttl", "told"), [(252, False), (251, False), (250, True), (60, False), (57, True)])
+def test_another_way_back_is_told(ttl, told):
+    """Hop 4's Time Exceeded comes back over three routers, or four where it counts itself in, if the ways are one."""
+    target, outcomes = series("vk.com", forged_from(6), routers(1, 6))
+    target.steps[4].exceeded["10.0.0.4"] = Exceeded(41, ttl, 1_000_000, (), ())
+    ladder = judged((target, outcomes), series(None, genuine_from(8), routers(1, 8)))
+    assert ("the way back is another one: hop 4's answer came back over" in words(ladder)) is told

@@ -11,6 +11,9 @@ MAX_HOPS = 40
 FRESH_TTLS = frozenset({64, 128, 255})
 """Initial TTLs in use today: a packet that still has one was sent on the capture's own link."""
 
+KM_PER_MS = 150
+"""Light goes there and back over 150 km a millisecond in vacuum, and over less in fibre: an upper bound on distance."""
+
 
 def candidates(ttl: int) -> tuple[tuple[int, int], ...]:
     """(initial TTL, hops) for each family that fits a received TTL."""

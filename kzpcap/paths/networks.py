@@ -31,6 +31,14 @@ class Network:
         return f"AS{self.asn} {self.operator or self.name}".strip()
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Whose some names are, and the AS that are theirs."""
+
+    owner: str
+    asns: frozenset[int]
+
+
 @dataclass(frozen=True)
 class Networks:
     """The table and the operators of a reference folder, and a table that was given; opened on the first question."""
@@ -62,6 +70,23 @@ class Networks:
     @cached_property
     def _names(self) -> dict[int, str]:
         return {asn: entry["name"] for entry in self._operators.get("operator", ()) for asn in entry["asns"]}
+
+    @cached_property
+    def _services(self) -> dict[str, Service]:
+        found = {}
+        for entry in self._operators.get("service", ()):
+            service = Service(entry["owner"], frozenset(entry["asns"]))
+            found.update(dict.fromkeys(entry["names"], service))
+        return found
+
+    def service_of(self, name: str) -> Service | None:
+        """Whose a name is, by itself or a name that it is below; None where the reference data does not say."""
+        while name:
+            found = self._services.get(name)
+            if found is not None:
+                return found
+            name = name.partition(".")[2]
+        return None
 
     @property
     def source(self) -> str:

@@ -73,7 +73,12 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
     for connection in report.connections():
         summary.add(connection.observation, connection.verdict)
         full = report.surroundings.full_handshake(connection.observation)
-        document = model.connection(connection.observation, connection.verdict, full.frame if full else None)
+        document = model.connection(
+            connection.observation,
+            connection.verdict,
+            full.frame if full else None,
+            report.surroundings.syn_times.get(connection.observation.server[0]),
+        )
         document["twin"] = twin.document(connection.observation, report.surroundings)
         if client:
             document["client"]["address"] = client(document["client"]["address"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from kzpcap.paths.networks import Networks
 from kzpcap.report.text import safe, wrap
-from kzpcap.verdict.place import Hop, Ladder
+from kzpcap.verdict.ladders import Hop, Ladder
 
 ANSWERS = {
     "intercepted": "forged certificate",
@@ -25,6 +25,10 @@ EFFECTS = {
     "plain_answer": "the target got a plain answer",
     "silence": "the target got nothing",
 }
+
+
+ASYMMETRIC = 2
+"""Hops of difference between there and back below which nothing is said: a router may count itself in or not."""
 
 
 def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
@@ -153,8 +157,46 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         said.append(f"first at hop {ladder.modal_ttl} in {agree} of {len(ladder.runs)} runs{varied}")
     said += ladder.notes
     said += _quotes(ladder)
-    said.append(f"AS numbers by {safe(networks.source)}; those of border routers are uncertain")
+    said += _asymmetry(ladder)
+    said += _surer(ladder)
+    said.append(
+        f"AS numbers by {safe(networks.source)}; those of border routers are uncertain, and MPLS or NAT may hide hops"
+    )
     return said
+
+
+def _asymmetry(ladder: Ladder) -> list[str]:
+    """Routers whose answers came back over another number of hops than the probes went, by every initial TTL."""
+    found = []
+    for step in ladder.steps:
+        entries: Any = step.target["time_exceeded"] if step.target else ()
+        for entry in entries:
+            back = entry["return_hops"]
+            if back and min(abs(hops - (step.ttl - 1)) for hops in back) >= ASYMMETRIC:
+                over = " or ".join(str(hops) for hops in back)
+                found.append(f"hop {step.ttl}'s answer came back over {over} routers, not {step.ttl - 1}")
+    if not found:
+        return []
+    more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+    return [f"the way back is another one: {'; '.join(found[:3])}{more}"]
+
+
+def _surer(ladder: Ladder) -> list[str]:
+    """What would have made the answer surer."""
+    sides = [side for step in ladder.steps for side in (step.target, step.control) if side is not None]
+    advice = []
+    if not any(side["time_exceeded"] for side in sides):
+        advice.append("no router's ICMP is in the capture: record without a port filter")
+    if ladder.control_server_name is None and not any(step.control for step in ladder.steps):
+        advice.append("ask the same server for a name on no list too, with the same TTLs")
+    if ladder.shape == "one_connection" and ladder.bound != "exact":
+        advice.append("use one connection for each TTL, so that each answer belongs to its probe")
+    hops = (ladder.last_clean_hop, ladder.first_intercepted_hop)
+    if ladder.bound == "exact" and any(hop is not None and not hop.known for hop in hops):
+        advice.append("run a traceroute over UDP to the same address beside it")
+    if ladder.bound == "exact" and len(ladder.runs) == 1:
+        advice.append("go up the ladder several times: one run may have gone another way")
+    return [f"surer: {'; '.join(advice)}"] if advice else []
 
 
 def _quotes(ladder: Ladder) -> list[str]:

@@ -7,8 +7,10 @@ from typing import Any
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.iana import version_name
 from kzpcap.observations import Mark, Observation
-from kzpcap.paths.hops import candidates
+from kzpcap.paths.hops import KM_PER_MS, candidates
+from kzpcap.paths.stack import options
 from kzpcap.report.text import decode, rfc3339
+from kzpcap.tls.handshake import Seen
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
 
@@ -16,8 +18,11 @@ SCHEMA = "https://kzpcap.example/schema/report-1.json"
 MAX_TREE = 64
 
 
-def connection(observation: Observation, verdict: Verdict, resumes_frame: int | None = None) -> dict[str, Any]:
-    """One connection of the report; `resumes_frame` is the Certificate's of the handshake whose session it resumes."""
+def connection(
+    observation: Observation, verdict: Verdict, resumes_frame: int | None = None, shortest_syn_ns: int | None = None
+) -> dict[str, Any]:
+    """One connection of the report; `resumes_frame` is the Certificate's of the handshake whose session it resumes,
+    `shortest_syn_ns` the shortest time that any SYN of the capture to this address was answered in."""
     target = observation.target
     return {
         "frame": observation.first_frame,
@@ -76,6 +81,9 @@ def connection(observation: Observation, verdict: Verdict, resumes_frame: int | 
         "requested_name": decode(observation.requested_name) if observation.requested_name else None,
         "probe_ttl": observation.probe_ttl,
         "hop_counts": hop_counts(observation),
+        "syn": stack(observation.syn),
+        "syn_ack": stack(observation.syn_ack),
+        "timing": timing(observation, shortest_syn_ns),
         "conflicts": [list(pair) for pair in observation.conflicts],
         "conflicting_certificates": list(observation.other_chain),
         "duplicates": observation.duplicates,
@@ -117,6 +125,45 @@ def hop_counts(observation: Observation) -> list[dict[str, Any]]:
         }
         for mark in marks.values()
     ]
+
+
+def stack(mark: Mark | None) -> dict[str, Any] | None:
+    """IP and TCP marks of a SYN or SYN-ACK, as plain values; None where it was not captured."""
+    if mark is None:
+        return None
+    sent = options(mark.options)
+    return {
+        "frame": mark.frame,
+        "ttl": mark.ttl,
+        "ip_id": mark.ip_id,
+        "dont_fragment": mark.dont_fragment,
+        "window": mark.window,
+        "options": list(sent.layout),
+        "mss": sent.mss,
+        "window_scale": sent.scale,
+        "timestamp": sent.stamps[0] if sent.stamps else None,
+    }
+
+
+def timing(observation: Observation, shortest_syn_ns: int | None) -> dict[str, Any]:
+    """Milliseconds from SYN to SYN-ACK and from ClientHello to ServerHello at the capture point; None where not seen.
+
+    `reach_km` is how far away whoever answered the SYN can be by the speed of light: a bound, and no distance.
+    """
+    took = _between(observation.syn, observation.syn_ack)
+    answered = _between(observation.client_hello, observation.server_hello)
+    return {
+        "syn_ack_ms": None if took is None else round(took / 1e6, 3),
+        "server_hello_ms": None if answered is None else round(answered / 1e6, 3),
+        "shortest_syn_ack_ms": None if shortest_syn_ns is None else round(shortest_syn_ns / 1e6, 3),
+        "reach_km": None if took is None else -(-took * KM_PER_MS // 1_000_000),
+    }
+
+
+def _between(first: Mark | Seen | None, second: Mark | Seen | None) -> int | None:
+    if first is None or second is None or second.time_ns < first.time_ns:
+        return None
+    return second.time_ns - first.time_ns
 
 
 def finding(found: Finding) -> dict[str, Any]:

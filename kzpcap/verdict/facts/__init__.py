@@ -9,6 +9,12 @@ from kzpcap.verdict.facts.across import (
     one_issuer_for_several_servers,
     one_key_for_several_names,
 )
+from kzpcap.verdict.facts.addresses import (
+    address_given_by_dns,
+    address_not_given_by_dns,
+    address_of_another_owner,
+    address_of_the_names_owner,
+)
 from kzpcap.verdict.facts.certificates import (
     bears_names_of_known_ca,
     certificate_for_another_name,
@@ -73,11 +79,27 @@ from kzpcap.verdict.facts.senders import (
     server_bytes_conflict,
     server_genuine_for_other_names,
 )
+from kzpcap.verdict.facts.stacks import (
+    acknowledged_unsent,
+    answered_from_another_distance,
+    echoes_no_timestamp,
+    ip_id_breaks,
+    one_clock_for_several_servers,
+    one_stack_for_many_servers,
+    syn_answered_unlike_controls,
+    timestamps_break,
+)
 from kzpcap.verdict.facts.timing import answered_sooner_than_the_syn
 
 __all__ = [
     "absent",
+    "acknowledged_unsent",
+    "address_given_by_dns",
+    "address_not_given_by_dns",
+    "address_of_another_owner",
+    "address_of_the_names_owner",
     "alert_by_another_sender",
+    "answered_from_another_distance",
     "answered_sooner_than_the_syn",
     "bears_names_of_known_ca",
     "certificate_changes_for_name",
@@ -89,6 +111,7 @@ __all__ = [
     "chain_verified_to_supplied_ca",
     "client_reset_by_another_sender",
     "clock_contradicted",
+    "echoes_no_timestamp",
     "failed_repeatedly_beside_controls",
     "failed_with",
     "fell_to_tls12",
@@ -97,6 +120,7 @@ __all__ = [
     "hidden_answer_differs",
     "imitates_known_ca",
     "inner_name_encrypted",
+    "ip_id_breaks",
     "issuer_for_targets_only",
     "issuer_missing",
     "issuer_shaped_as_in_2018_to_2020",
@@ -111,8 +135,10 @@ __all__ = [
     "no_clock",
     "no_name_sent",
     "no_tls",
+    "one_clock_for_several_servers",
     "one_issuer_for_several_servers",
     "one_key_for_several_names",
+    "one_stack_for_many_servers",
     "other_chain_by_interception_key",
     "path_unfit_for_tls",
     "plain_answer",
@@ -135,6 +161,8 @@ __all__ = [
     "server_genuine_for_other_names",
     "signed_as_product",
     "signed_by_national_ca",
+    "syn_answered_unlike_controls",
+    "timestamps_break",
     "tls13_not_kept",
     "trust_disputed",
     "trusted_by_supplied_anchor",

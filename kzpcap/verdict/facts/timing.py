@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from kzpcap.observations import Observation
+from kzpcap.paths.hops import KM_PER_MS
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.logic import Finding
 
 FAR_NS = 5_000_000
 """Round trips shorter than this say nothing of distance."""
-KM_PER_MS = 150
-"""Light goes there and back over 150 km a millisecond in vacuum, and over less in fibre: an upper bound on distance."""
 
 
 def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -1,0 +1,114 @@
+"""Who answered each SYN, connection by connection: signatures, distances and clocks, for comparison between them.
+
+Signatures are compared only between answers to equal SYNs: a stack's answer depends on what it was offered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kzpcap.observations import Observation
+from kzpcap.paths.stack import options, shared_clocks, signature
+
+MAX_SERVERS = 100_000
+MAX_ANSWERS = 64
+MAX_CLOCKS = 4_096
+CLOCK_HOSTS = 3
+CLOCK_SPAN_NS = 1_000_000_000
+MANY_SERVERS = 4
+MOST = 2 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How the SYN of one connection was answered, and how its ClientHello was; TTLs as captured."""
+
+    frame: int
+    name: str | None
+    control: bool
+    """With a name on no list, and it got through."""
+    asked: tuple[str, ...]
+    """The options of the client's SYN."""
+    signature: str
+    ttl: int
+    hello_ttl: int | None
+
+
+@dataclass
+class Responders:
+    """The answers by server, bounded; frozen in use once the capture was surveyed."""
+
+    answers: dict[tuple[str, int], list[Answer]] = field(default_factory=dict)
+    clocks: list[tuple[str, int, int]] = field(default_factory=list)
+    """Server, TSval and time in nanoseconds of its SYN-ACKs."""
+    clock_frames: dict[int, int] = field(default_factory=dict)
+    """Frame of a SYN-ACK to its place in `clocks`."""
+
+    def add(self, observation: Observation, control: bool) -> None:
+        """Take one connection over TCP whose SYN and SYN-ACK were captured."""
+        syn, answered = observation.syn, observation.syn_ack
+        if syn is None or answered is None or observation.transport != "tcp" or observation.tunnels:
+            return
+        sent = options(answered.options)
+        found = self.answers.get(observation.server)
+        if found is None:
+            if len(self.answers) >= MAX_SERVERS:
+                return
+            found = self.answers[observation.server] = []
+        if len(found) < MAX_ANSWERS:
+            hello = observation.server_hello.ttl if observation.server_hello else None
+            asked = options(syn.options).layout
+            found.append(
+                Answer(
+                    answered.frame, observation.server_name, control, asked, signature(answered.window, sent),
+                    answered.ttl, hello,
+                )
+            )  # fmt: skip
+        if sent.stamps is not None and answered.time_ns and len(self.clocks) < MAX_CLOCKS:
+            self.clock_frames[answered.frame] = len(self.clocks)
+            self.clocks.append((observation.server[0], sent.stamps[0], answered.time_ns))
+
+    def of(self, observation: Observation) -> Answer | None:
+        """The answer that a connection got."""
+        frame = observation.syn_ack.frame if observation.syn_ack else 0
+        return next((one for one in self.answers.get(observation.server, ()) if one.frame == frame), None)
+
+    def controls(self, observation: Observation) -> list[Answer]:
+        """What connections with other names, on no list, got from the same address and port."""
+        found = self.answers.get(observation.server, ())
+        return [one for one in found if one.control and one.name != observation.server_name]
+
+    @cached_property
+    def alike(self) -> dict[tuple[str, int], dict[str, int]]:
+        """(signature, TTL) to the servers with it and the first frame of each; every server with one such answer."""
+        found: dict[tuple[str, int], dict[str, int]] = {}
+        for (server, _), answers in self.answers.items():
+            for one in answers:
+                found.setdefault((one.signature, one.ttl), {}).setdefault(server, one.frame)
+        return found
+
+    def same_stack(self, observation: Observation) -> dict[str, int]:
+        """The servers, this one among them, that answered SYNs alike to TTL and signature; none where they are not
+        several, or not most of all servers in the capture."""
+        mine = self.of(observation)
+        if mine is None:
+            return {}
+        group = self.alike.get((mine.signature, mine.ttl), {})
+        servers = {server for server, _ in self.answers}
+        return group if len(group) >= MANY_SERVERS and len(group) >= MOST * len(servers) else {}
+
+    @cached_property
+    def _shared(self) -> list[frozenset[int]]:
+        return shared_clocks(self.clocks, CLOCK_HOSTS, CLOCK_SPAN_NS)
+
+    def same_clock(self, observation: Observation) -> dict[str, int]:
+        """The servers, this one among them, whose SYN-ACKs bear timestamps of one clock, with a frame each."""
+        at = self.clock_frames.get(observation.syn_ack.frame) if observation.syn_ack else None
+        if at is None:
+            return {}
+        frames = {place: frame for frame, place in self.clock_frames.items()}
+        for group in self._shared:
+            if at in group:
+                return {self.clocks[one][0]: frames[one] for one in sorted(group, reverse=True)}
+        return {}

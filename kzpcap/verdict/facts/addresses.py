@@ -1,0 +1,54 @@
+"""Facts about the server's address: did DNS in the capture give it, does it belong to whom the name belongs to?
+
+Neither settles anything: caches of the large services stand in carriers' networks, and resolvers may lie.
+"""
+
+from __future__ import annotations
+
+from kzpcap.observations import Observation
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.logic import Finding
+
+
+def address_given_by_dns(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A DNS answer in the capture gave this address to this name."""
+    name, server = observation.server_name, observation.server[0]
+    if name is None:
+        return Finding(None, "no name to look for in DNS answers")
+    if name in surroundings.names_of_servers.get(server, ()):
+        return Finding(True, f"DNS in the capture gave {server} for {name}")
+    if name in surroundings.addresses_of_names:
+        return Finding(False, f"DNS in the capture gave other addresses for {name}")
+    return Finding(None, f"no DNS answer for {name} in the capture")
+
+
+def address_not_given_by_dns(observation: Observation, surroundings: Surroundings) -> Finding:
+    """DNS answers for this name are in the capture, and none gave this address."""
+    found = address_given_by_dns(observation, surroundings)
+    if found.value is not False:
+        return Finding(None if found.value is None else False, found.says)
+    given = ", ".join(sorted(surroundings.addresses_of_names[observation.server_name or ""])[:4])
+    return Finding(True, f"DNS in the capture gave {given} for {observation.server_name}, not {observation.server[0]}")
+
+
+def address_of_the_names_owner(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's address is in an AS of whoever the name belongs to, by the dated table."""
+    networks = surroundings.networks
+    service = networks.service_of(observation.server_name) if networks and observation.server_name else None
+    if networks is None or service is None:
+        return Finding(None, "whose networks this name belongs to is not in the reference data")
+    found = networks.of(observation.server[0])
+    if found is None:
+        return Finding(None, f"no AS for {observation.server[0]} in the table")
+    where = f"{observation.server[0]} is in {found.text} ({found.source})"
+    if found.asn in service.asns:
+        return Finding(True, f"{where}: a network of {service.owner}, to whom the name belongs")
+    return Finding(False, f"{where}: none of the networks of {service.owner}, to whom the name belongs")
+
+
+def address_of_another_owner(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's address is in none of the AS of whoever the name belongs to."""
+    found = address_of_the_names_owner(observation, surroundings)
+    if found.value is not False:
+        return Finding(None if found.value is None else False, found.says)
+    return Finding(True, f"{found.says}; caches and content networks stand elsewhere too")

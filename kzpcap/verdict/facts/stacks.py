@@ -1,0 +1,184 @@
+"""Facts about the machine that answered: counters, clocks, signatures and distances beside each other.
+
+Each is weak alone, for load balancers, offloading and busy hosts do these things too: they are told with their numbers,
+and decide nothing. FACTS of the field: PASSIVE (SIGCOMM 2023), RFC 7323, RFC 9293.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from kzpcap.observations import Mark, Observation
+from kzpcap.paths.hops import differ
+from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
+from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.logic import Finding
+
+NEEDED = 3
+CONTROLS = 2
+NEAR_NS = 1_000_000_000
+"""A counter that many connections share moves on; further apart in time, steps say nothing."""
+NAMES = {"syn_ack": "SYN-ACK", "server_hello": "ServerHello", "certificate": "Certificate", "fin": "FIN"}
+
+
+def _named(mark: Mark) -> str:
+    return NAMES.get(mark.what, mark.what)
+
+
+def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Finding:
+    """All IP IDs of the server's side but one form a counter.
+
+    Zero in a SYN-ACK or a reset beside a counter is Linux's own doing (both are sent without a socket's counter), and
+    counts as nothing.
+    """
+    del surroundings
+    sent = observation.server_marks
+    marks = [mark for mark in sent if not _without_a_counter(mark)]
+    if any(mark.ip_id == 0 for mark in marks):
+        marks = list(sent)
+    if ":" in observation.server[0] or len(marks) <= NEEDED:
+        return Finding(None, "too few IPv4 packets of the server's side to compare IP IDs of")
+    for at, odd in enumerate(marks):
+        others = [mark for mark in marks if mark is not odd]
+        if _without_a_counter(odd):
+            continue
+        if len(others) < NEEDED or not all(steps_like_a_counter(one.ip_id, two.ip_id) for one, two in pairwise(others)):
+            continue
+        before = others[max(0, min(at, len(others)) - 1)]
+        after = others[min(at, len(others) - 1)]
+        if min(abs(odd.time_ns - before.time_ns), abs(odd.time_ns - after.time_ns)) > NEAR_NS or any(
+            steps_like_a_counter(*pair)
+            for pair in ((before.ip_id, odd.ip_id), (odd.ip_id, after.ip_id), (odd.ip_id, before.ip_id))
+        ):
+            continue
+        counter = "zero" if others[0].ip_id == others[-1].ip_id == 0 else f"{others[0].ip_id} to {others[-1].ip_id}"
+        says = (
+            f"IP ID {odd.ip_id} in the {_named(odd)}, where the server's other {len(others)} packets have {counter}:"
+            " another stack, or a counter that many connections share"
+        )
+        return Finding(True, says, (odd.frame, before.frame, after.frame) if before is not after else _two(odd, before))
+    return Finding(False, "no IP ID that stands out of a counter")
+
+
+def _without_a_counter(mark: Mark) -> bool:
+    return mark.ip_id == 0 and mark.what in ("syn_ack", "reset")
+
+
+def _two(one: Mark, other: Mark) -> tuple[int, ...]:
+    return (one.frame, other.frame)
+
+
+def timestamps_break(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's TCP timestamps vanish after the SYN-ACK, or are of another clock than the SYN-ACK's.
+
+    RFC 7323 section 3.2: once negotiated, every segment but a reset carries them.
+    """
+    del surroundings
+    syn, first = observation.syn, observation.syn_ack
+    mine = stamps(first.options) if first else None
+    if first is None or mine is None or syn is None or stamps(syn.options) is None:
+        return Finding(None, "no TCP timestamps were agreed on")
+    for mark in observation.server_marks:
+        if mark.frame <= first.frame or mark.what in ("syn_ack", "reset"):
+            continue
+        theirs = stamps(mark.options)
+        if theirs is None:
+            says = f"TCP timestamps were agreed on, and the {_named(mark)} has none (RFC 7323 section 3.2)"
+            return Finding(True, says, (first.frame, mark.frame))
+        if not one_clock(mine[0], first.time_ns, theirs[0], mark.time_ns):
+            took = (mark.time_ns - first.time_ns) / 1e6
+            says = f"TCP timestamp {mine[0]} in the SYN-ACK, {theirs[0]} in the {_named(mark)} {took:.1f} ms later"
+            return Finding(True, f"{says}: two clocks", (first.frame, mark.frame))
+    return Finding(False, "the server's TCP timestamps are of one clock")
+
+
+def echoes_no_timestamp(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's side echoes a TCP timestamp outside of what the client sent (RFC 7323 section 4.3)."""
+    del surroundings
+    sent = observation.client_stamps
+    if observation.syn is None or sent is None or stamps(observation.syn.options) is None:
+        return Finding(None, "the client's first TCP timestamp was not seen")
+    for mark in observation.server_marks:
+        echoed = stamps(mark.options)
+        if mark.what == "reset" or echoed is None:
+            continue
+        # What lies between is not in the capture in full: acknowledgements are not kept.
+        if not one_clock(sent[0], observation.time_ns, echoed[1], mark.time_ns):
+            says = f"the {_named(mark)} echoes the TCP timestamp {echoed[1]}; the client sent {sent[0]} to {sent[1]}"
+            return Finding(True, says, (observation.syn.frame, mark.frame))
+    return Finding(False, "the server's side echoes the client's own TCP timestamps")
+
+
+def acknowledged_unsent(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's side acknowledges bytes that the client had not sent: two halves of a connection out of step."""
+    del surroundings
+    if not observation.odd_acks:
+        return Finding(False, "nothing unsent is acknowledged")
+    says = "the server's side acknowledges bytes that the client had not sent (RFC 9293 section 3.10.7.4)"
+    return Finding(True, says, observation.odd_acks)
+
+
+def syn_answered_unlike_controls(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The SYN was answered by another stack than the SYNs of controls to the same address, which were equal."""
+    mine = surroundings.responders.of(observation)
+    if mine is None:
+        return Finding(None, "no SYN and SYN-ACK of this connection")
+    others = [one for one in surroundings.responders.controls(observation) if one.asked == mine.asked]
+    if len(others) < CONTROLS:
+        return Finding(None, "too few controls to the same address to compare SYN-ACKs with")
+    if any(one.signature == mine.signature for one in others):
+        return Finding(False, "the SYN-ACK has the signature of the controls' to the same address")
+    says = (
+        f"SYN-ACK with {mine.signature}; the {len(others)} controls to the same address got {others[0].signature}:"
+        " another stack, or another machine behind a load balancer"
+    )
+    return Finding(True, says, (mine.frame, *(one.frame for one in others[:3])))
+
+
+def answered_from_another_distance(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ServerHello came over another number of hops than the ServerHellos of controls to the same address."""
+    hello = observation.server_hello
+    if hello is None or observation.transport != "tcp" or observation.tunnels or observation.proxied:
+        return Finding(None, "no ServerHello to compare")
+    others = [one for one in surroundings.responders.controls(observation) if one.hello_ttl is not None]
+    if len(others) < CONTROLS:
+        return Finding(None, "too few controls to the same address to compare TTLs with")
+    ttls = sorted({one.hello_ttl for one in others if one.hello_ttl is not None})
+    outcomes = {differ(ttl, hello.ttl) for ttl in ttls}
+    frames = (hello.frame, *(one.frame for one in others[:3]))
+    seen = ", ".join(map(str, ttls[:4]))
+    if outcomes == {True}:
+        says = f"TTL {hello.ttl} in the ServerHello, {seen} in those of {len(others)} controls to the same address"
+        return Finding(True, f"{says}: two senders", frames)
+    if False in outcomes:
+        return Finding(False, f"the ServerHello came as far as those of controls to the same address (TTL {seen})")
+    return Finding(None, f"TTL {hello.ttl} in the ServerHello, {seen} in those of controls: may be one sender", frames)
+
+
+def one_stack_for_many_servers(observation: Observation, surroundings: Surroundings) -> Finding:
+    """Unrelated addresses answered SYNs with one TTL and one signature: a TCP proxy would; of TLS it shows nothing."""
+    servers = surroundings.responders.same_stack(observation)
+    if not servers:
+        return Finding(False, "the servers of this capture do not answer SYNs alike")
+    networks = surroundings.networks
+    systems = {found.asn for server in servers if networks is not None and (found := networks.of(server)) is not None}
+    if len(systems) < NEEDED:
+        return Finding(None, f"{len(servers)} addresses answered SYNs alike, and are of {len(systems)} AS only")
+    ttl = observation.syn_ack.ttl if observation.syn_ack else 0
+    says = (
+        f"{len(servers)} addresses in {len(systems)} AS answered SYNs with TTL {ttl} and one signature: one stack"
+        " nearby that terminates TCP, or chance; it says nothing of TLS"
+    )
+    return Finding(True, says, tuple(sorted(servers.values())[:6]))
+
+
+def one_clock_for_several_servers(observation: Observation, surroundings: Surroundings) -> Finding:
+    """SYN-ACKs of several addresses bear timestamps of one clock: one machine answered for them."""
+    servers = surroundings.responders.same_clock(observation)
+    if not servers:
+        return Finding(False, "no clock that several servers share")
+    says = (
+        f"the SYN-ACKs of {len(servers)} addresses bear TCP timestamps of one clock: one machine answered for all,"
+        " a proxy or a host with several addresses; it says nothing of TLS"
+    )
+    return Finding(True, says, tuple(sorted(servers.values())[:6]))
