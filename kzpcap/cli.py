@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzpcap import __version__, cli_cases
+from kzpcap import __version__, cli_cases, cli_scrub
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -395,6 +395,7 @@ def corroborate(
 
 
 app.command()(cli_cases.batch)
+app.command()(cli_scrub.scrub)
 app.add_typer(cli_cases.cases, name="case")
 
 

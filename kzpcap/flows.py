@@ -50,6 +50,8 @@ class Stream:
     cut: bool = False
     """Segments were cut by the snapshot length."""
     packets: list[Packet] = field(default_factory=list)
+    base: int = 0
+    """The sequence number of the byte at offset 0."""
     strays: int = 0
     """Segments too far from the others to be of this stream; their bytes are left out."""
 
@@ -116,6 +118,7 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
         stream.from_start = bool(syns)
         return stream
     base, stream.from_start = _base(syns, data)
+    stream.base = base
     segments: list[tuple[int, bytes, Packet]] = []
     for packet in reversed(data) if last_wins else data:
         offset = distance(packet.seq + (1 if packet.flags & SYN else 0), base)

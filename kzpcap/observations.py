@@ -24,7 +24,7 @@ from kzpcap.paths.icmp import address
 from kzpcap.paths.stack import acknowledges_unsent, stamps
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
-from kzpcap.tls.handshake import AlertSeen, ClientHelloSeen, Handshake, Seen
+from kzpcap.tls.handshake import AlertSeen, ChainSeen, ClientHelloSeen, Handshake, Seen
 from kzpcap.tls.messages import ECH, SCT
 from kzpcap.tls.quic import Turns
 
@@ -275,7 +275,7 @@ class Observer:
     def _handshake_facts(
         self, handshake: Handshake, flow: Flow, client_packets: list[Packet], server_packets: list[Packet]
     ) -> dict[str, Any]:
-        chain = handshake.chains[0] if handshake.chains else None
+        chain = handshake.chains[0] if handshake.chains and not scrubbed(handshake.chains[0]) else None
         certificates = [self.certificate(der) for der in chain.certificates] if chain else []
         possession, frame, proven = _possession(handshake, certificates)
         seen = proven or handshake.client_hello
@@ -283,7 +283,7 @@ class Observer:
         raw = hello.server_name if hello else None
         raw = raw or None
         name = normalise(raw) if raw is not None else None
-        other = handshake.alternative_chains[0] if handshake.alternative_chains else None
+        other = next((one for one in handshake.alternative_chains if not scrubbed(one)), None)
         status = "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
         ech = hello is not None and hello.extension(ECH) is not None
         answered = handshake.server_hello
@@ -548,9 +548,16 @@ def handshake_copies(client_packets: list[Packet]) -> int:
     return sum(packet.seq == data[0].seq for packet in data) if data else 0
 
 
+def scrubbed(chain: ChainSeen) -> bool:
+    """Was the leaf taken out of the capture (scrub/): zeros in its place, its length as it was?"""
+    return bool(chain.certificates) and not any(chain.certificates[0])
+
+
 def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     """The reason why the server's Certificate is not, or not wholly, there; None where it is."""
     if handshake.chains:
+        if scrubbed(handshake.chains[0]):
+            return Absent.SCRUBBED
         if handshake.chains[0].complete:
             return None
         return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED

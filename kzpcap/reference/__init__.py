@@ -235,6 +235,12 @@ class Reference:
         return read_target_list(path).names if path.is_file() else frozenset()
 
     @cached_property
+    def harmless_controls(self) -> frozenset[str]:
+        """Names that tell nothing of who asks for them: a scrubbed control may keep one."""
+        path = self.folder / "controls" / "harmless.txt"
+        return read_target_list(path).names if path.is_file() else frozenset()
+
+    @cached_property
     def ct_logs(self) -> dict[str, Log]:
         """Certificate Transparency logs by id."""
         path = self.folder / "ct" / "logs.json"

@@ -183,7 +183,7 @@ def _run(side: Side, run: Run, at: int) -> int:
         start = at + 5
         stop = min(size, start + length)
         packet = stream.packet_at(run.offset + max(stop - 1, at))
-        if kind == HANDSHAKE and (side.cipher_change is None or _clear_hello(data, start, stop)):
+        if kind == HANDSHAKE and (side.cipher_change is None or is_clear_hello(data, start, stop)):
             marks.append((len(pending), run.offset + start))
             pending += data[start:stop]
             _messages(side, pending, marks, False)
@@ -221,7 +221,7 @@ def _resume(side: Side, run: Run, at: int) -> int | None:
     return None
 
 
-def _clear_hello(data: bytes, start: int, stop: int) -> bool:
+def is_clear_hello(data: bytes, start: int, stop: int) -> bool:
     """A hello in clear after ChangeCipherSpec: the second ClientHello of a HelloRetryRequest in compatibility mode."""
     if stop - start < 6 or data[start] not in (1, 2):
         return False

@@ -485,11 +485,18 @@ RULES: tuple[Rule, ...] = (
         "mid-connection",
     ),
     Rule(
+        "certificate-scrubbed",
+        State.UNDETERMINED,
+        "The certificate was taken out of the capture before it was handed on.",
+        "certificate taken out",
+        all_of(facts.absent(Absent.SCRUBBED)),
+    ),
+    Rule(
         "no-certificate",
         State.UNDETERMINED,
         "The handshake has no certificate of the server.",
         "no certificate",
-        all_of(facts.absent(Absent.NOT_SENT, Absent.NOT_REACHED, Absent.SCRUBBED)),
+        all_of(facts.absent(Absent.NOT_SENT, Absent.NOT_REACHED)),
         "missing-pieces",
     ),
 )

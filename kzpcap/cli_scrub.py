@@ -1,0 +1,200 @@
+"""The command line of volunteers: `kzpcap scrub`; parse, ask, print, exit status."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
+
+if TYPE_CHECKING:
+    from kzpcap.reference import Reference
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.scrub.work import Scrubbed
+
+EXIT_NOT_A_CAPTURE = 3
+EXIT_REFERENCE_DATA = 4
+EXIT_MISSING = 5
+EXIT_NOT_WRITTEN = 9
+MAX_SHOWN = 40
+
+
+def scrub(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A capture.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The new capture (pcapng); it must not exist.")
+    ],
+    profile: Annotated[
+        str,
+        typer.Option("--profile", help="evidence: exact, for one reader. public: nothing that tells of one client."),
+    ] = "evidence",
+    keep: Annotated[
+        list[str] | None, typer.Option("--keep", metavar="NAME", help="Hand on this name too, though it is on no list.")
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", metavar="NAME", help="Leave this name out, whatever it shows.")
+    ] = None,
+    encrypt_to: Annotated[
+        list[str] | None, typer.Option("--encrypt-to", metavar="AGE", help="Write for these age recipients alone.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept-losses", help="Write even where some answer differs from the original's.")
+    ] = False,
+    targets: Annotated[
+        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
+    ] = None,
+    trusted_root: Annotated[
+        list[Path] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+    ] = None,
+    interception_ca: Annotated[
+        list[Path] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
+    ] = None,
+) -> None:
+    """Write a capture with everything but the evidence taken out, and prove that it gives the same answers.
+
+    What stays: connections to listed names, those that are not in order under names that you give, the controls beside
+    them, and the ICMP, DNS answers and traceroutes about them. Client addresses become documentation addresses; link
+    layers, application data, comments and secrets are not in the new file at all.
+    """
+    from kzpcap import reference
+    from kzpcap.report.text import safe
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.scrub.work import PROFILES
+
+    if profile not in PROFILES:
+        raise typer.BadParameter(f"one of {', '.join(PROFILES)}", param_hint="--profile")
+    manifest_path = out.with_name(out.name + ".manifest.json")
+    for path in (out, manifest_path):
+        if path.exists():
+            _fail(f"{safe(str(path))} exists already, and nothing is ever overwritten")
+    recipients = _recipients(encrypt_to or [])
+    choices = Choices(profile, _names(keep), _names(drop))
+    try:
+        known = reference.load(None, targets, trusted_root, interception_ca)
+        scrubbed = _decided(file, known, choices)
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+    except CaptureError as error:
+        where = f" (offset {error.offset})" if error.offset else ""
+        typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}", err=True)
+        raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
+    try:
+        _finish(scrubbed, out, manifest_path, recipients, accept)
+    finally:
+        scrubbed.output.close()
+
+
+def _names(given: list[str] | None) -> frozenset[str]:
+    return frozenset(name.strip().lower().rstrip(".") for name in given or ())
+
+
+def _fail(text: str) -> None:
+    typer.echo(f"kzpcap: {text}", err=True)
+    raise typer.Exit(EXIT_NOT_WRITTEN)
+
+
+def _recipients(given: list[str]) -> list[object]:
+    if not given:
+        return []
+    try:
+        from pyrage import RecipientError, x25519
+    except ImportError:
+        missing = WitnessMissing("--encrypt-to needs pyrage: pip install 'kzpcap[volunteers]'")
+        typer.echo(f"kzpcap: {missing}", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
+    found = []
+    for text in given:
+        try:
+            found.append(x25519.Recipient.from_str(text.strip()))
+        except RecipientError as error:
+            raise typer.BadParameter(f"not an age recipient (age1...): {error}", param_hint="--encrypt-to") from None
+    return found
+
+
+def _decided(file: str, known: Reference, choices: Choices) -> Scrubbed:
+    """Scrub; where a person is there to answer, ask about names on no list, and scrub again with the answers."""
+    from kzpcap.report.text import safe
+    from kzpcap.scrub.work import scrub as run
+
+    scrubbed = run(file, known, choices)
+    undecided = scrubbed.chosen.undecided
+    if not undecided:
+        return scrubbed
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        typer.echo("not in order, on no list, and left out (--keep NAME hands one on):", err=True)
+        for name, count in sorted(undecided.items())[:MAX_SHOWN]:
+            typer.echo(f"  {safe(name)}: {count:,} connection{'' if count == 1 else 's'}", err=True)
+        return scrubbed
+    given = set(choices.keep)
+    for name, count in sorted(undecided.items())[:MAX_SHOWN]:
+        question = f"{safe(name)} is on no list, and {count:,} of its connections are not in order. Hand it on?"
+        if typer.confirm(question, default=False, err=True):
+            given.add(name)
+    refused = set(undecided) - given
+    scrubbed.output.close()
+    return run(file, known, replace(choices, keep=frozenset(given), drop=choices.drop | refused))
+
+
+def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list[object], accept: bool) -> None:
+    """Tell what would be handed on, and write it if it is the same evidence, or its losses are accepted."""
+    from kzpcap.report.text import safe, wrap
+    from kzpcap.scrub.work import words
+
+    for line in words(scrubbed):
+        typer.echo(wrap(safe(line), 2 if line.startswith("  ") else 0, 4))
+    proof = scrubbed.proof
+    for leak in proof.leaks[:MAX_SHOWN]:
+        typer.echo(f"kzpcap: {safe(leak)} is still in the new capture", err=True)
+    for loss in proof.wrong[:MAX_SHOWN]:
+        typer.echo(
+            f"kzpcap: frame {loss.frame}, {safe(loss.name)}: {loss.what}, more than the original shows", err=True
+        )
+    if proof.leaks or proof.wrong:
+        _fail("nothing was written: this is an error of kzpcap's, please report it (without the capture)")
+    if not scrubbed.written.frames:
+        _fail("nothing was written: no connection in this capture is evidence of anything")
+    if proof.unexpected and not accept:
+        asked = sys.stdin.isatty() and sys.stderr.isatty()
+        if not asked or not typer.confirm("Some answers differ. Write it all the same?", default=False, err=True):
+            _fail(
+                "nothing was written: --accept-losses writes it all the same; --keep NAME keeps a control's certificate"
+            )
+    manifest = json.dumps(scrubbed.manifest, ensure_ascii=False, indent=2).encode() + b"\n"
+    try:
+        _write(out, scrubbed.output, recipients)
+        _write(manifest_path, io.BytesIO(manifest), recipients)
+    except OSError as error:
+        _fail(f"{safe(str(out))}: {error.strerror or error}")
+    share = 100 * scrubbed.size / max(1, scrubbed.original_size)
+    sealed = " for the age recipients alone" if recipients else ""
+    typer.echo(f"written{sealed}: {safe(str(out))}, {scrubbed.size:,} bytes, {share:.1f} % of the original")
+    typer.echo(f"manifest: {safe(str(manifest_path))}")
+
+
+def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
+    """Write a new file for its owner alone, whole or not at all; sealed where there are recipients."""
+    body.seek(0)
+    part = path.with_name(path.name + ".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if recipients:
+                from pyrage import encrypt_io
+
+                encrypt_io(body, file, recipients)
+            else:
+                while block := body.read(1 << 20):
+                    file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(part, path)
+    finally:
+        part.unlink()

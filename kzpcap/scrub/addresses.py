@@ -1,0 +1,108 @@
+"""Which addresses stay, and what stands for the others: documentation addresses that keep their kind.
+
+Servers and routers from the first public hop on are evidence and stay. Clients, the public address of their NAT,
+resolvers, servers of controls whose name does not stay, and everything in the volunteer's own network are replaced; so
+is a router in the client's own /24 (IPv6 /48), which would tell the subscriber's neighbourhood.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+KINDS: tuple[tuple[str, str, str], ...] = (
+    ("loopback", "127.0.0.0/8", "127.0.0.0/24"),
+    ("private", "10.0.0.0/8", "10.0.0.0/24"),
+    ("private", "172.16.0.0/12", "172.16.0.0/24"),
+    ("private", "192.168.0.0/16", "192.168.0.0/24"),
+    ("carrier NAT", "100.64.0.0/10", "100.64.0.0/24"),
+    ("link-local", "169.254.0.0/16", "169.254.0.0/24"),
+    ("loopback", "::1/128", "::/120"),
+    ("private", "fc00::/7", "fd00::/112"),
+    ("link-local", "fe80::/10", "fe80::/112"),
+)
+"""Kind, network, and from which part of it a replacement is taken."""
+PUBLIC = {
+    ("client", 4): "192.0.2.0/24",
+    ("router", 4): "192.0.2.0/24",
+    ("server", 4): "198.51.100.0/24",
+    ("resolver", 4): "203.0.113.0/24",
+    ("client", 6): "2001:db8::/112",
+    ("router", 6): "2001:db8::1:0/112",
+    ("server", 6): "2001:db8::2:0/112",
+    ("resolver", 6): "2001:db8::3:0/112",
+}
+"""RFC 5737 and RFC 3849: addresses for documentation, by what they stand for."""
+NEAR = {4: 24, 6: 48}
+
+
+def kind_of(address: Address) -> tuple[str, str] | None:
+    """(kind, network of replacements) of an address that is not public; None for a public one."""
+    for kind, network, part in KINDS:
+        if address in ipaddress.ip_network(network):
+            return kind, part
+    return None
+
+
+@dataclass
+class Addresses:
+    """The replacements, made as they are asked for; the same address always gets the same one."""
+
+    taken: set[bytes] = field(default_factory=set)
+    """Addresses that stay, or stand for others already."""
+    clients: set[bytes] = field(default_factory=set)
+    replaced: dict[bytes, bytes] = field(default_factory=dict)
+    roles: dict[bytes, str] = field(default_factory=dict)
+
+    def replace(self, raw: bytes, role: str) -> bytes:
+        """The replacement of an address: client, router, server (of a nameless control) or resolver."""
+        found = self.replaced.get(raw)
+        if found is not None:
+            return found
+        address = ipaddress.ip_address(raw)
+        kind = kind_of(address)
+        network = ipaddress.ip_network(kind[1] if kind else PUBLIC[role, address.version])
+        for number in range(1, network.num_addresses - 1):
+            new = (network.network_address + number).packed
+            if new not in self.taken and new != raw:
+                self.taken.add(new)
+                self.replaced[raw] = new
+                self.roles[raw] = role
+                return new
+        raise ValueError(f"more than {network.num_addresses - 2} addresses of one kind to be replaced")
+
+    def client(self, raw: bytes) -> bytes:
+        """The replacement of a client's address."""
+        self.clients.add(raw)
+        return self.replace(raw, "client")
+
+    def router(self, raw: bytes) -> bytes:
+        """A router's address: replaced inside the volunteer's own network and beside a client, else it stays."""
+        if raw in self.replaced:
+            return self.replaced[raw]
+        address = ipaddress.ip_address(raw)
+        if kind_of(address) is not None or self._near(address):
+            return self.replace(raw, "router")
+        self.taken.add(raw)
+        return raw
+
+    def server(self, raw: bytes) -> bytes:
+        """The address of a kept server: it stays, unless it lies in the volunteer's own network."""
+        if raw in self.replaced or kind_of(ipaddress.ip_address(raw)) is not None:
+            return self.replace(raw, "server")
+        self.taken.add(raw)
+        return raw
+
+    def _near(self, address: Address) -> bool:
+        return any(
+            address in ipaddress.ip_network((raw, NEAR[address.version]), strict=False)
+            for raw in self.clients
+            if len(raw) == len(address.packed) and kind_of(ipaddress.ip_address(raw)) is None
+        )
+
+
+def packed(addresses: Iterable[str]) -> set[bytes]:
+    """Addresses as they stand in packets."""
+    return {ipaddress.ip_address(address).packed for address in addresses}

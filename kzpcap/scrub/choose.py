@@ -1,0 +1,169 @@
+"""Which connections stay, and with what: targets, what is not in order, and the controls that a verdict needs.
+
+A name on no list is the volunteer's to give. Until it is given, a connection under it is left out, but for controls:
+they stay without name, certificate and (unless it is a kept server's) server address, for what TTL and time show.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kzpcap.analysis import Report
+from kzpcap.certificates.names import carries
+from kzpcap.observations import Observation
+from kzpcap.surroundings import CONTROL_WINDOW
+from kzpcap.verdict.rules import State
+
+SHOWN = (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
+NEAREST = 4
+"""Controls that stay on either side of a kept connection, to its server and to others; three are what a rule takes."""
+MAX_BESIDE = 8
+"""Further connections to a kept server under other names: how it answers them is what is usual for it."""
+MAX_ASKED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the volunteer decided: names on no list that stay, names that do not stay whatever they are."""
+
+    profile: str = "evidence"
+    keep: frozenset[str] = frozenset()
+    drop: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Why a connection stays, and whether its name and its certificate do."""
+
+    why: str
+    """target, shown, twin, ladder or control."""
+    named: bool
+
+
+@dataclass
+class Chosen:
+    """The connections that stay, by first frame."""
+
+    roles: dict[int, Role] = field(default_factory=dict)
+    observations: dict[int, Observation] = field(default_factory=dict)
+    states: dict[int, State] = field(default_factory=dict)
+    undecided: dict[str, int] = field(default_factory=dict)
+    """Names (or addresses) on no list that are not in order, with a count: the volunteer decides."""
+    left_out: int = 0
+    """Connections that do not stay."""
+    beside: Counter[tuple[str, int]] = field(default_factory=Counter)
+    servers: set[tuple[str, int]] = field(default_factory=set)
+    clients: set[str] = field(default_factory=set)
+
+
+def label(observation: Observation) -> str:
+    """By what name the volunteer knows a connection: its server's name, else its address."""
+    return observation.server_name or observation.server[0]
+
+
+def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen:
+    """Choose over all connections of a report; of large captures only what stays is held."""
+    chosen = Chosen()
+    wanted: dict[int, tuple[str, ...]] = {}
+    for connection in report.connections():
+        observation, verdict = connection.observation, connection.verdict
+        role = _by_itself(observation, verdict.state, choices, chosen)
+        if role is None:
+            continue
+        _take(chosen, observation, role)
+        chosen.states[observation.first_frame] = verdict.state
+        chosen.servers.add(observation.server)
+        chosen.clients.add(observation.client[0])
+        facts = report.surroundings.chain_facts(observation)
+        twin = report.surroundings.twin(facts) if facts is not None and not facts.trusted else None
+        if twin is not None and twin[1]:
+            wanted.setdefault(twin[1], ())
+            wanted[twin[1]] += observation.chain[:1]
+    controls = _controls(report, chosen, choices.keep | harmless)
+    for observation in report.spill:
+        frame = observation.first_frame
+        if frame in chosen.roles:
+            continue
+        role = _beside(observation, controls, wanted, report, choices, harmless, chosen)
+        if role is not None:
+            _take(chosen, observation, role)
+        else:
+            chosen.left_out += 1
+    return chosen
+
+
+def _take(chosen: Chosen, observation: Observation, role: Role) -> None:
+    chosen.roles[observation.first_frame] = role
+    chosen.observations[observation.first_frame] = observation
+
+
+def _by_itself(observation: Observation, state: State, choices: Choices, chosen: Chosen) -> Role | None:
+    """The role of a connection by its own name and verdict."""
+    if observation.transport != "tcp" and choices.profile == "public":
+        return None
+    name = label(observation)
+    if name in choices.drop:
+        return None
+    if observation.target is not None and observation.target.exact:
+        return Role("target", True)
+    if state not in SHOWN:
+        return None
+    if name in choices.keep:
+        return Role("shown", True)
+    if len(chosen.undecided) < MAX_ASKED or name in chosen.undecided:
+        chosen.undecided[name] = chosen.undecided.get(name, 0) + 1
+    return None
+
+
+def _controls(report: Report, chosen: Chosen, named: Iterable[str]) -> set[int]:
+    """First frames of the controls nearest in time to what stays: to the same server, and to others."""
+    found: set[int] = set()
+    names = set(named)
+    for observation in list(chosen.observations.values()):
+        if observation.probe_ttl is not None:
+            continue
+        moment = observation.time_ns
+        around = report.surroundings.controls(observation, moment - CONTROL_WINDOW, moment + CONTROL_WINDOW)
+        for same in (True, False):
+            beside = [one for one in around if (one.server == observation.server[0]) is same]
+            beside.sort(key=lambda one: (one.name not in names, abs(one.time_ns - moment), one.frame))
+            before = [one for one in beside if one.time_ns <= moment][:NEAREST]
+            after = [one for one in beside if one.time_ns > moment][:NEAREST]
+            found.update(one.frame for one in (*before, *after))
+    return found
+
+
+def _beside(
+    observation: Observation,
+    controls: set[int],
+    wanted: dict[int, tuple[str, ...]],
+    report: Report,
+    choices: Choices,
+    harmless: frozenset[str],
+    chosen: Chosen,
+) -> Role | None:
+    """The role of a connection for what it shows of others."""
+    name = label(observation)
+    if observation.transport != "tcp" or name in choices.drop or name in chosen.undecided:
+        return None
+    named = name in choices.keep or name in harmless
+    seen = observation.chain_seen.frame if observation.chain_seen else 0
+    if seen in wanted and observation.server_name is not None:
+        # The forged certificate holds the same names already: the genuine one beside it tells nothing more.
+        copies = (report.surroundings.certificates[digest] for digest in wanted[seen])
+        return Role("twin", named or any(carries(copy, observation.server_name) for copy in copies))
+    if (
+        observation.probe_ttl is not None
+        and observation.server in chosen.servers
+        and observation.client[0] in chosen.clients
+    ):
+        return Role("ladder", named or observation.name_status == "absent")
+    same = observation.server in chosen.servers
+    if not same or not observation.tls or chosen.beside[observation.server] >= MAX_BESIDE:
+        same = False
+    if observation.first_frame not in controls and not (same and observation.client[0] in chosen.clients):
+        return None
+    chosen.beside[observation.server] += same
+    return Role("control", named or (observation.name_status == "absent" and observation.server in chosen.servers))

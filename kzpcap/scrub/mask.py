@@ -1,0 +1,365 @@
+"""Which bytes of one direction of a TLS connection stay, which are written anew, by record and message.
+
+Record headers and message headers stay, so that lengths and order can be read. Of the bodies only what is named here
+stays; application data, all that is encrypted, client certificates and key exchanges of the client are zero.
+RFC 8446 sections 4 and 5, RFC 5246 section 7.4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from kzpcap.flows import Run, Stream
+from kzpcap.tls import records
+from kzpcap.tls.messages import (
+    ALPN,
+    ECH,
+    GROUPS,
+    HELLO_RETRY_RANDOM,
+    KEY_SHARE,
+    POINT_FORMATS,
+    PRE_SHARED_KEY,
+    SCT,
+    SERVER_NAME,
+    SESSION_TICKET,
+    SIGNATURE_ALGORITHMS,
+    STATUS_REQUEST,
+    SUPPORTED_VERSIONS,
+)
+from kzpcap.wire import Reader, ShortRead
+
+CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, CERTIFICATE = 1, 2, 4, 11
+SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE, CERTIFICATE_STATUS = 12, 14, 22
+PLAIN_EXTENSIONS = frozenset(
+    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN, SUPPORTED_VERSIONS, SCT}
+    | {1, 17, 21, 22, 23, 27, 28, 34, 45, 49, 50, 17_513, 17_613, 13_172, 65_281}
+)
+"""Extensions that say what a program can do, and nothing of who uses it (IANA's registry; ALPS; NPN)."""
+SENTINEL = 8
+"""The last bytes of ServerHello.random may be the downgrade sentinel of RFC 8446 section 4.1.3."""
+MAX_RECORDS = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Bytes `begin` to `end` of a message's body are to be `value`; zero where that is None."""
+
+    begin: int
+    end: int
+    value: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What of a connection stays."""
+
+    names: frozenset[bytes] = frozenset()
+    """Server names that stay, raw; others become digests of the same length."""
+    exact: bool = True
+    """Randoms, session ids, tickets and key shares stay as they are."""
+    certificates: str = "all"
+    """all, none, or issuers: the leaf is zero."""
+    key: bytes = b""
+    """Of the digests; thrown away afterwards."""
+
+    def digest(self, value: bytes) -> bytes:
+        """Bytes of the same length that are equal where the originals are, and say nothing else of them."""
+        out = b""
+        while len(out) < len(value):
+            out += hmac.digest(self.key, len(out).to_bytes(4, "big") + value, hashlib.sha256)
+        return out[: len(value)]
+
+    def name(self, name: bytes) -> bytes:
+        """A name of the same length in the place of one that does not stay; below `.invalid` where there is room."""
+        folded = name.lower().rstrip(b".")
+        if folded in self.names:
+            return name
+        letters = bytes(97 + byte % 26 for byte in self.digest(b"name" + folded + bytes(len(name))))
+        end = b".invalid"
+        room = len(name) - len(end)
+        return letters[: len(name)] if room < 4 else letters[:room] + end
+
+
+@dataclass
+class Mask:
+    """What stays of a stream, in stream offsets; what is in neither list is zero."""
+
+    keep: list[tuple[int, int]] = field(default_factory=list)
+    put: list[tuple[int, bytes]] = field(default_factory=list)
+    encrypted: list[tuple[int, int, int]] = field(default_factory=list)
+    """(offset, length, frame) of application-data records."""
+
+    def within(self, begin: int, end: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, bytes], ...]]:
+        """What of it lies between two stream offsets, relative to the first."""
+        kept = tuple(
+            (max(one, begin) - begin, min(two, end) - begin) for one, two in self.keep if one < end and two > begin
+        )
+        written = tuple(
+            (max(at, begin) - begin, value[max(0, begin - at) : end - at])
+            for at, value in self.put
+            if at < end and at + len(value) > begin
+        )
+        return kept, written
+
+
+def mask(stream: Stream, from_client: bool, policy: Policy, begin: int | None, upgraded: bool = False) -> Mask:
+    """The mask of one direction whose TLS starts at `begin`; nothing stays where there is none."""
+    found = Mask()
+    if begin is None:
+        return found
+    side = records.read(stream, upgraded)
+    changed_cipher = False
+    for run in stream.runs:
+        start = _start(side, run, begin)
+        if start is not None:
+            changed_cipher = _run(found, stream, run, start, from_client, policy, changed_cipher)
+    found.keep.sort()
+    found.put.sort()
+    return found
+
+
+def _start(side: records.Side, run: Run, begin: int) -> int | None:
+    """Where in a run records begin: at the start of TLS, else where a record of it was read or can stand."""
+    if run.offset <= begin < run.offset + len(run.data):
+        return begin - run.offset
+    if run.offset < begin:
+        return None
+    if records.looks_like_record(run.data, 0):
+        return 0
+    for offset in sorted(
+        {record.offset for record in side.encrypted} | {message.offset - 5 for message in side.messages}
+    ):
+        if run.offset <= offset < run.offset + len(run.data):
+            return offset - run.offset
+    return None
+
+
+def _run(
+    found: Mask, stream: Stream, run: Run, at: int, from_client: bool, policy: Policy, changed_cipher: bool
+) -> bool:
+    """Walk the records of one run; gives whether ChangeCipherSpec was met by its end."""
+    data = run.data
+    layer = Layer()
+    for _ in range(MAX_RECORDS):
+        if len(data) - at < 5:
+            if len(data) > at and records.looks_like_record(data, at, False):
+                found.keep.append((run.offset + at, run.offset + len(data)))
+            break
+        if not records.looks_like_record(data, at, False):
+            resumed = next(
+                (s - run.offset for s in stream.starts if at < s - run.offset < len(data)
+                 and records.looks_like_record(data, s - run.offset)),
+                None,
+            )  # fmt: skip
+            if resumed is None:
+                break
+            at = resumed
+            continue
+        kind = data[at]
+        length = data[at + 3] << 8 | data[at + 4]
+        begin, stop = at + 5, min(len(data), at + 5 + length)
+        found.keep.append((run.offset + at, run.offset + begin))
+        clear = kind == records.HANDSHAKE and (not changed_cipher or records.is_clear_hello(data, begin, stop))
+        if clear:
+            layer.add(data[begin:stop], run.offset + begin)
+        elif kind == records.CHANGE_CIPHER_SPEC:
+            changed_cipher = True
+            found.keep.append((run.offset + begin, run.offset + min(stop, begin + 1)))
+        elif kind == records.ALERT and length == 2:
+            found.keep.append((run.offset + begin, run.offset + stop))
+        elif kind == records.APPLICATION_DATA:
+            frame = stream.packet_at(run.offset + at).frame
+            found.encrypted.append((run.offset + at, length, frame))
+        at += 5 + length
+    for message in layer.messages():
+        _message(found, layer, message, from_client, policy)
+    return changed_cipher
+
+
+@dataclass
+class Layer:
+    """The handshake layer of a run: its bytes, and where in the stream each piece of them stood."""
+
+    data: bytearray = field(default_factory=bytearray)
+    pieces: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, piece: bytes, offset: int) -> None:
+        """The body of one record, which stood at this stream offset."""
+        self.pieces.append((len(self.data), offset))
+        self.data += piece
+
+    def messages(self) -> Iterator[tuple[int, int, int]]:
+        """(type, begin, end) of each message's body; the last may be cut."""
+        at = 0
+        while len(self.data) - at >= 4:
+            length = int.from_bytes(self.data[at + 1 : at + 4], "big")
+            yield self.data[at], at + 4, min(len(self.data), at + 4 + length)
+            at += 4 + length
+
+    def spans(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """(position, stream begin, stream end) of what lies between two positions, piece by piece."""
+        for index, (position, offset) in enumerate(self.pieces):
+            stop = self.pieces[index + 1][0] if index + 1 < len(self.pieces) else len(self.data)
+            low, high = max(begin, position), min(end, stop)
+            if low < high:
+                yield low, offset + low - position, offset + high - position
+
+
+def _message(found: Mask, layer: Layer, message: tuple[int, int, int], from_client: bool, policy: Policy) -> None:
+    kind, begin, end = message
+    body = bytes(layer.data[begin:end])
+    for _, low, high in layer.spans(begin - 4, begin):
+        found.keep.append((low, high))
+    changes = sorted(_changes(kind, body, from_client, policy), key=lambda change: change.begin)
+    at = 0
+    for change in [*changes, Change(len(body), len(body))]:
+        for _, low, high in layer.spans(begin + at, begin + change.begin):
+            found.keep.append((low, high))
+        if change.value is not None:
+            for position, low, high in layer.spans(begin + change.begin, begin + change.end):
+                first = position - begin - change.begin
+                found.put.append((low, change.value[first : first + high - low]))
+        at = max(at, change.end)
+
+
+def _changes(kind: int, body: bytes, from_client: bool, policy: Policy) -> list[Change]:
+    """What of a message's body does not stay."""
+    everything = [Change(0, len(body))]
+    if from_client:
+        return list(client_hello(body, policy)) if kind == CLIENT_HELLO else everything
+    if kind == SERVER_HELLO:
+        return list(server_hello(body, policy))
+    if kind == CERTIFICATE:
+        return list(certificate_list(body, policy))
+    if kind == SERVER_KEY_EXCHANGE:
+        return [] if policy.exact else everything
+    if kind == CERTIFICATE_STATUS:
+        return [] if policy.certificates == "all" else everything
+    if kind == NEW_SESSION_TICKET:
+        return [] if policy.exact else [Change(min(6, len(body)), len(body), policy.digest(body[6:]))]
+    return [] if kind == SERVER_HELLO_DONE else everything
+
+
+def client_hello(body: bytes, policy: Policy) -> Iterator[Change]:
+    """The name, and unless all is exact everything that could tell one client or connection from another."""
+    reader = Reader(body)
+    try:
+        reader.take(2)
+        yield from _digested(reader, 32, policy)
+        yield from _digested(reader, reader.uint(1), policy)
+        reader.vector(2)
+        reader.vector(1)
+        if not reader.left():
+            return
+        reader.uint(2)
+        while reader.left():
+            kind, length = reader.uint(2), reader.uint(2)
+            begin = reader.pos
+            ext = reader.take(min(length, reader.left()))
+            yield from _client_extension(kind, ext, begin, policy)
+    except ShortRead:
+        yield Change(min(reader.pos, len(body)), len(body))  # what is cut in the middle cannot be told apart
+
+
+def _digested(reader: Reader, size: int, policy: Policy) -> Iterator[Change]:
+    begin = reader.pos
+    value = reader.take(size)
+    if not policy.exact and value:
+        yield Change(begin, begin + size, policy.digest(value))
+
+
+def _client_extension(kind: int, body: bytes, begin: int, policy: Policy) -> Iterator[Change]:
+    if kind == SERVER_NAME:
+        yield from _names(body, begin, policy)
+    elif not policy.exact:
+        if kind == KEY_SHARE:
+            yield from _shares(body, begin, policy, 2)
+        elif kind in (SESSION_TICKET, PRE_SHARED_KEY):
+            yield Change(begin, begin + len(body), policy.digest(body))
+        elif kind == ECH:
+            yield Change(begin + min(1, len(body)), begin + len(body), policy.digest(body[1:]))
+        elif kind not in PLAIN_EXTENSIONS and kind & 0x0F0F != 0x0A0A:
+            yield Change(begin, begin + len(body))
+
+
+def _names(body: bytes, begin: int, policy: Policy) -> Iterator[Change]:
+    """Each host_name of server_name (RFC 6066 section 3); other kinds of names do not stay."""
+    reader = Reader(body)
+    try:
+        reader.uint(2)
+        while reader.left():
+            kind, length = reader.uint(1), reader.uint(2)
+            at = reader.pos
+            name = reader.take(length)
+            if kind != 0:
+                yield Change(begin + at, begin + at + length)
+            else:
+                other = policy.name(name)
+                if other != name:
+                    yield Change(begin + at, begin + at + length, other)
+    except ShortRead:
+        yield Change(begin + min(2, len(body)), begin + len(body))
+
+
+def _shares(body: bytes, begin: int, policy: Policy, skip: int) -> Iterator[Change]:
+    """The keys of key_share; the groups stay."""
+    reader = Reader(body)
+    try:
+        reader.take(skip)
+        while reader.left():
+            reader.uint(2)
+            length = reader.uint(2)
+            at = reader.pos
+            value = reader.take(length)
+            yield Change(begin + at, begin + at + length, policy.digest(value))
+    except ShortRead:
+        yield Change(begin, begin + len(body))
+
+
+def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
+    """The random but for what may be a sentinel, the session id and the key share, unless all is exact."""
+    if policy.exact:
+        return
+    reader = Reader(body)
+    try:
+        reader.take(2)
+        random = reader.take(32)
+        if random != HELLO_RETRY_RANDOM:
+            yield Change(2, 34 - SENTINEL, policy.digest(random)[: 32 - SENTINEL])
+        yield from _digested(reader, reader.uint(1), policy)
+        reader.take(3)
+        if not reader.left():
+            return
+        reader.uint(2)
+        while reader.left():
+            kind, length = reader.uint(2), reader.uint(2)
+            begin = reader.pos
+            ext = reader.take(min(length, reader.left()))
+            if kind == KEY_SHARE and len(ext) > 2:
+                yield from _shares(ext, begin, policy, 0)
+            elif kind not in PLAIN_EXTENSIONS and kind not in (SERVER_NAME, SESSION_TICKET, PRE_SHARED_KEY, KEY_SHARE):
+                yield Change(begin, begin + len(ext))
+    except ShortRead:
+        yield Change(min(reader.pos, len(body)), len(body))
+
+
+def certificate_list(body: bytes, policy: Policy) -> Iterator[Change]:
+    """The certificates as the policy has them; the lengths stay (RFC 5246 section 7.4.2)."""
+    if policy.certificates == "all":
+        return
+    reader = Reader(body)
+    try:
+        reader.uint(3)
+        first = True
+        while reader.left():
+            length = reader.uint(3)
+            begin = reader.pos
+            reader.take(min(length, reader.left()))
+            if first or policy.certificates == "none":
+                yield Change(begin, reader.pos)
+            first = False
+    except ShortRead:
+        yield Change(min(reader.pos, len(body)), len(body))

@@ -1,0 +1,474 @@
+"""The plan of a scrub, from an analysis: which frames stay, and which bytes of them.
+
+Three readings of the capture: the analysis (which connections are evidence), their flows (which bytes are handshake),
+and every packet (what goes with them: acknowledgements, ICMP, probes, DNS). What is not named in any is dropped, and
+counted by why.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kzpcap.analysis import Reading
+from kzpcap.capture.container import Records
+from kzpcap.capture.decode import ICMP, ICMPV6, OK, TCP, UDP, Packet, decode
+from kzpcap.capture.health import Notes
+from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+from kzpcap.capture.source import Source
+from kzpcap.dns import answers
+from kzpcap.flows import Stream, both_directions, distance, reassemble
+from kzpcap.paths.icmp import IcmpError
+from kzpcap.paths.icmp import read as read_icmp
+from kzpcap.scrub import quotes
+from kzpcap.scrub.addresses import Addresses, packed
+from kzpcap.scrub.apply import Edit, Plan, Turn
+from kzpcap.scrub.choose import Choices, Chosen, Role
+from kzpcap.scrub.mask import Mask, Policy, mask
+from kzpcap.tls import records
+from kzpcap.tls.handshake import Handshake
+from kzpcap.tls.upgrade import Upgrade
+from kzpcap.verdict.rules import State
+
+MAX_PROBE_TTL = 40
+MAX_PLAIN = 512
+DAY_NS = 86_400 * 1_000_000_000
+Range = tuple[int, int]
+
+
+@dataclass
+class Kept:
+    """One kept flow: its packets with data that stays, and from when on it has nothing more to say."""
+
+    role: Role
+    first: int
+    last: int
+    until: int
+    """The frame after which packets without data are not needed."""
+    turns: tuple[int, int]
+    """For packets of the direction `forward`, and of the other."""
+    forward: bytes
+    data: dict[int, tuple[tuple[Range, ...], tuple[tuple[int, bytes], ...]]] = field(default_factory=dict)
+
+
+@dataclass
+class Made:
+    """A plan, and what the manifest tells of it."""
+
+    plan: Plan
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Why to packets."""
+    kept: Counter[str] = field(default_factory=Counter)
+    blanked: Counter[str] = field(default_factory=Counter)
+    addresses: Addresses = field(default_factory=Addresses)
+    names: frozenset[str] = frozenset()
+    """The server names that stay."""
+
+
+@dataclass
+class Shifts:
+    """The constants of the public profile; all zero in the other."""
+
+    client_port: int = 0
+    client_stamp: int = 0
+    server_stamp: int = 0
+    client_id: int = 0
+    server_id: int = 0
+    exact: bool = True
+
+    @classmethod
+    def of(cls, exact: bool, ports: set[int]) -> Shifts:
+        """Random constants; client ports stay in their order, above the well-known ones."""
+        if exact:
+            return cls()
+        low, high = min(ports, default=1_024), max(ports, default=1_024)
+        room = 65_535 - 1_024 - (high - low)
+        port = 1_024 - low + int.from_bytes(os.urandom(4), "big") % max(1, room)
+        stamps = [int.from_bytes(os.urandom(4), "big") for _ in range(2)]
+        ids = [1 + int.from_bytes(os.urandom(2), "big") % 0xFFFE for _ in range(2)]
+        return cls(port, stamps[0], stamps[1], ids[0], ids[1], False)
+
+
+class Planner:
+    """Makes one plan; the flows that stay are gathered first, then every packet is asked whether it goes with them."""
+
+    def __init__(self, chosen: Chosen, choices: Choices, key: bytes) -> None:
+        self.chosen = chosen
+        self.exact = choices.profile != "public"
+        self.key = key
+        self.made = Made(Plan())
+        self.flows: dict[bytes, list[Kept]] = {}
+        self.turns: dict[Turn, int] = {}
+        self.probes: set[tuple[bytes, int, bytes, int]] = set()
+        self.servers: set[bytes] = set()
+        self.addresses = self.made.addresses
+        self.raw_names: frozenset[bytes] = frozenset()
+        ports = {observation.client[1] for observation in chosen.observations.values()}
+        self.shifts = Shifts.of(self.exact, ports)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Names and addresses: what stays is taken first, so that nothing else is given its place."""
+        names = set()
+        found = self.chosen.observations
+        for frame, role in self.chosen.roles.items():
+            if role.named and found[frame].server_name is not None:
+                names.add(found[frame].server_name or "")
+        self.made.names = frozenset(names)
+        self.raw_names = frozenset(name.encode("ascii", "backslashreplace") for name in names)
+        for observation in found.values():
+            self.addresses.taken.add(ipaddress.ip_address(observation.client[0]).packed)
+            self.addresses.taken.add(ipaddress.ip_address(observation.server[0]).packed)
+        for observation in found.values():
+            self.addresses.client(ipaddress.ip_address(observation.client[0]).packed)
+        named = {
+            found[frame].server[0] for frame, role in self.chosen.roles.items() if role.named or role.why == "ladder"
+        }
+        kept = named | {server for server, _ in self.chosen.servers}
+        self.servers = packed(kept) - self.addresses.clients
+        for raw in sorted(self.servers):
+            self.addresses.server(raw)
+        for observation in found.values():
+            raw = ipaddress.ip_address(observation.server[0]).packed
+            if raw not in self.servers:
+                self.addresses.replace(raw, "server")
+
+    # the second reading: flows
+
+    def flow(self, flow: Flow, handshake: Handshake | None) -> None:
+        """Take one flow, if its connection stays."""
+        role = self.chosen.roles.get(flow.first_frame)
+        if role is None or flow.packets == []:
+            return
+        client = handshake.client_direction if handshake else _syn_sender(flow)
+        first = flow.packets[0]
+        ends = (first.sport, first.dport) if first.direction == 0 else (first.dport, first.sport)
+        turns = self._turns(ends, client, flow.protocol == TCP)
+        forward = flow.key if first.direction == 0 else flow.reverse
+        kept = Kept(role, flow.first_frame, flow.last_frame, flow.last_frame, turns, bytes(forward))
+        if flow.protocol == UDP:
+            kept.data = {packet.frame: (((0, packet.captured),), ()) for packet in flow.packets}
+        elif handshake is not None:
+            kept.until = self._tcp(flow, handshake, client, kept, role)
+        for key in (bytes(flow.key), bytes(flow.reverse)):
+            self.flows.setdefault(key, []).append(kept)
+
+    def _turns(self, ends: tuple[int, int], client: int, tcp: bool) -> tuple[int, int]:
+        """The numbers of both directions; direction 0 is from `ends[0]`."""
+        shift = self.shifts
+        ports = [ends[0], ends[1]]
+        ports[client] = (ports[client] + shift.client_port) & 0xFFFF
+        bases = [0, 0] if self.exact or not tcp else [int.from_bytes(os.urandom(4), "big") for _ in range(2)]
+        made = []
+        for direction in (0, 1):
+            mine = direction == client
+            made.append(
+                Turn(
+                    ports[direction],
+                    ports[1 - direction],
+                    bases[direction],
+                    bases[1 - direction],
+                    shift.client_stamp if mine else shift.server_stamp,
+                    shift.server_stamp if mine else shift.client_stamp,
+                    shift.client_id if mine else shift.server_id,
+                )
+            )
+        return self._turn(made[0]), self._turn(made[1])
+
+    def _turn(self, turn: Turn) -> int:
+        found = self.turns.get(turn)
+        if found is None:
+            found = self.turns[turn] = len(self.made.plan.turns)
+            self.made.plan.turns.append(turn)
+        return found
+
+    def policy(self, role: Role, frame: int) -> Policy:
+        """What of a connection's handshake stays."""
+
+        certificates = "all" if role.named else "none"
+        # Without its signature nothing shows who holds a key: a leaf that is not genuine says too much then.
+        if role.named and not self.exact and self.chosen.states.get(frame, State.GENUINE) is not State.GENUINE:
+            certificates = "issuers"
+        names = self.raw_names if role.named else frozenset()
+        return Policy(names, self.exact and role.named, certificates, self.key)
+
+    def _tcp(self, flow: Flow, handshake: Handshake, client: int, kept: Kept, role: Role) -> int:
+        """The bytes that stay of a TCP flow; gives the frame after which nothing more of it is needed."""
+        policy = self.policy(role, flow.first_frame)
+        upgraded = handshake.upgrade is not None
+        masks: list[list[tuple[Mask, Stream]]] = [[], []]
+        streams = both_directions(flow)
+        ends = []
+        for direction in (0, 1):
+            variants = [streams[direction]]
+            if streams[direction].conflicts:
+                variants.append(reassemble(streams[direction].packets, last_wins=True))
+            for stream in variants:
+                begin = records.read(stream, upgraded).begin
+                made = mask(stream, direction == client, policy, begin, upgraded)
+                before = (
+                    begin
+                    if begin is not None
+                    else (stream.runs[0].offset + len(stream.runs[0].data) if stream.runs else 0)
+                )
+                self._before(made, stream, direction == client, before, begin is None, handshake, role)
+                masks[direction].append((made, stream))
+        limits = [_limit(masks[one][0][0], masks[1 - one][0][0], one == client) for one in (0, 1)]
+        for packet in flow.packets:
+            direction = packet.direction
+            if not packet.payload:
+                continue
+            base = streams[direction].base
+            offset = distance(packet.seq + (1 if packet.flags & SYN else 0), base)
+            if limits[direction] is not None and offset >= (limits[direction] or 0):
+                self.made.blanked["data packets beyond the handshake"] += 1
+                continue
+            kept.data[packet.frame] = _laid(packet, offset, masks[direction], limits[direction])
+            ends.append(packet.frame)
+        return max(ends, default=flow.first_frame)
+
+    def _before(
+        self, made: Mask, stream: Stream, from_client: bool, end: int, plain: bool, handshake: Handshake, role: Role
+    ) -> None:
+        """What stays of the bytes before TLS, or of an answer that is none."""
+        runs = stream.runs
+        if not runs or runs[0].offset != 0 or not role.named:
+            return
+        data = runs[0].data[:end]
+        line = data.find(b"\r\n")
+        first = data[: line if 0 <= line <= MAX_PLAIN else 0]
+        if plain and not from_client and handshake.plain_answer is not None:
+            size = MAX_PLAIN if self.exact else len(first)
+            made.put.append((0, self._masked(data[:size])))
+        elif handshake.upgrade is not None and handshake.upgrade.proxy:
+            made.put.append((0, self._proxied(data, first, from_client, handshake.upgrade)[: len(data)]))
+
+    def _proxied(self, data: bytes, first: bytes, from_client: bool, upgrade: Upgrade) -> bytes:
+        """What was said to a proxy or by it, without credentials, cookies, or a name that does not stay."""
+        if upgrade.protocol != "http-connect":
+            return data[: 2 if upgrade.protocol == "socks4" else 2 + data[1] if from_client and len(data) > 2 else 2]
+        if from_client and (upgrade.requested or b"").lower() not in self.raw_names:
+            first = b"CONNECT x:443 HTTP/1.1"
+        filler = b"\r\nx: " + b"x" * max(0, len(data) - len(first) - 9) + b"\r\n\r\n"
+        return first[: MAX_PLAIN if from_client else 12] + filler
+
+    def _masked(self, data: bytes) -> bytes:
+        """A plain answer without the client's addresses and without cookies."""
+        for raw in self.addresses.clients:
+            text = str(ipaddress.ip_address(raw)).encode()
+            data = data.replace(text, b"x" * len(text))
+        lines = data.split(b"\r\n")
+        secret = (b"set-cookie", b"cookie", b"authorization", b"proxy-auth")
+        return b"\r\n".join(b"x" * len(line) if line.lower().startswith(secret) else line for line in lines)
+
+    # the third reading: every packet
+
+    def packets(self, raw: bytes) -> None:
+        """Ask of every packet whether it stays."""
+        found = Records(raw, Notes())
+        packet = Packet()
+        while found.advance():
+            packet.frame, packet.time_ns = found.frame, found.time_ns
+            try:
+                outcome = decode(packet, raw, found.offset, found.captured, found.original, found.link_type)
+            except IndexError:
+                outcome = -1
+            if outcome != OK:
+                self.made.dropped["not TCP, UDP or ICMP over IP, fragments, and what cannot be read"] += 1
+                continue
+            why = self._packet(packet, raw)
+            if why:
+                self.made.dropped[why] += 1
+        plan = self.made.plan
+        plan.addresses = dict(self.addresses.replaced)
+
+    def _packet(self, packet: Packet, raw: bytes) -> str:
+        """Keep a packet, or say why not."""
+        size = 4 if packet.version == 4 else 16
+        at, l4 = packet.address_at, packet.l4_at
+        source, target = bytes(raw[at : at + size]), bytes(raw[at + size : at + size * 2])
+        if packet.protocol == TCP:
+            return self._tcp_packet(packet, source, target, source + target + bytes(raw[l4 : l4 + 4]))
+        if packet.protocol == UDP:
+            return self._udp_packet(packet, raw, source, target, source + target + bytes(raw[l4 : l4 + 4]) + b"u")
+        if packet.protocol in (ICMP, ICMPV6):
+            return self._icmp_packet(packet, raw, source, target)
+        return "other protocols"
+
+    def _edit(self, packet: Packet, edit: Edit, what: str) -> str:
+        self.made.plan.edits[packet.frame] = edit
+        self.made.kept[what] += 1
+        return ""
+
+    def _tcp_packet(self, packet: Packet, source: bytes, target: bytes, key: bytes) -> str:
+        for kept in self.flows.get(key, ()):
+            if kept.first <= packet.frame <= kept.last:
+                turn = kept.turns[0 if key == kept.forward else 1]
+                laid = kept.data.get(packet.frame)
+                if laid is not None:
+                    return self._edit(packet, Edit(packet.frame, turn, *laid), "TCP with handshake bytes")
+                bare = packet.length == 0
+                ends = packet.flags & (SYN | FIN | RST) or packet.frame in (kept.first, kept.last)
+                if (bare and packet.frame <= kept.until) or ends:
+                    return self._edit(packet, Edit(packet.frame, turn, fresh=b""), "TCP without data")
+                return "what follows the handshake of kept connections"
+        probing = packet.length == 0 and packet.flags & (SYN | RST)
+        if probing and target in self.servers and source in self.addresses.clients and packet.ttl <= MAX_PROBE_TTL:
+            self.probes.add((source, packet.sport, target, packet.dport))
+        elif not (probing and (target, packet.dport, source, packet.sport) in self.probes):
+            return "other TCP connections"
+        return self._edit(packet, Edit(packet.frame, self._probe_turn(packet)), "TCP of traceroutes")
+
+    def _probe_turn(self, packet: Packet) -> int:
+        """Ports as the public profile moves them; a probe's numbers need no shift of their own."""
+        from_client = packet.sport >= packet.dport
+        sport = (packet.sport + self.shifts.client_port) & 0xFFFF if from_client else packet.sport
+        dport = packet.dport if from_client else (packet.dport + self.shifts.client_port) & 0xFFFF
+        return self._turn(Turn(sport, dport, ip_id=self.shifts.client_id if from_client else self.shifts.server_id))
+
+    def _udp_packet(self, packet: Packet, raw: bytes, source: bytes, target: bytes, key: bytes) -> str:
+        for kept in self.flows.get(key, ()):
+            if kept.first <= packet.frame <= kept.last and packet.frame in kept.data:
+                turn = kept.turns[0 if key == kept.forward else 1]
+                return self._edit(packet, Edit(packet.frame, turn, *kept.data[packet.frame]), "QUIC before encryption")
+        if packet.sport == 53:
+            found = answers(bytes(raw[packet.payload_at : packet.payload_at + packet.captured]))
+            if found is None or found[0] not in self.made.names or target not in self.addresses.clients:
+                return "DNS of other names"
+            self.addresses.replace(source, "resolver")
+            body = bytes(raw[packet.payload_at : packet.payload_at + 4])
+            fresh = quotes.dns_answer(body, found[0], self._answered(found[1]))
+            port = 40_000 if not self.exact else packet.dport
+            return self._edit(packet, Edit(packet.frame, self._turn(Turn(53, port)), fresh=fresh), "DNS answers")
+        if packet.ttl <= MAX_PROBE_TTL and 33_434 <= packet.dport <= 33_690 and target in self.servers:
+            if source not in self.addresses.clients:
+                return "other UDP"
+            turn = self._turn(Turn(packet.sport, packet.dport, ip_id=self.shifts.client_id))
+            return self._edit(packet, Edit(packet.frame, turn), "UDP of traceroutes")
+        return "other UDP"
+
+    def _answered(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        """The addresses of an answer, those in the volunteer's network replaced."""
+        return tuple(
+            str(ipaddress.ip_address(self.addresses.router(ipaddress.ip_address(address).packed)))
+            for address in addresses
+        )
+
+    def _icmp_packet(self, packet: Packet, raw: bytes, source: bytes, target: bytes) -> str:
+        body = bytes(raw[packet.payload_at : packet.payload_at + packet.captured])
+        packet.src, packet.dst, packet.payload = source, target, body
+        if len(body) >= 8 and body[0] in ((0, 8) if packet.protocol == ICMP else (128, 129)):
+            ends = {source, target}
+            if not (ends & self.servers and ends & self.addresses.clients):
+                return "ICMP of other conversations"
+            turn = self._turn(
+                Turn(0, 0, ip_id=self.shifts.client_id if source in self.addresses.clients else self.shifts.server_id)
+            )
+            return self._edit(packet, Edit(packet.frame, turn, fresh=quotes.echo(body)), "ICMP echoes")
+        found = read_icmp(packet)
+        if found is None or found.kind not in ((3, 11) if found.version == 4 else (1, 2, 3)):
+            return "ICMP of other conversations"
+        asked, answered = packed([found.q_src]).pop(), packed([found.q_dst]).pop()
+        turn_of_quote = self._quoted(found, asked, answered)
+        if turn_of_quote is None:
+            return "ICMP of other conversations"
+        if asked not in self.addresses.replaced:
+            self.addresses.client(asked)  # the public address of the client's NAT
+        if target not in self.addresses.replaced:
+            self.addresses.client(target)
+        if source not in self.servers:
+            self.addresses.router(source)
+        quoted_target = self.addresses.replaced.get(answered, answered)
+        fresh = quotes.error(body, found, self.addresses.replaced[asked], quoted_target, turn_of_quote)
+        server_id = self.shifts.server_id
+        turn = self._turn(Turn(0, 0, ip_id=server_id))
+        return self._edit(packet, Edit(packet.frame, turn, fresh=fresh), "ICMP errors about kept connections")
+
+    def _quoted(self, found: IcmpError, asked: bytes, answered: bytes) -> Turn | None:
+        """What was added to the numbers of the packet that an error quotes; None where that does not stay."""
+        plan = self.made.plan
+        if found.q_protocol == TCP and found.q_sport is not None and found.q_dport is not None:
+            ports = found.q_sport.to_bytes(2, "big") + found.q_dport.to_bytes(2, "big")
+            for client in (asked, *sorted(self.addresses.clients)):
+                for kept in self.flows.get(client + answered + ports, ()):
+                    if kept.first <= found.frame:
+                        return plan.turns[kept.turns[0 if client + answered + ports == kept.forward else 1]]
+                if (client, found.q_sport, answered, found.q_dport) in self.probes:
+                    shifted = (found.q_sport + self.shifts.client_port) & 0xFFFF
+                    return Turn(shifted, found.q_dport, ip_id=self.shifts.client_id)
+            return None
+        if answered not in self.servers:
+            return None
+        if found.q_protocol == UDP and found.q_dport is not None and 33_434 <= found.q_dport <= 33_690:
+            return Turn(found.q_sport or 0, found.q_dport, ip_id=self.shifts.client_id)
+        return Turn(0, 0, ip_id=self.shifts.client_id) if found.q_echo is not None else None
+
+
+def make(source: Callable[[], Source], chosen: Chosen, choices: Choices, key: bytes | None = None) -> Made:
+    """The plan for what was chosen; `source` opens the capture anew for each reading."""
+    planner = Planner(chosen, choices, key if key is not None else os.urandom(32))
+    reading = Reading(source(), False)
+    try:
+        for flow, handshake in reading.flows():
+            planner.flow(flow, handshake)
+        if not planner.exact and reading.scanner.first_time > 0:
+            planner.made.plan.time_shift = -(reading.scanner.first_time % DAY_NS)
+    finally:
+        reading.close()
+    opened = source()
+    try:
+        planner.packets(opened.raw)
+    finally:
+        opened.close()
+    return planner.made
+
+
+def _syn_sender(flow: Flow) -> int:
+    for packet in flow.packets:
+        if packet.flags & SYN:
+            return packet.direction if not packet.flags & ACK else 1 - packet.direction
+    return 0
+
+
+def _limit(mine: Mask, theirs: Mask, from_client: bool) -> int | None:
+    """The stream offset after which a direction has nothing to say: behind the header of its first application data.
+
+    In TLS 1.3 the server's encrypted flight comes first, and its length tells; then the client's Finished, in a record
+    of the same kind, and one more shows that it went on.
+    """
+    if not mine.encrypted:
+        return None
+    if from_client:
+        offset, _, _ = mine.encrypted[min(2, len(mine.encrypted) - 1)]
+        return offset + 5
+    begun = theirs.encrypted[0][2] if theirs.encrypted else None
+    for offset, _, frame in mine.encrypted:
+        if begun is not None and frame > begun:
+            return offset + 5
+    return mine.encrypted[-1][0] + 5
+
+
+def _laid(
+    packet: Packet, offset: int, variants: list[tuple[Mask, Stream]], limit: int | None
+) -> tuple[tuple[Range, ...], tuple[tuple[int, bytes], ...]]:
+    """What of a segment stays: by the stream of which its bytes are; nothing, where they are of none."""
+    for made, stream in variants:
+        if _is_of(packet.payload, offset, stream):
+            kept, put = made.within(offset, offset + len(packet.payload))
+            if limit is not None:
+                room = limit - offset
+                kept = tuple((begin, min(end, room)) for begin, end in kept if begin < room)
+            return kept, put
+    return (), ()
+
+
+def _is_of(payload: bytes, offset: int, stream: Stream) -> bool:
+    """Are these the bytes of the stream at that offset?"""
+    for run in stream.runs:
+        begin, end = max(offset, run.offset), min(offset + len(payload), run.offset + len(run.data))
+        if begin < end and payload[begin - offset : end - offset] != run.data[begin - run.offset : end - run.offset]:
+            return False
+    return True

@@ -1,0 +1,186 @@
+"""Is what was scrubbed the same evidence? Both captures are analysed, and laid beside each other.
+
+And is nothing in it that should not be: the names, addresses and payloads of what was left out are looked for in the
+new file's bytes, before it is given to anyone.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from kzpcap.analysis import Connection, Report
+from kzpcap.observations import Absent
+from kzpcap.paths.hops import candidates
+from kzpcap.scrub.apply import Written
+from kzpcap.scrub.choose import Chosen, label
+from kzpcap.scrub.plan import Made
+from kzpcap.verdict.ladders import Hop, Ladder
+from kzpcap.verdict.rules import State
+
+MIN_NAME = 6
+"""Shorter names are everywhere by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Something that the scrubbed capture no longer shows; `expected` where leaving it out was the point."""
+
+    frame: int
+    """In the original."""
+    name: str
+    what: str
+    expected: bool
+
+
+@dataclass
+class Proof:
+    """What came of comparing."""
+
+    compared: int = 0
+    ladders: int = 0
+    losses: list[Loss] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    wrong: list[Loss] = field(default_factory=list)
+    """Answers that say more than the original's: such a capture is never written."""
+    names_in_certificates: int = 0
+    """Names of what was left out that stand in kept server certificates, as anyone can see who asks the server."""
+
+    @property
+    def unexpected(self) -> list[Loss]:
+        """Losses that the volunteer must accept before anything is written."""
+        return [loss for loss in self.losses if not loss.expected]
+
+
+def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: Written, public: bool = False) -> Proof:
+    """Every kept connection's state, rule, certificates, hops and place, and every ladder, in both captures."""
+    proof = Proof()
+    there = {connection.observation.first_frame: connection for connection in after.connections()}
+    for connection in before.connections():
+        frame = connection.observation.first_frame
+        role = chosen.roles.get(frame)
+        if role is None:
+            there.pop(written.frames.get(frame, 0), None)  # a traceroute's probe: no connection to anything
+            continue
+        proof.compared += 1
+        other = there.pop(written.frames.get(frame, 0), None)
+        name = label(connection.observation) if role.named else f"a control ({role.why})"
+        if other is None:
+            proof.losses.append(Loss(frame, name, "the connection cannot be read any more", False))
+            continue
+        one, two = connection.verdict.state, other.verdict.state
+        if one is not two and two is not State.UNDETERMINED:
+            proof.wrong.append(Loss(frame, name, f"{one.value} became {two.value}", False))
+        taken_out = not role.named or public
+        for what in _differences(connection, other):
+            proof.losses.append(Loss(frame, name, what, taken_out and _by_design(other, what)))
+    for left in there.values():
+        frame = left.observation.first_frame
+        proof.losses.append(
+            Loss(0, label(left.observation), f"a connection in frame {frame} that was none before", False)
+        )
+    _ladders(before, after, made, chosen, proof, public)
+    return proof
+
+
+def _by_design(after: Connection, what: str) -> bool:
+    """What goes with a certificate that was taken out, or with the one that a resumed session rests on."""
+    gone = after.observation.absent is Absent.SCRUBBED or after.observation.resumed is not None
+    return gone and not what.startswith(("hop", "how it ended"))
+
+
+def _differences(before: Connection, after: Connection) -> Iterator[str]:
+    one, two = before.verdict, after.verdict
+    if (one.state, one.rule.id) != (two.state, two.rule.id):
+        yield f"{one.state.value} ({one.rule.id}) became {two.state.value} ({two.rule.id})"
+    if before.observation.chain != after.observation.chain:
+        count = len(before.observation.chain)
+        yield f"{count} certificate{'s' if count != 1 else ''} became {len(after.observation.chain)}"
+    first = one.interceptor.identity if one.interceptor else None
+    second = two.interceptor.identity if two.interceptor else None
+    if first != second:
+        yield f"interceptor {first} became {second}"
+    if (one.place.where, one.place.bound) != (two.place.where, two.place.bound):
+        yield f"place {one.place.where} {one.place.bound} became {two.place.where} {two.place.bound}"
+    if _hops(before) != _hops(after):
+        yield "hop counts differ"
+    if before.observation.failed != after.observation.failed:
+        yield f"how it ended: {before.observation.failed} became {after.observation.failed}"
+
+
+def _hops(connection: Connection) -> list[tuple[str, object]]:
+    """What the report tells as `hop_counts`: the first of each message."""
+    observation = connection.observation
+    if observation.proxied or observation.tunnels:
+        return []
+    clear = {alert.seen.frame for alert in observation.alerts if alert.code is not None}
+    found: dict[str, int] = {}
+    for mark in observation.server_marks:
+        if mark.what == "data" or (mark.what == "alert" and mark.frame not in clear):
+            continue  # what is encrypted, behind the handshake, is not all kept
+        found.setdefault(mark.what, mark.ttl)
+    return [(what, candidates(ttl)) for what, ttl in found.items()]
+
+
+def _ladders(before: Report, after: Report, made: Made, chosen: Chosen, proof: Proof, public: bool) -> None:
+    mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()}
+    there = {(ladder.server, ladder.server_name, ladder.shape): ladder for ladder in after.ladders}
+    for ladder in before.ladders:
+        if (ladder.server, ladder.dport) not in chosen.servers or ladder.server_name not in (None, *made.names):
+            continue
+        proof.ladders += 1
+        name = f"ladder to {ladder.server_name or ladder.server}"
+        other = there.get((mapping.get(ladder.server, ladder.server), ladder.server_name, ladder.shape))
+        if other is None:
+            proof.losses.append(Loss(0, name, "the ladder cannot be read any more", False))
+            continue
+        for what, first, second in _ladder_fields(ladder, other, mapping):
+            if first != second:
+                expected = what == "control_terminating_ttl" and second is None
+                if public and ladder.effect in ("certificate", "suspected_certificate"):
+                    expected = True  # it was concluded from certificates that were taken out
+                proof.losses.append(Loss(0, name, f"{what}: {first} became {second}", expected))
+
+
+def _ladder_fields(before: Ladder, after: Ladder, mapping: dict[str, str]) -> Iterator[tuple[str, object, object]]:
+    for what in ("interceptor_ttl", "effect", "bound", "placement", "mixed", "inferred_hop", "destination_ttl", "runs"):
+        yield what, getattr(before, what), getattr(after, what)
+    yield "control_terminating_ttl", before.control_terminating_ttl, after.control_terminating_ttl
+    for what in ("last_clean_hop", "first_intercepted_hop", "last_answering_hop"):
+        yield what, _hop(getattr(before, what), mapping), _hop(getattr(after, what), {})
+
+
+def _hop(hop: Hop | None, mapping: dict[str, str]) -> tuple[Any, ...] | None:
+    if hop is None:
+        return None
+    address = mapping.get(hop.address, hop.address) if hop.address else None
+    return hop.ttl, address, tuple(sorted(mapping.get(other, other) for other in hop.others))
+
+
+def _text(raw: bytes) -> str:
+    return str(ipaddress.ip_address(raw))
+
+
+def look_for_leaks(
+    output: bytes, names: Iterable[str], addresses: Iterable[bytes], certificates: Iterable[bytes], proof: Proof
+) -> None:
+    """Look in the new file for names and addresses of what was left out.
+
+    A name in a kept server certificate is no leak: whoever asks that server sees it. It is counted.
+    """
+    allowed = b"\0".join(certificates)
+    lowered = output.lower()
+    for name in set(names):
+        raw = name.encode("ascii", "backslashreplace").lower()
+        if len(raw) < MIN_NAME or raw not in lowered:
+            continue
+        if raw in allowed.lower():
+            proof.names_in_certificates += 1
+        else:
+            proof.leaks.append(f"the name {name}")
+    for address in addresses:
+        text = _text(address).encode()
+        if (len(address) == 16 and address in output) or text in output:
+            proof.leaks.append(f"the address {_text(address)}")

@@ -1,0 +1,226 @@
+"""A capture in, a scrubbed one and its manifest out: analyse, choose, plan, apply, analyse again, compare, look."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO, Any
+
+from kzpcap import __version__
+from kzpcap.analysis import Report, analyze
+from kzpcap.capture.health import Notes
+from kzpcap.capture.source import Source, mapped, open_source
+from kzpcap.errors import CaptureError
+from kzpcap.reference import Reference
+from kzpcap.scrub.apply import Written, apply
+from kzpcap.scrub.choose import Choices, Chosen, choose
+from kzpcap.scrub.plan import Made, make
+from kzpcap.scrub.prove import Proof, compare, look_for_leaks
+
+MAX_LOOKED_FOR = 200_000
+PROFILES = ("evidence", "public")
+
+
+@dataclass
+class Scrubbed:
+    """What came of it; `output` is an unnamed temporary file at its start, closed by whoever uses it."""
+
+    output: IO[bytes]
+    size: int
+    original_size: int
+    chosen: Chosen
+    made: Made
+    written: Written
+    proof: Proof
+    manifest: dict[str, Any]
+
+
+def scrub(path: str, reference: Reference, choices: Choices, at: int | None = None) -> Scrubbed:
+    """Scrub one capture; CaptureError where it is none, or an archive. Nothing is written to any named file."""
+    original = open_source(path, Notes(), False)
+    try:
+        before = analyze(_again(original), reference, want_digest=False, at=at)
+        try:
+            return _scrubbed(original, before, reference, choices, at)
+        finally:
+            before.close()
+    finally:
+        original.close()
+
+
+def _again(source: Source) -> Source:
+    """The same capture, opened once more: each reading closes its own."""
+    file = source.again()
+    return Source(mapped(file, os.fstat(file.fileno()).st_size), source.size, None, source.compression, [file])
+
+
+def _scrubbed(original: Source, before: Report, reference: Reference, choices: Choices, at: int | None) -> Scrubbed:
+    chosen = choose(before, choices, reference.harmless_controls)
+    made = make(lambda: _again(original), chosen, choices)
+    output: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - the caller's
+    try:
+        written = apply(original.raw, made.plan, output.write)
+        output.flush()
+        size = output.seek(0, os.SEEK_END)
+        after = analyze(_source(output, size), reference, want_digest=False, at=at)
+        try:
+            proof = compare(before, after, chosen, made, written, choices.profile == "public")
+            body = mapped(output, size)
+            try:
+                ders = [certificate.der for certificate in after.surroundings.certificates.values()]
+                names = [name for name in _names(before) if name not in made.names]
+                kept = [name.encode("ascii", "backslashreplace") for name in made.names]
+                look_for_leaks(body[:], names, made.addresses.replaced, [*ders, *kept], proof)
+            finally:
+                body.close()
+            digest = after.capture["sha256"]
+        finally:
+            after.close()
+    except BaseException:
+        output.close()
+        raise
+    output.seek(0)
+    manifest = _manifest(before, chosen, made, written, proof, choices, size, digest)
+    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest)
+
+
+def _source(file: IO[bytes], size: int) -> Source:
+    if not size:
+        raise CaptureError("nothing was written")
+    file.seek(0)
+    again = os.fdopen(os.dup(file.fileno()), "rb")
+    return Source(mapped(again, size), size, None, None, [again])
+
+
+def _names(report: Report) -> Iterator[str]:
+    """Every name that the original shows outside of certificates, bounded."""
+    count = 0
+    for observation in report.spill:
+        for name in (observation.server_name, *observation.other_names):
+            if name is not None:
+                count += 1
+                yield name
+        if observation.requested_name:
+            yield observation.requested_name.decode("ascii", "backslashreplace").lower()
+        if count > MAX_LOOKED_FOR:
+            return
+    for names in report.surroundings.names_of_servers.values():
+        yield from names
+
+
+def _manifest(
+    before: Report,
+    chosen: Chosen,
+    made: Made,
+    written: Written,
+    proof: Proof,
+    choices: Choices,
+    size: int,
+    digest: str | None,
+) -> dict[str, Any]:
+    """What was kept, changed and dropped. Nothing of the original but counts: no digest, no name, no exact time."""
+    del digest
+    roles = Counter(role.why for role in chosen.roles.values())
+    kinds = Counter(_kind(made, raw) for raw in made.addresses.replaced)
+    judged = []
+    for frame, role in sorted(chosen.roles.items()):
+        if role.named and role.why in ("target", "shown"):
+            observation = chosen.observations[frame]
+            judged.append(
+                {
+                    "frame": written.frames.get(frame),
+                    "server_name": observation.server_name,
+                    "state": chosen.states[frame].value,
+                    "forged_leaf": _traits(before, frame, chosen) if choices.profile == "public" else None,
+                }
+            )
+    return {
+        "schema": "https://kzpcap.example/schema/scrub-1.json",
+        "tool": {"name": "kzpcap", "version": __version__},
+        "profile": choices.profile,
+        "output": {"size": size, "packets": len(written.frames)},
+        "kept": {"connections": dict(sorted(roles.items())), "packets": dict(sorted(made.kept.items()))},
+        "changed": {
+            "addresses": dict(sorted(kinds.items())),
+            "blanked": dict(sorted(made.blanked.items())),
+            "wrong_checksums_kept_wrong": len(written.wrong_checksums),
+            "time": "to the day" if choices.profile == "public" else "exact",
+        },
+        "dropped": {"connections": chosen.left_out, "packets": dict(sorted(made.dropped.items()))},
+        "names": sorted(made.names),
+        "undecided": len(chosen.undecided),
+        "judged": judged,
+        "proof": {
+            "connections": proof.compared,
+            "ladders": proof.ladders,
+            "losses": [
+                {
+                    "frame": written.frames.get(loss.frame),
+                    "name": loss.name,
+                    "what": loss.what,
+                    "expected": loss.expected,
+                }
+                for loss in proof.losses
+            ],
+            "names_in_certificates": proof.names_in_certificates,
+            "leaks": len(proof.leaks),
+            "stronger": len(proof.wrong),
+        },
+    }
+
+
+def _kind(made: Made, raw: bytes) -> str:
+    role = made.addresses.roles[raw]
+    return {"client": "clients", "router": "routers near by", "server": "servers", "resolver": "resolvers"}[role]
+
+
+def _traits(report: Report, frame: int, chosen: Chosen) -> dict[str, Any] | None:
+    """What the public profile tells of a certificate that it does not hold: its digest and who issued it how."""
+    chain = chosen.observations[frame].chain
+    if not chain or chosen.states[frame].value not in ("intercepted", "suspected"):
+        return None
+    leaf = report.surroundings.certificates[chain[0]]
+    return {"sha256": leaf.sha256, "issuer": leaf.issuer, "key": leaf.key, "exponent": leaf.exponent}
+
+
+def words(scrubbed: Scrubbed) -> list[str]:
+    """The manifest in plain words, for whoever decides whether to hand the capture on."""
+    manifest, made, proof = scrubbed.manifest, scrubbed.made, scrubbed.proof
+    kept, dropped = manifest["kept"]["connections"], manifest["dropped"]
+    total = sum(kept.values())
+    packets = sum(dropped["packets"].values())
+    roles = ", ".join(f"{count:,} {why}" for why, count in kept.items())
+    replaced = ", ".join(f"{what}: {count}" for what, count in manifest["changed"]["addresses"].items())
+    said = [
+        f"kept: {total:,} connection{'' if total == 1 else 's'}" + (f" ({roles})" if roles else ""),
+        f"under these names: {', '.join(sorted(made.names)) or 'none'}",
+        f"dropped: {dropped['connections']:,} other connections and {packets:,} packets"
+        f" ({', '.join(f'{count:,} {why}' for why, count in dropped['packets'].items()) or 'none'})",
+        "zero in what stays: application data, everything encrypted, client certificates",
+        f"replaced: {replaced or 'no address'}; MAC addresses, names of interfaces, comments and secrets are not in the"
+        " new file at all",
+    ]
+    if made.addresses.roles and "router" in made.addresses.roles.values():
+        said.append(
+            "the first hops, within your own network or beside your address, are no longer told apart from others'"
+        )
+    wrong = manifest["changed"]["wrong_checksums_kept_wrong"]
+    if wrong:
+        said.append(f"{wrong:,} packets had a wrong checksum and have one again: it may be a mark of injection")
+    if proof.names_in_certificates:
+        said.append(
+            f"{proof.names_in_certificates} names of left-out connections stand in kept certificates, for all to see"
+        )
+    lost = proof.unexpected
+    expected = len(proof.losses) - len(lost)
+    if expected:
+        said.append(
+            f"{expected} things are lost by design: certificates of controls without a name, and what rests on them"
+        )
+    same = f"compared: the same answers for connections: {proof.compared:,}, and ladders: {proof.ladders:,}"
+    said.append(same if not lost else f"NOT THE SAME: {len(lost)} answers differ")
+    said += [f"  frame {loss.frame}, {loss.name}: {loss.what}" for loss in lost[:20]]
+    return said
