@@ -396,6 +396,7 @@ def corroborate(
 
 app.command()(cli_cases.batch)
 app.command()(cli_scrub.scrub)
+app.command()(cli_scrub.guide)
 app.add_typer(cli_cases.cases, name="case")
 
 

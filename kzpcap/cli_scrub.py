@@ -1,4 +1,4 @@
-"""The command line of volunteers: `kzpcap scrub`; parse, ask, print, exit status."""
+"""The command line of volunteers: `kzpcap scrub` and `kzpcap guide`; parse, ask, print, exit status."""
 
 from __future__ import annotations
 
@@ -90,6 +90,23 @@ def scrub(
         _finish(scrubbed, out, manifest_path, recipients, accept)
     finally:
         scrubbed.output.close()
+
+
+def guide(
+    platform: Annotated[
+        str | None, typer.Argument(metavar="[SYSTEM]", help="android, windows, macos, linux or router; all without.")
+    ] = None,
+    language: Annotated[str, typer.Option("--lang", metavar="en|ru|kk", help="English, Russian or Kazakh.")] = "en",
+) -> None:
+    """Tell what to record and how, what each choice can show, and what not to do: before any risk is taken."""
+    from kzpcap.guide import LANGUAGES, PLATFORMS
+    from kzpcap.guide import guide as text
+
+    if language not in LANGUAGES:
+        raise typer.BadParameter(f"one of {', '.join(LANGUAGES)}", param_hint="--lang")
+    if platform is not None and platform.lower() not in PLATFORMS:
+        raise typer.BadParameter(f"one of {', '.join(PLATFORMS)}", param_hint="SYSTEM")
+    typer.echo(text(language, platform.lower() if platform else None), nl=False)
 
 
 def _names(given: list[str] | None) -> frozenset[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -19,7 +20,7 @@ from tests.interpreted import install  # noqa: E402
 
 install()
 with atheris.instrument_imports(include=["kzpcap"]):
-    from kzpcap import clock, dns
+    from kzpcap import clock, dns, reference
     from kzpcap.capture.container import Records
     from kzpcap.capture.decode import ICMP, Packet, decode
     from kzpcap.capture.health import Notes
@@ -29,8 +30,11 @@ with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap.flows import reassemble
     from kzpcap.paths import icmp
     from kzpcap.reference import DATA, read_pem
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.scrub.work import scrub
     from kzpcap.tls import compressed, dtls, handshake, messages, quic, upgrade
 
+REFERENCE = reference.load()
 LINKS = (1, 0, 101, 113, 276, 127, 105, 9, 104, 107, 239, 258, 192, 51, 50, 10, 11, 12, 117, 138, 226, 274)
 
 
@@ -128,7 +132,23 @@ def control(raw):
     dns.answers(raw)
 
 
+def scrubbed(raw):
+    """A whole scrub: whatever the capture, nothing more than the original shows, and nothing of what was left out."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(raw)
+        file.flush()
+        for profile in ("evidence", "public"):
+            try:
+                found = scrub(file.name, REFERENCE, Choices(profile))
+            except CaptureError:
+                return
+            with found.output:
+                assert not found.proof.wrong, found.proof.wrong
+                assert not found.proof.leaks, found.proof.leaks
+
+
 TARGETS = {
+    "scrubbed": scrubbed,
     "scan": scan,
     "packet": packet,
     "tls": tls,
@@ -143,7 +163,7 @@ def main():
     name, seconds = sys.argv[1], sys.argv[2]
     corpus = ROOT / "build" / "fuzz" / name
     corpus.mkdir(parents=True, exist_ok=True)
-    if name == "scan":
+    if name in ("scan", "scrubbed"):
         for path in (ROOT / "captures").glob("*/capture.pcapng"):
             (corpus / path.parent.name).write_bytes(path.read_bytes()[:20_000])
     options = [

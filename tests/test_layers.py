@@ -26,7 +26,7 @@ ROWS = [
     ["report"],
     ["health"],
     ["analysis"],
-    ["corroborate", "scrub"],
+    ["corroborate", "scrub", "guide"],
     ["cases"],
     ["cli_cases", "cli_scrub"],
     ["cli"],

@@ -298,3 +298,20 @@ def test_misissued_certificate(serial, rule, tmp_path, monkeypatch):
     authority = Authority.make("DigiNotar Public CA 2025", SPRING_2026)
     _, leaf = authority.issue(["www.google.com"], SPRING_2026, strong=True)
     assert rules_of(built(tmp_path, (SERVER, "www.google.com", [leaf])), authority, tmp_path) == [rule]
+
+
+def test_certificate_scrubbed(tmp_path):
+    """A control's certificate after a scrub; a server that sends zeros of its own accord is told the same, no more."""
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.scrub.work import scrub
+
+    scrubbed = scrub(str(CAPTURES / "kz-2019-rcku" / "capture.pcapng"), reference.load(), Choices())
+    path = tmp_path / "scrubbed.pcapng"
+    with scrubbed.output:
+        path.write_bytes(scrubbed.output.read())
+    report = analyze(str(path), reference.load())
+    found = {c.observation.server_name: (c.verdict.rule.id, c.observation.absent) for c in report.connections()}
+    report.close()
+    (control,) = (name for name in found if name not in ("rcku.kz", "www.facebook.com"))
+    assert found[control] == ("certificate-scrubbed", Absent.SCRUBBED)
+    assert len(control) == len("rcku.kz")

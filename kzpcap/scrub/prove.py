@@ -71,7 +71,8 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
             proof.losses.append(Loss(frame, name, "the connection cannot be read any more", False))
             continue
         one, two = connection.verdict.state, other.verdict.state
-        if one is not two and two is not State.UNDETERMINED:
+        weaker = two is State.UNDETERMINED or (one, two) == (State.INTERCEPTED, State.SUSPECTED)
+        if one is not two and not weaker:
             proof.wrong.append(Loss(frame, name, f"{one.value} became {two.value}", False))
         taken_out = not role.named or public
         for what in _differences(connection, other):
