@@ -84,7 +84,8 @@ def scrub(
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except CaptureError as error:
         where = f" (offset {error.offset})" if error.offset else ""
-        typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}", err=True)
+        one = " (scrub takes one capture at a time: unpack it first)" if "archive of captures" in str(error) else ""
+        typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
         raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
     try:
         _finish(scrubbed, out, manifest_path, recipients, accept)

@@ -119,7 +119,7 @@ def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
     kind = archive_kind(source)
     if kind:
         source.close()
-        raise CaptureError(f"a {kind} archive of captures, to be read with open_all")
+        raise CaptureError(f"a {kind} archive of captures, not one capture")
     return source
 
 

@@ -32,7 +32,9 @@ from kzpcap.tls.messages import (
 from kzpcap.wire import Reader, ShortRead
 
 CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, CERTIFICATE = 1, 2, 4, 11
-SERVER_KEY_EXCHANGE, SERVER_HELLO_DONE, CERTIFICATE_STATUS = 12, 14, 22
+SERVER_KEY_EXCHANGE, CERTIFICATE_STATUS = 12, 22
+HELLO_VERSIONS = (b"\x03", b"\x7f", b"\xfb")
+"""The first byte of a hello's version: SSL 3.0 and TLS, drafts, Facebook's experiments."""
 PLAIN_EXTENSIONS = frozenset(
     {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN, SUPPORTED_VERSIONS, SCT}
     | {1, 17, 21, 22, 23, 27, 28, 34, 45, 49, 50, 17_513, 17_613, 13_172, 65_281}
@@ -229,7 +231,9 @@ def _changes(kind: int, body: bytes, from_client: bool, policy: Policy) -> list[
     """What of a message's body does not stay."""
     everything = [Change(0, len(body))]
     if from_client:
-        return list(client_hello(body, policy)) if kind == CLIENT_HELLO else everything
+        # Behind a gap, the middle of another message may begin with any byte.
+        hello = kind == CLIENT_HELLO and body[:1] in HELLO_VERSIONS
+        return list(client_hello(body, policy)) if hello else everything
     if kind == SERVER_HELLO:
         return list(server_hello(body, policy))
     if kind == CERTIFICATE:
@@ -240,7 +244,7 @@ def _changes(kind: int, body: bytes, from_client: bool, policy: Policy) -> list[
         return [] if policy.certificates == "all" else everything
     if kind == NEW_SESSION_TICKET:
         return [] if policy.exact else [Change(min(6, len(body)), len(body), policy.digest(body[6:]))]
-    return [] if kind == SERVER_HELLO_DONE else everything
+    return everything
 
 
 def client_hello(body: bytes, policy: Policy) -> Iterator[Change]:

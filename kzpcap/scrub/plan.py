@@ -34,7 +34,10 @@ from kzpcap.tls.upgrade import Upgrade
 from kzpcap.verdict.rules import State
 
 MAX_PROBE_TTL = 40
-MAX_PLAIN = 512
+MAX_LINE = 64
+MAX_STRANGE = 8
+QUIC_NS = 10 * 1_000_000_000
+"""Later datagrams between the same ports may begin another connection, with another name."""
 DAY_NS = 86_400 * 1_000_000_000
 Range = tuple[int, int]
 
@@ -115,8 +118,12 @@ class Planner:
         names = set()
         found = self.chosen.observations
         for frame, role in self.chosen.roles.items():
-            if role.named and found[frame].server_name is not None:
-                names.add(found[frame].server_name or "")
+            observation = found[frame]
+            # A connection may send several names (decoys): a target's is the listed one, and no other.
+            listed = observation.target.name if role.why == "target" and observation.target else None
+            name = listed or observation.server_name
+            if role.named and name is not None:
+                names.add(name)
         self.made.names = frozenset(names)
         self.raw_names = frozenset(name.encode("ascii", "backslashreplace") for name in names)
         for observation in found.values():
@@ -150,7 +157,11 @@ class Planner:
         forward = flow.key if first.direction == 0 else flow.reverse
         kept = Kept(role, flow.first_frame, flow.last_frame, flow.last_frame, turns, bytes(forward))
         if flow.protocol == UDP:
-            kept.data = {packet.frame: (((0, packet.captured),), ()) for packet in flow.packets}
+            kept.data = {
+                packet.frame: (((0, packet.captured),), ())
+                for packet in flow.packets
+                if packet.time_ns - first.time_ns <= QUIC_NS
+            }
         elif handshake is not None:
             kept.until = self._tcp(flow, handshake, client, kept, role)
         for key in (bytes(flow.key), bytes(flow.reverse)):
@@ -239,10 +250,11 @@ class Planner:
             return
         data = runs[0].data[:end]
         line = data.find(b"\r\n")
-        first = data[: line if 0 <= line <= MAX_PLAIN else 0]
+        first = data[: line if 0 <= line <= MAX_LINE else 0]
         if plain and not from_client and handshake.plain_answer is not None:
-            size = MAX_PLAIN if self.exact else len(first)
-            made.put.append((0, self._masked(data[:size])))
+            # No more of it: pages of carriers name the subscriber, by address, number or a code in a link.
+            said = first if first.startswith(b"HTTP/") else data[:MAX_STRANGE]
+            made.put.append((0, self._masked(said)))
         elif handshake.upgrade is not None and handshake.upgrade.proxy:
             made.put.append((0, self._proxied(data, first, from_client, handshake.upgrade)[: len(data)]))
 
@@ -253,16 +265,14 @@ class Planner:
         if from_client and (upgrade.requested or b"").lower() not in self.raw_names:
             first = b"CONNECT x:443 HTTP/1.1"
         filler = b"\r\nx: " + b"x" * max(0, len(data) - len(first) - 9) + b"\r\n\r\n"
-        return first[: MAX_PLAIN if from_client else 12] + filler
+        return first[: MAX_LINE if from_client else 12] + filler
 
     def _masked(self, data: bytes) -> bytes:
-        """A plain answer without the client's addresses and without cookies."""
+        """A line without the client's addresses."""
         for raw in self.addresses.clients:
             text = str(ipaddress.ip_address(raw)).encode()
             data = data.replace(text, b"x" * len(text))
-        lines = data.split(b"\r\n")
-        secret = (b"set-cookie", b"cookie", b"authorization", b"proxy-auth")
-        return b"\r\n".join(b"x" * len(line) if line.lower().startswith(secret) else line for line in lines)
+        return data
 
     # the third reading: every packet
 

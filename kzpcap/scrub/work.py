@@ -142,6 +142,7 @@ def _manifest(
         "tool": {"name": "kzpcap", "version": __version__},
         "profile": choices.profile,
         "output": {"size": size, "packets": len(written.frames)},
+        "recorded_at": before.capture["vantage"]["where"],
         "kept": {"connections": dict(sorted(roles.items())), "packets": dict(sorted(made.kept.items()))},
         "changed": {
             "addresses": dict(sorted(kinds.items())),
@@ -207,6 +208,8 @@ def words(scrubbed: Scrubbed) -> list[str]:
         said.append(
             "the first hops, within your own network or beside your address, are no longer told apart from others'"
         )
+    if manifest["recorded_at"] == "server":
+        said.append("RECORDED BESIDE THE SERVER: its address stays, and with it whoever recorded there")
     wrong = manifest["changed"]["wrong_checksums_kept_wrong"]
     if wrong:
         said.append(f"{wrong:,} packets had a wrong checksum and have one again: it may be a mark of injection")
