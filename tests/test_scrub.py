@@ -618,7 +618,7 @@ SECRETS_OF = (b"192.0.2.10", b"7701", b"s3cret", b"private-name", b"Basic", b"co
         ([b"GET /private-name HTTP/1.1\r\nCookie: s3cret\r\n\r\n" + HELLO], []),
         ([b"EHLO private-name\r\nSTARTTLS\r\n", HELLO], [b"220 private-name ESMTP\r\n250 s3cret\r\n"]),
         ([record(22, message(1, client_hello_body(b"private-name.example"))), HELLO], []),
-        ([record(22, message(1, client_hello_body(b"vk.com")) + message(11, b"\0\0\x20\0\0\x1d private-name s3cret"))], []),
+        ([record(22, message(1, client_hello_body(b"vk.com")) + message(11, b"\0\0\x20\0\0\x1d private-name"))], []),
         ([record(22, message(1, client_hello_body(b"vk.com")) + message(77, b"private-name s3cret"))], []),
         ([HELLO], [record(22, message(13, b"private-name s3cret 7701"))]),
         ([HELLO], [record(22, message(14, b"private-name s3cret 7701"))]),
