@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzpcap import __version__, cli_cases, cli_scrub
+from kzpcap import __version__, cli_cases, cli_scrub, cli_serve
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -397,6 +397,8 @@ def corroborate(
 app.command()(cli_cases.batch)
 app.command()(cli_scrub.scrub)
 app.command()(cli_scrub.guide)
+app.command()(cli_serve.serve)
+app.command()(cli_serve.token)
 app.add_typer(cli_cases.cases, name="case")
 
 

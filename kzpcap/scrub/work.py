@@ -36,6 +36,8 @@ class Scrubbed:
     written: Written
     proof: Proof
     manifest: dict[str, Any]
+    advice: list[str]
+    """What would make the next recording better, as _advice names it."""
 
 
 def scrub(path: str, reference: Reference, choices: Choices, at: int | None = None) -> Scrubbed:
@@ -84,7 +86,8 @@ def _scrubbed(original: Source, before: Report, reference: Reference, choices: C
         raise
     output.seek(0)
     manifest = _manifest(before, chosen, made, written, proof, choices, size, digest)
-    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest)
+    advice = _advice(before.capture)
+    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, advice)
 
 
 def _source(file: IO[bytes], size: int) -> Source:
@@ -171,6 +174,20 @@ def _manifest(
             "stronger": len(proof.wrong),
         },
     }
+
+
+def _advice(capture: dict[str, Any]) -> list[str]:
+    """The capture's health in words that name nobody: its sentences may hold names of sites."""
+    signs = {
+        "no_icmp": capture["connections"] and not capture["icmp"],
+        "no_handshakes": capture["connections"] and not capture["syn"],
+        "one_direction": capture["connections"] and not capture["both_directions"],
+        "cut": capture["packets"]["cut"],
+        "rebuilt": capture["headers_rebuilt"],
+        "damaged": capture["truncated"] or capture["skipped_bytes"],
+        "server": capture["vantage"]["where"] == "server",
+    }
+    return [name for name, there in signs.items() if there]
 
 
 def _kind(made: Made, raw: bytes) -> str:

@@ -1,0 +1,116 @@
+"""The command line of the service: `kzpcap serve` and `kzpcap token`; parse, call, print, exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kzpcap.upload.config import Config
+
+EXIT_MISSING = 5
+EXIT_CONFIG = 2
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data folder; made if it is not there.")]
+
+
+def _config(path: Path | None) -> Config:
+    from kzpcap.report.text import safe
+    from kzpcap.upload.config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+
+
+def serve(
+    data: Data,
+    listen: Annotated[
+        str | None, typer.Option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8317, behind a proxy.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in TOML.")] = None,
+) -> None:
+    """Take captures from volunteers over the web: scrub what comes, keep the evidence, destroy the rest.
+
+    No log of requests, no address, no cookie but the researcher's. Put it behind a reverse proxy or an onion service.
+    """
+    settings = _config(config)
+    if listen:
+        host, _, port = listen.rpartition(":")
+        if not host or not port.isdigit():
+            raise typer.BadParameter("HOST:PORT, as in 127.0.0.1:8317", param_hint="--listen")
+        settings = replace(settings, host=host.strip("[]"), port=int(port))
+    try:
+        import uvicorn
+
+        from kzpcap.upload.store import Store
+        from kzpcap.upload.web import Service
+    except ImportError as error:
+        typer.echo(f"kzpcap: serve needs {error.name}: pip install 'kzpcap[server]'", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
+    _more_files()
+    os.umask(0o077)
+    try:
+        store = Store(data)
+    except OSError as error:
+        typer.echo(f"kzpcap: {data}: {error.strerror}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    typer.echo(f"http://{host}:{settings.port}/  for volunteers; /review for researchers")
+    if not store.tokens():
+        typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")
+    uvicorn.run(
+        Service(store, settings).app(),
+        host=settings.host,
+        port=settings.port,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=15,
+        h11_max_incomplete_event_size=32_768,
+        proxy_headers=False,
+    )
+
+
+def token(
+    data: Data,
+    label: Annotated[str, typer.Option("--label", help="For whom a new token is.")] = "",
+    role: Annotated[str, typer.Option("--role", help="read, or manage (may delete).")] = "read",
+    revoke: Annotated[str, typer.Option("--revoke", metavar="ID", help="Revoke the token with this id.")] = "",
+) -> None:
+    """Give a researcher access, take it back, or list who has it."""
+    from kzpcap.report.text import safe
+    from kzpcap.upload.store import Store
+
+    if role not in ("read", "manage"):
+        raise typer.BadParameter("read or manage", param_hint="--role")
+    if not data.is_dir():
+        raise typer.BadParameter("no such folder", param_hint="--data")
+    store = Store(data)
+    if revoke:
+        if not store.revoke(revoke):
+            raise typer.BadParameter("no token with this id", param_hint="--revoke")
+        typer.echo("revoked")
+        return
+    if label:
+        typer.echo(f"shown only now: {store.new_token(label, role)}")
+        return
+    for one in store.tokens():
+        typer.echo(f"{one['id']}  {one['day']}  {one['role']:<6}  {safe(one['label'])}{'  revoked' * one['revoked']}")
+
+
+def _more_files() -> None:
+    """A thousand slow connections need a thousand file descriptors."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))

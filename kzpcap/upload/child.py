@@ -1,0 +1,88 @@
+"""The child process: scrub one capture into a folder, under limits, and without a network where the system can do that.
+
+`python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json and
+result.json into FOLDER; exit status 0, 3 where it is no capture, 4 where nothing in it is evidence, 5 where the result
+would leak.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK = 3, 4, 5
+CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
+MAX_UNPACKED = 4 << 30
+
+
+def limit(memory: int, seconds: int) -> None:
+    """Bounds that the kernel keeps: address space, time, files, processes; and no network."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_UNPACKED, MAX_UNPACKED))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError, AttributeError, ValueError):
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.unshare(CLONE_NEWNET) != 0:
+            library.unshare(CLONE_NEWUSER | CLONE_NEWNET)
+
+
+def main(arguments: list[str]) -> int:
+    """See above."""
+    capture, folder, settings = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
+    os.umask(0o077)
+    os.environ["TMPDIR"] = str(folder)  # unpacked bytes are unscrubbed bytes: they lie beside the upload, unnamed
+    limit(settings["memory"], settings["seconds"])
+    from kzpcap import analyze, reference
+    from kzpcap.errors import CaptureError
+    from kzpcap.report import json as report_json
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.scrub.work import scrub
+
+    known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
+    try:
+        scrubbed = scrub(str(capture), known, Choices())
+    except CaptureError:
+        return EXIT_NOT_A_CAPTURE
+    with scrubbed.output:
+        if scrubbed.proof.wrong or scrubbed.proof.leaks:
+            return EXIT_LEAK
+        result: dict[str, Any] = {"advice": scrubbed.advice, "undecided": len(scrubbed.chosen.undecided)}
+        if not scrubbed.written.frames:
+            (folder / "result.json").write_text(json.dumps(result))
+            return EXIT_NO_EVIDENCE
+        path = folder / "scrubbed.pcapng"
+        with path.open("xb") as out:
+            while block := scrubbed.output.read(1 << 20):
+                out.write(block)
+            out.flush()
+            os.fsync(out.fileno())
+    (folder / "manifest.json").write_text(json.dumps(scrubbed.manifest, ensure_ascii=False, indent=1))
+    report = analyze(str(path), known)
+    try:
+        with (folder / "report.json").open("w", encoding="utf-8") as file:
+            summary = report_json.write(report, file.write)
+    finally:
+        report.close()
+    result |= {
+        "states": dict(summary.states),
+        "target_states": dict(summary.target_states),
+        "identities": dict(summary.identities),
+        "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
+        "names": sorted(scrubbed.made.names)[:50],
+        "losses": len(scrubbed.proof.unexpected),
+        "size": scrubbed.size,
+    }
+    (folder / "result.json").write_text(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

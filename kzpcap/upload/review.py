@@ -1,0 +1,185 @@
+"""The researcher's side: by access token, in a browser (`/review`) and as an API (`/api`), each access on record."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+
+from kzpcap.upload.store import Store, Upload
+
+FILES = {
+    "scrubbed.pcapng": "application/octet-stream",
+    "report.json": "application/json",
+    "manifest.json": "application/json",
+    "sealed.age": "application/octet-stream",
+}
+COOKIE = "kzpcap_review"
+SESSIONS = 256
+MANAGE = "manage"
+
+
+class Review:
+    """Sessions of the browser side live in memory: a restart asks for the token again."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.sessions: dict[str, str] = {}
+        self.key = secrets.token_bytes(32)
+
+    def token(self, request: Request) -> tuple[str, str] | None:
+        """(token, role) of a request: from its Authorization header, or its session's."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        token = given.strip() if scheme.lower() == "bearer" else self.sessions.get(request.cookies.get(COOKIE, ""), "")
+        role = self.store.role(token) if token else None
+        return (token, role) if role else None
+
+    def enter(self, token: str, secure: bool) -> Response | None:
+        """A session for a browser; None where the token is not known."""
+        if self.store.role(token) is None:
+            return None
+        while len(self.sessions) >= SESSIONS:
+            del self.sessions[next(iter(self.sessions))]
+        name = secrets.token_urlsafe(32)
+        self.sessions[name] = token.strip().lower()
+        answer = RedirectResponse("/review", 303)
+        answer.set_cookie(COOKIE, name, httponly=True, samesite="strict", secure=secure, path="/")
+        return answer
+
+    def csrf(self, request: Request) -> str:
+        """The proof that a form came from a page of this session."""
+        return hmac.digest(self.key, request.cookies.get(COOKIE, "").encode(), hashlib.sha256).hex()
+
+    def came_from_us(self, request: Request, given: str) -> bool:
+        """Does a form bear that proof?"""
+        return COOKIE in request.cookies and hmac.compare_digest(self.csrf(request), given)
+
+    def page(self, request: Request, found: tuple[str, str]) -> dict[str, Any]:
+        """What the page shows."""
+        token, role = found
+        state = request.query_params.get("state")
+        uploads = self.store.all(state if state and state.isalpha() else None)
+        self.store.accessed(token, "list", "")
+        return {
+            "role": role,
+            "uploads": uploads,
+            "states": dict(Counter(one.state for one in self.store.all())),
+            "files": {one.id: files(self.store, one) for one in uploads},
+            "csrf": self.csrf(request),
+        }
+
+
+def files(store: Store, upload: Upload) -> list[str]:
+    """What is kept of an upload."""
+    folder = store.kept / upload.id
+    return [name for name in FILES if (folder / name).is_file()]
+
+
+def document(store: Store, upload: Upload) -> dict[str, Any]:
+    """An upload in the API; nothing in it tells who sent it."""
+    return {
+        "id": upload.id,
+        "state": upload.state,
+        "day": upload.day,
+        "language": upload.language,
+        "told": upload.told,
+        "result": upload.result,
+        "failure": upload.failure,
+        "files": files(store, upload),
+    }
+
+
+def file_response(store: Store, upload: Upload, name: str) -> Response:
+    """One kept file, as a download; any other name is not found."""
+    path: Path = store.kept / upload.id / name
+    if name not in FILES or not path.is_file():
+        return JSONResponse({"error": "not found"}, 404)
+    return FileResponse(path, media_type=FILES[name], filename=f"{upload.id[:8]}-{name}")
+
+
+OPENAPI: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "kzpcap review", "version": "1", "description": "Scrubbed captures for researchers."},
+    "security": [{"token": []}],
+    "components": {
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        "schemas": {
+            "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
+            "Upload": {
+                "type": "object",
+                "required": ["id", "state", "day", "language", "told", "result", "failure", "files"],
+                "properties": {
+                    "id": {"type": "string"},
+                    "state": {"enum": ["receiving", "waiting", "analysing", "done", "failed", "sealed"]},
+                    "day": {"type": "string"},
+                    "language": {"type": "string"},
+                    "told": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "result": {"type": ["object", "null"]},
+                    "failure": {"type": ["string", "null"]},
+                    "files": {"type": "array", "items": {"enum": list(FILES)}},
+                },
+            },
+        },
+    },
+    "paths": {
+        "/api/uploads": {
+            "get": {
+                "summary": "All uploads, the newest day first",
+                "responses": {
+                    "200": {
+                        "description": "uploads",
+                        "content": {
+                            "application/json": {
+                                "schema": {"type": "array", "items": {"$ref": "#/components/schemas/Upload"}}
+                            }
+                        },
+                    },
+                    "401": {"description": "no valid token"},
+                },
+            }
+        },
+        "/api/uploads/{id}": {
+            "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
+            "get": {
+                "summary": "One upload",
+                "responses": {
+                    "200": {
+                        "description": "the upload",
+                        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Upload"}}},
+                    },
+                    "401": {"description": "no valid token"},
+                    "404": {"description": "no such upload"},
+                },
+            },
+            "delete": {
+                "summary": "Delete one upload, all of it (role manage)",
+                "responses": {
+                    "204": {"description": "deleted"},
+                    "401": {"description": "no valid token"},
+                    "403": {"description": "the token may only read"},
+                    "404": {"description": "no such upload"},
+                },
+            },
+        },
+        "/api/uploads/{id}/{file}": {
+            "parameters": [
+                {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},
+                {"name": "file", "in": "path", "required": True, "schema": {"enum": list(FILES)}},
+            ],
+            "get": {
+                "summary": "One kept file",
+                "responses": {
+                    "200": {"description": "the file", "content": {"application/octet-stream": {}}},
+                    "401": {"description": "no valid token"},
+                    "404": {"description": "no such upload or file"},
+                },
+            },
+        },
+    },
+}

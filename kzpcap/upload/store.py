@@ -1,0 +1,325 @@
+"""The data folder: one SQLite file, `incoming/` for what is not scrubbed yet, `kept/` for what is.
+
+What is not kept: addresses, user agents, exact times, names of files, digests of originals. Times are days. A receipt
+is known by its SHA-256 alone. Bytes that are not scrubbed exist in `incoming/` only (mode 0700), until they are
+analysed or expire, and are unlinked then; unlinking is no erasure on flash: put the folder on tmpfs or on an encrypted
+volume.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+RECEIVING, WAITING, ANALYSING, DONE, FAILED, SEALED = "receiving", "waiting", "analysing", "done", "failed", "sealed"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+  id TEXT PRIMARY KEY, receipt TEXT UNIQUE NOT NULL, state TEXT NOT NULL, day TEXT NOT NULL, language TEXT NOT NULL,
+  size INTEGER NOT NULL, length INTEGER, told TEXT NOT NULL, result TEXT, failure TEXT, tries INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS tokens (
+  hash TEXT PRIMARY KEY, label TEXT NOT NULL, role TEXT NOT NULL, day TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE IF NOT EXISTS accesses (day TEXT NOT NULL, token TEXT NOT NULL, what TEXT NOT NULL, upload TEXT NOT NULL);
+"""
+RECEIPT_BYTES = 16
+MAX_TRIES = 3
+TOLD = {"isp": 80, "city": 60, "month": 20, "note": 1_000}
+"""What a volunteer may tell, and how long each may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload as the database has it."""
+
+    id: str
+    state: str
+    day: str
+    language: str
+    size: int
+    told: dict[str, str]
+    result: dict[str, Any] | None
+    failure: str | None
+    tries: int
+
+
+def new_receipt() -> str:
+    """A code to write down: 128 random bits in groups of letters and digits that cannot be mistaken."""
+    text = base64.b32encode(secrets.token_bytes(RECEIPT_BYTES)).decode().rstrip("=").lower()
+    return "-".join(text[at : at + 5] for at in range(0, len(text), 5))
+
+
+def digest(text: str) -> str:
+    """By what a receipt or a token is known here."""
+    return hashlib.sha256(text.strip().lower().encode()).hexdigest()
+
+
+def today() -> str:
+    """The day, in UTC: nothing more exact is written down."""
+    return datetime.now(UTC).strftime("%Y-%m-%d")
+
+
+class Store:
+    """The data folder of one service."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.incoming, self.kept = folder / "incoming", folder / "kept"
+        for path in (folder, self.incoming, self.kept):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.chmod(0o700)
+        with self.database() as database:
+            database.executescript(SCHEMA)
+
+    @contextmanager
+    def database(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes are whole or not at all; safe from any thread."""
+        connection = sqlite3.connect(self.folder / "kzpcap.sqlite", timeout=30)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA secure_delete=ON")
+            with connection:
+                yield connection
+        finally:
+            connection.close()
+
+    # uploads
+
+    def create(self, language: str, told: dict[str, str], state: str = RECEIVING) -> tuple[str, str]:
+        """(id, receipt) of a new upload whose bytes are still to come."""
+        name, receipt = secrets.token_hex(16), new_receipt()
+        kept = {key: told[key].strip()[:limit] for key, limit in TOLD.items() if told.get(key, "").strip()}
+        with self.database() as database:
+            row = (name, digest(receipt), state, today(), language, 0, json.dumps(kept, ensure_ascii=False))
+            database.execute(
+                "INSERT INTO uploads (id, receipt, state, day, language, size, told) VALUES (?, ?, ?, ?, ?, ?, ?)", row
+            )
+        return name, receipt
+
+    def tell(self, name: str, told: dict[str, str], language: str) -> None:
+        """Keep what came after the bytes."""
+        kept = {key: told[key].strip()[:limit] for key, limit in TOLD.items() if told.get(key, "").strip()}
+        with self.database() as database:
+            database.execute(
+                "UPDATE uploads SET told = ?, language = ? WHERE id = ?",
+                (json.dumps(kept, ensure_ascii=False), language, name),
+            )
+
+    def by_receipt(self, receipt: str) -> Upload | None:
+        """The upload of a receipt; None where there is none (any more)."""
+        return self._one("receipt = ?", digest(receipt))
+
+    def by_id(self, name: str) -> Upload | None:
+        """The upload with this id."""
+        return self._one("id = ?", name)
+
+    def _one(self, where: str, value: str) -> Upload | None:
+        with self.database() as database:
+            row = database.execute(f"SELECT {COLUMNS} FROM uploads WHERE {where}", (value,)).fetchone()
+        return _upload(row) if row else None
+
+    def all(self, state: str | None = None, limit: int = 1_000) -> list[Upload]:
+        """Uploads, the newest day first."""
+        where, values = ("WHERE state = ?", (state, limit)) if state else ("", (limit,))
+        with self.database() as database:
+            rows = database.execute(
+                f"SELECT {COLUMNS} FROM uploads {where} ORDER BY day DESC, id LIMIT ?", values
+            ).fetchall()
+        return [_upload(row) for row in rows]
+
+    def count(self, *states: str) -> int:
+        """How many uploads are in these states."""
+        with self.database() as database:
+            marks = ",".join("?" * len(states))
+            return int(database.execute(f"SELECT count(*) FROM uploads WHERE state IN ({marks})", states).fetchone()[0])
+
+    def received_today(self) -> int:
+        """Bytes of all uploads of this day."""
+        with self.database() as database:
+            return int(
+                database.execute("SELECT coalesce(sum(size), 0) FROM uploads WHERE day = ?", (today(),)).fetchone()[0]
+            )
+
+    def length(self, name: str, length: int) -> None:
+        """Note how many bytes an upload is to have."""
+        with self.database() as database:
+            database.execute("UPDATE uploads SET length = ? WHERE id = ?", (length, name))
+
+    def length_of(self, name: str) -> int | None:
+        """How many bytes an upload is to have; None where that was not said."""
+        with self.database() as database:
+            row = database.execute("SELECT length FROM uploads WHERE id = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def part(self, name: str) -> Path:
+        """Where the bytes of an upload lie until they are scrubbed."""
+        return self.incoming / name
+
+    def arrived(self, name: str, size: int, state: str = WAITING) -> None:
+        """All bytes are here and on the disk: from now on a crash loses nothing."""
+        with self.database() as database:
+            database.execute("UPDATE uploads SET state = ?, size = ? WHERE id = ?", (state, size, name))
+
+    def next_waiting(self) -> Upload | None:
+        """Take the next upload to analyse."""
+        with self.database() as database:
+            row = database.execute(
+                "UPDATE uploads SET state = ?, tries = tries + 1 WHERE id = (SELECT id FROM uploads WHERE state = ? "
+                f"ORDER BY day, id LIMIT 1) RETURNING {COLUMNS}",
+                (ANALYSING, WAITING),
+            ).fetchone()
+        return _upload(row) if row else None
+
+    def finished(self, name: str, folder: Path, result: dict[str, Any]) -> None:
+        """What was scrubbed takes its place, the database says so, and the original goes; in this order."""
+        place = self.kept / name
+        shutil.rmtree(place, ignore_errors=True)
+        folder.rename(place)
+        _sync(self.kept)
+        with self.database() as database:
+            changed = database.execute(
+                "UPDATE uploads SET state = ?, result = ?, failure = NULL WHERE id = ?",
+                (DONE, json.dumps(result, ensure_ascii=False), name),
+            ).rowcount
+        self.forget_original(name)
+        if not changed:  # deleted meanwhile
+            shutil.rmtree(place, ignore_errors=True)
+
+    def sealed(self, name: str, size: int) -> None:
+        """A sealed file is kept as it is: only the researcher can open it."""
+        place = self.kept / name
+        place.mkdir(mode=0o700, exist_ok=True)
+        self.part(name).replace(place / "sealed.age")
+        _sync(place)
+        self.arrived(name, size, SEALED)
+
+    def failed(self, name: str, why: str) -> None:
+        """An upload of which nothing could be made; its original goes too."""
+        with self.database() as database:
+            database.execute("UPDATE uploads SET state = ?, failure = ? WHERE id = ?", (FAILED, why[:300], name))
+        self.forget_original(name)
+
+    def forget_original(self, name: str) -> None:
+        """Unlink what is not scrubbed."""
+        self.part(name).unlink(missing_ok=True)
+        shutil.rmtree(self.incoming / f"{name}.work", ignore_errors=True)
+
+    def delete(self, name: str) -> None:
+        """Delete an upload, all of it."""
+        with self.database() as database:
+            database.execute("DELETE FROM uploads WHERE id = ?", (name,))
+        self.forget_original(name)
+        shutil.rmtree(self.kept / name, ignore_errors=True)
+
+    def sweep(self, incoming_hours: int, kept_days: int, starting: bool = False) -> None:
+        """What is past its time goes; at the start also what a crash left: half-done work, bytes of no upload."""
+        if starting:
+            with self.database() as database:
+                database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
+        with self.database() as database:
+            known = {row[0]: row[1] for row in database.execute("SELECT id, state FROM uploads")}
+            limit = (datetime.now(UTC) - timedelta(days=kept_days)).strftime("%Y-%m-%d")
+            old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (limit,))]
+        now = datetime.now(UTC).timestamp()
+        for path in self.incoming.iterdir():
+            name = path.name.partition(".")[0]
+            stale = now - path.stat().st_mtime > incoming_hours * 3_600
+            if path.is_dir():
+                if starting or name not in known:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif known.get(name) not in (RECEIVING, WAITING, ANALYSING) or (stale and known[name] == RECEIVING):
+                path.unlink(missing_ok=True)
+        for name, state in known.items():
+            if state == RECEIVING and not self.part(name).exists():
+                old.append(name)
+            elif state == WAITING and not self.part(name).exists():
+                self.failed(name, "lost")
+        for name in old:
+            self.delete(name)
+        for path in self.kept.iterdir():
+            if path.name not in known:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def used(self) -> int:
+        """Bytes under the data folder."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def free(self) -> int:
+        """Bytes that the disk still takes."""
+        return shutil.disk_usage(self.folder).free
+
+    # tokens
+
+    def new_token(self, label: str, role: str) -> str:
+        """A token of 256 random bits, shown once."""
+        token = secrets.token_hex(32)
+        with self.database() as database:
+            database.execute(
+                "INSERT INTO tokens (hash, label, role, day) VALUES (?, ?, ?, ?)", (digest(token), label, role, today())
+            )
+        return token
+
+    def role(self, token: str) -> str | None:
+        """The role of a token that is not revoked; None for any other."""
+        with self.database() as database:
+            row = database.execute(
+                "SELECT role FROM tokens WHERE hash = ? AND revoked = 0", (digest(token),)
+            ).fetchone()
+        return str(row[0]) if row else None
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """All tokens, by the beginning of their digest."""
+        with self.database() as database:
+            rows = database.execute("SELECT hash, label, role, day, revoked FROM tokens ORDER BY day, hash").fetchall()
+        return [
+            {"id": row[0][:12], "label": row[1], "role": row[2], "day": row[3], "revoked": bool(row[4])} for row in rows
+        ]
+
+    def revoke(self, beginning: str) -> bool:
+        """Revoke the one token whose digest begins so."""
+        if len(beginning) < 12 or not all(char in "0123456789abcdef" for char in beginning):
+            return False
+        with self.database() as database:
+            return database.execute("UPDATE tokens SET revoked = 1 WHERE hash LIKE ?", (beginning + "%",)).rowcount > 0
+
+    def accessed(self, token: str, what: str, upload: str) -> None:
+        """Write down who read what, by token and day."""
+        with self.database() as database:
+            row = (today(), digest(token)[:12], what, upload)
+            database.execute("INSERT INTO accesses (day, token, what, upload) VALUES (?, ?, ?, ?)", row)
+
+    def accesses(self, limit: int = 500) -> list[dict[str, str]]:
+        """The last accesses."""
+        with self.database() as database:
+            rows = database.execute(
+                "SELECT day, token, what, upload FROM accesses ORDER BY rowid DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return [dict(zip(("day", "token", "what", "upload"), row, strict=True)) for row in rows]
+
+
+COLUMNS = "id, state, day, language, size, told, result, failure, tries"
+
+
+def _upload(row: tuple[Any, ...]) -> Upload:
+    told, result = json.loads(row[5]), json.loads(row[6]) if row[6] else None
+    return Upload(row[0], row[1], row[2], row[3], row[4], told, result, row[7], row[8])
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

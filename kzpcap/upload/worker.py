@@ -1,0 +1,97 @@
+"""Analyses, each in a child process: what crashes, hangs or eats memory takes itself down and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from kzpcap.upload import child
+from kzpcap.upload.config import Config
+from kzpcap.upload.store import MAX_TRIES, Store, Upload
+
+SWEEP_SECONDS = 600
+GRACE_SECONDS = 10
+REASONS = {
+    child.EXIT_NOT_A_CAPTURE: "not_a_capture",
+    child.EXIT_NO_EVIDENCE: "no_evidence",
+    child.EXIT_LEAK: "cannot_be_scrubbed",
+}
+
+
+class Workers:
+    """As many analyses at once as the settings say; woken when an upload has arrived."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        self.store = store
+        self.config = config
+        self.wake = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin with what a crash left, then go on."""
+        self.store.sweep(self.config.incoming_hours, self.config.kept_days, starting=True)
+        for _ in range(max(1, self.config.max_analyses)):
+            self.tasks.append(asyncio.create_task(self._work()))
+        self.tasks.append(asyncio.create_task(self._sweep()))
+
+    async def stop(self) -> None:
+        """Stop at once: an analysis in the middle is begun again at the next start."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            upload = await asyncio.to_thread(self.store.next_waiting)
+            if upload is None:
+                self.wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), 2)
+                continue
+            await self.analyse(upload)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.to_thread(self.store.sweep, self.config.incoming_hours, self.config.kept_days)
+
+    async def analyse(self, upload: Upload) -> None:
+        """Analyse one upload; whatever comes of it, the original is gone afterwards."""
+        if upload.tries > MAX_TRIES:  # the server went down with it each time
+            await asyncio.to_thread(self.store.failed, upload.id, "crashed")
+            return
+        folder = self.store.incoming / f"{upload.id}.work"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+        settings = {
+            "memory": self.config.analysis_memory,
+            "seconds": self.config.analysis_seconds,
+            "roots": self.config.trusted_roots,
+            "cas": self.config.interception_cas,
+        }
+        code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
+        if code == 0:
+            result = json.loads((folder / "result.json").read_text("utf-8"))
+            await asyncio.to_thread(self.store.finished, upload.id, folder, result)
+        else:
+            await asyncio.to_thread(self.store.failed, upload.id, REASONS.get(code, "crashed"))
+
+    async def _child(self, capture: Path, folder: Path, settings: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "kzpcap.upload.child", str(capture), str(folder), settings,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            return await asyncio.wait_for(process.wait(), self.config.analysis_seconds + GRACE_SECONDS)
+        except TimeoutError:
+            return 124
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
