@@ -2,7 +2,7 @@
 # make test    set everything up and run every check
 # make fuzz SECONDS=600    fuzz each parser for so long
 # make bench MEGABYTES=1000    speed and memory beside other tools, as a table
-# make soak KILLS=50    kill a batch run at so many random moments, and see that nothing differs afterwards
+# make soak KILLS=50    kill a batch run and the service at so many random moments; 100 uploads at once
 # make captures    build every capture that is built packet by packet anew (with new keys)
 # make lab [NAME=lab-kz-take-over]    record the others anew, in network namespaces (root, Linux)
 
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
-.PHONY: demo test lint witness fuzz bench soak captures lab products clean
+.PHONY: demo test lint witness browser fuzz bench soak captures lab products clean
 
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
@@ -51,7 +51,11 @@ witness:
 products:
 	$(call debian,mitmdump sslsplit squid chromium,mitmproxy sslsplit squid-openssl chromium,some captures cannot be recorded)
 
-test: lint witness
+# Through which the pages of the service are tested.
+browser:
+	$(call debian,chromium,chromium fonts-dejavu-core,the tests of pages are skipped)
+
+test: lint witness browser
 	$(BIN)/python -m pytest -n auto
 
 # Coverage-guided fuzzing of each parser, SECONDS each; findings are written to the working directory.
@@ -67,7 +71,9 @@ bench: $(VENV)/tools
 
 KILLS ?= 50
 soak: $(VENV)/tools
-	SOAK_KILLS=$(KILLS) SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest -q tests/test_cases.py -k "killed_at_random or two_runs"
+	SOAK_KILLS=$(KILLS) SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest -q tests/test_cases.py tests/test_upload.py \
+	  -k "killed_at_random or two_runs"
+	$(BIN)/python benchmarks/uploads.py --count 100 --megabytes 20
 
 captures: $(VENV)/tools
 	$(BIN)/python captures/make.py

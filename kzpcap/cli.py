@@ -396,6 +396,7 @@ def corroborate(
 
 app.command()(cli_cases.batch)
 app.command()(cli_scrub.scrub)
+app.command()(cli_scrub.upload)
 app.command()(cli_scrub.guide)
 app.command()(cli_serve.serve)
 app.command()(cli_serve.token)

@@ -1,4 +1,4 @@
-"""The command line of volunteers: `kzpcap scrub` and `kzpcap guide`; parse, ask, print, exit status."""
+"""The command line of volunteers: `kzpcap scrub`, `kzpcap upload`, `kzpcap guide`; parse, ask, print, exit status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -78,19 +78,65 @@ def scrub(
     choices = Choices(profile, _names(keep), _names(drop))
     try:
         known = reference.load(None, targets, trusted_root, interception_ca)
-        scrubbed = _decided(file, known, choices)
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
-    except CaptureError as error:
-        where = f" (offset {error.offset})" if error.offset else ""
-        one = " (scrub takes one capture at a time: unpack it first)" if "archive of captures" in str(error) else ""
-        typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
-        raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
+    scrubbed = _scrubbed(file, known, choices)
     try:
         _finish(scrubbed, out, manifest_path, recipients, accept)
     finally:
         scrubbed.output.close()
+
+
+def upload(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A capture; it is scrubbed here first.")],
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="The service: an onion address, or https with --pin.")],
+    encrypt_to: Annotated[
+        list[str] | None, typer.Option("--encrypt-to", metavar="AGE", help="The researcher's age key, as published.")
+    ] = None,
+    pin: Annotated[str, typer.Option("--pin", metavar="SHA256", help="Of the server's public key, as published.")] = "",
+    socks: Annotated[str, typer.Option("--socks", metavar="HOST:PORT", help="A SOCKS 5 proxy: Tor's.")] = "",
+    keep: Annotated[list[str] | None, typer.Option("--keep", metavar="NAME", help="As in scrub.")] = None,
+    drop: Annotated[list[str] | None, typer.Option("--drop", metavar="NAME", help="As in scrub.")] = None,
+    accept: Annotated[bool, typer.Option("--accept-losses", help="As in scrub.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+) -> None:
+    """Scrub a capture, show what would be handed on, and send it, encrypted, to a service; prints the receipt.
+
+    Over the open Internet it must be encrypted (--encrypt-to) and the server's key pinned (--pin): whoever had their
+    root installed passes every other check. Take both from where the address was published, not from the service.
+    """
+    import tempfile
+
+    from kzpcap import reference
+    from kzpcap.report.text import safe
+    from kzpcap.scrub.choose import Choices
+    from kzpcap.upload.client import UploadError, send, service
+
+    recipients = _recipients(encrypt_to or [])
+    try:
+        place = service(to, pin, socks)
+    except UploadError as error:
+        _fail(safe(str(error)))
+    if not recipients and not place.inside:
+        _fail("give --encrypt-to, the researcher's age key: without it whoever is in between could read it")
+    scrubbed = _scrubbed(file, reference.load(), Choices("evidence", _names(keep), _names(drop)))
+    with scrubbed.output, tempfile.TemporaryFile(prefix="kzpcap-") as sealed:
+        _told(scrubbed, accept)
+        if not yes and not (sys.stdin.isatty() and typer.confirm(f"Send it to {safe(place.host)}?", err=True)):
+            _fail("nothing was sent (--yes sends without asking)")
+        body: IO[bytes] = scrubbed.output
+        if recipients:
+            _seal(scrubbed.output, sealed, recipients)
+            body = sealed
+        size = body.seek(0, os.SEEK_END)
+        try:
+            receipt = send(place, body, size)
+        except UploadError as error:
+            _fail(safe(str(error)))
+    typer.echo(f"sent: {size:,} bytes{', encrypted' if recipients else ''}")
+    typer.echo(f"your receipt, to write down: {safe(receipt)}")
+    typer.echo("with it you can see what became of it, and delete it, at the service's page")
 
 
 def guide(
@@ -110,11 +156,27 @@ def guide(
     typer.echo(text(language, platform.lower() if platform else None), nl=False)
 
 
+def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
+    """The scrubbed capture, or the word why there is none."""
+    from kzpcap.report.text import safe
+
+    try:
+        return _decided(file, known, choices)
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+    except CaptureError as error:
+        where = f" (offset {error.offset})" if error.offset else ""
+        one = " (one capture at a time: unpack it first)" if "archive of captures" in str(error) else ""
+        typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
+        raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
+
+
 def _names(given: list[str] | None) -> frozenset[str]:
     return frozenset(name.strip().lower().rstrip(".") for name in given or ())
 
 
-def _fail(text: str) -> None:
+def _fail(text: str) -> NoReturn:
     typer.echo(f"kzpcap: {text}", err=True)
     raise typer.Exit(EXIT_NOT_WRITTEN)
 
@@ -161,8 +223,8 @@ def _decided(file: str, known: Reference, choices: Choices) -> Scrubbed:
     return run(file, known, replace(choices, keep=frozenset(given), drop=choices.drop | refused))
 
 
-def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list[object], accept: bool) -> None:
-    """Tell what would be handed on, and write it if it is the same evidence, or its losses are accepted."""
+def _told(scrubbed: Scrubbed, accept: bool) -> None:
+    """Tell what would be handed on; ends here unless it is the same evidence, or its losses are accepted."""
     from kzpcap.report.text import safe, wrap
     from kzpcap.scrub.work import words
 
@@ -185,6 +247,13 @@ def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list
             _fail(
                 "nothing was written: --accept-losses writes it all the same; --keep NAME keeps a control's certificate"
             )
+
+
+def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list[object], accept: bool) -> None:
+    """Write the new capture and its manifest, after all was told."""
+    from kzpcap.report.text import safe
+
+    _told(scrubbed, accept)
     manifest = json.dumps(scrubbed.manifest, ensure_ascii=False, indent=2).encode() + b"\n"
     try:
         _write(out, scrubbed.output, recipients)
@@ -197,6 +266,13 @@ def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list
     typer.echo(f"manifest: {safe(str(manifest_path))}")
 
 
+def _seal(body: IO[bytes], out: IO[bytes], recipients: list[object]) -> None:
+    from pyrage import encrypt_io
+
+    body.seek(0)
+    encrypt_io(body, out, recipients)
+
+
 def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
     """Write a new file for its owner alone, whole or not at all; sealed where there are recipients."""
     body.seek(0)
@@ -205,9 +281,7 @@ def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             if recipients:
-                from pyrage import encrypt_io
-
-                encrypt_io(body, file, recipients)
+                _seal(body, file, recipients)
             else:
                 while block := body.read(1 << 20):
                     file.write(block)

@@ -75,6 +75,7 @@ def serve(
         server_header=False,
         date_header=False,
         timeout_keep_alive=15,
+        timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=32_768,
         proxy_headers=False,
     )

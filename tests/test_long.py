@@ -33,3 +33,10 @@ def test_a_small_benchmark(tmp_path):
     assert float(row.split("|")[3]) > 0
     assert "| decode, flows, choose packets |" in done.stdout
     assert list((tmp_path / "build" / "bench").iterdir()) == []
+
+
+def test_a_small_load(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "uploads.py"), "--count", "4", "--megabytes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
+    assert "4 arrived whole" in done.stdout

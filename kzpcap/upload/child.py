@@ -15,7 +15,10 @@ import resource
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kzpcap.reference import Reference
 
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK = 3, 4, 5
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
@@ -74,7 +77,7 @@ def main(arguments: list[str]) -> int:
     result |= {
         "states": dict(summary.states),
         "target_states": dict(summary.target_states),
-        "identities": dict(summary.identities),
+        "by": sorted({_title(known, one) for one in summary.identities if one != "unknown"}),
         "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
         "names": sorted(scrubbed.made.names)[:50],
         "losses": len(scrubbed.proof.unexpected),
@@ -82,6 +85,12 @@ def main(arguments: list[str]) -> int:
     }
     (folder / "result.json").write_text(json.dumps(result, ensure_ascii=False))
     return 0
+
+
+def _title(known: Reference, identity: str) -> str:
+    """Whom a verified key names, in words; products by their id."""
+    kind, _, name = identity.partition(":")
+    return known.generations[name].title if kind == "known_generation" else name or kind
 
 
 if __name__ == "__main__":

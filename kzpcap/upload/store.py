@@ -70,6 +70,11 @@ def today() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
+def days_ago(days: int) -> str:
+    """The day that many days before today."""
+    return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
+
+
 class Store:
     """The data folder of one service."""
 
@@ -230,8 +235,7 @@ class Store:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
         with self.database() as database:
             known = {row[0]: row[1] for row in database.execute("SELECT id, state FROM uploads")}
-            limit = (datetime.now(UTC) - timedelta(days=kept_days)).strftime("%Y-%m-%d")
-            old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (limit,))]
+            old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
         now = datetime.now(UTC).timestamp()
         for path in self.incoming.iterdir():
             name = path.name.partition(".")[0]

@@ -21,7 +21,7 @@ from kzpcap.upload import review, tus
 from kzpcap.upload.config import Config
 from kzpcap.upload.language import NAMES, WORDS
 from kzpcap.upload.receive import Gate, Refused, is_sealed, take_form
-from kzpcap.upload.store import ANALYSING, DONE, RECEIVING, WAITING, Store, Upload
+from kzpcap.upload.store import ANALYSING, DONE, RECEIVING, WAITING, Store, Upload, days_ago
 from kzpcap.upload.worker import Workers
 
 HERE = Path(__file__).parent
@@ -151,7 +151,8 @@ class Service:
 
     def _upload(self, request: Request) -> Upload | None:
         receipt = request.path_params.get("receipt", "")
-        return self.store.by_receipt(receipt) if RECEIPT.fullmatch(receipt) else None
+        found = self.store.by_receipt(receipt) if RECEIPT.fullmatch(receipt) else None
+        return found if found is not None and found.day >= days_ago(self.config.receipt_days) else None
 
     async def receipt(self, request: Request) -> Response:
         """What became of an upload."""
@@ -160,8 +161,7 @@ class Service:
             return self.message(request, "no_receipt", 404)
         by: list[str] = []
         if found.result and found.state == DONE:
-            named = (one for one in found.result.get("identities", {}) if one != "unknown")
-            by = [one.removeprefix("known_generation:") for one in named]
+            by = found.result.get("by", [])
         refresh = RENEW_SECONDS if found.state in (RECEIVING, WAITING, ANALYSING) else None
         return self.page(
             request, "receipt.html", upload=found, code=request.path_params["receipt"], by=by, refresh=refresh
@@ -332,7 +332,9 @@ async def short_form(request: Request) -> dict[str, str]:
 def blocks(language: str) -> list[tuple[int, Any]]:
     """The guide as (kind, text): 1 and 2 titles, 3 commands, 4 a list, 5 a numbered one, 0 a paragraph."""
     found: list[tuple[int, Any]] = []
-    for block in re.split(r"\n\n+", guide(language).strip()):
+    # What goes on after a command within a list begins with spaces: a list that follows it is a block of its own.
+    text = re.sub(r"(\n  \S[^\n]*)\n- ", r"\1\n\n- ", guide(language).strip())
+    for block in re.split(r"\n\n+", text):
         if block.startswith("## "):
             title, _, rest = block.partition("\n")
             found.append((2, title[3:]))
