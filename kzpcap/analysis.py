@@ -40,6 +40,7 @@ from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
 MAX_NAMES = 100_000
+MAX_NAMES_EACH = 256
 Progress = Callable[[int, int], None]
 
 
@@ -78,7 +79,9 @@ class Report:
                 observation,
                 placed(verdict, place)
                 if place
-                else on_the_volunteers_side(verdict, observation, self.reference.products, self.surroundings),
+                else on_the_volunteers_side(
+                    verdict, observation, self.reference.products, self.surroundings, self.ladders
+                ),
             )
 
     def head(self) -> dict[str, Any]:
@@ -106,7 +109,8 @@ class Reading:
         self, path: str | Source, want_digest: bool = True, keylog: bytes = b"", notes: Notes | None = None
     ) -> None:
         self.notes = notes if notes is not None else Notes()
-        self.names: dict[str, set[str]] = {}
+        self.names: dict[str, dict[str, int]] = {}
+        self.names_left_out = False
         self.points = Points()
         self.keys = KeyLog()
         self.keys.add(keylog)
@@ -150,8 +154,13 @@ class Reading:
             if found is None:
                 continue
             for server in found[1]:
-                if len(self.names) < MAX_NAMES:
-                    self.names.setdefault(server, set()).add(found[0])
+                names = self.names.get(server)
+                if names is None and len(self.names) < MAX_NAMES:
+                    names = self.names[server] = {}
+                if names is None or (len(names) >= MAX_NAMES_EACH and found[0] not in names):
+                    self.names_left_out = True
+                else:
+                    names.setdefault(found[0], packet.time_ns)
         self.scanner.dns = []
         for packet in self.scanner.ntp:
             told = ntp_time(packet.payload)
@@ -241,6 +250,7 @@ def analyze(
         clock = anchors.judge(chains, observer.certificates, reading.points)
         surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
         surroundings.networks = networks
+        surroundings.names_left_out = reading.names_left_out
         surroundings.interception_leaves = reference.interception_leaves
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")

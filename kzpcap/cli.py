@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kzpcap.capture.health import Notes
     from kzpcap.capture.source import Source
     from kzpcap.reference import Reference
+    from kzpcap.report.summary import Summary
 
 EXIT_NOT_A_CAPTURE = 3
 EXIT_REFERENCE_DATA = 4
@@ -232,6 +233,9 @@ def analyze(
     ] = None,
     at: At = None,
     together: Together = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one HTML file, of one capture.")
+    ] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
@@ -247,6 +251,8 @@ def analyze(
 
     tally = Tally()
     intercepted = shown = 0
+    if html is not None and html.exists():
+        raise typer.BadParameter("it exists already", param_hint="--html")
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = _keylog(keylog)
@@ -255,7 +261,12 @@ def analyze(
 
             with_tshark.program()
         for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
-            if as_json:
+            if html is not None:
+                if shown:
+                    raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
+                shown += 1
+                summary = _html(report, name, html)
+            elif as_json:
                 summary = report_json.write(report, sys.stdout.write)
             else:
                 if shown:
@@ -275,6 +286,22 @@ def analyze(
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if exit_code and intercepted:
         raise typer.Exit(EXIT_INTERCEPTED)
+
+
+def _html(report: Report, name: str, path: Path) -> Summary:
+    """Write the page of a report into a new file."""
+    from kzpcap.report.html import write
+
+    try:
+        page, summary = write(report, Path(_name(name)).name)
+        with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(page)
+    except ImportError as error:
+        typer.echo(f"kzpcap: --html needs {error.name}: pip install 'kzpcap[html]'", err=True)
+        raise typer.Exit(EXIT_WITNESS_MISSING) from None
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--html") from None
+    return summary
 
 
 @app.command()

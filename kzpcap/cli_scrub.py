@@ -287,6 +287,11 @@ def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
                     file.write(block)
             file.flush()
             os.fsync(file.fileno())
-        os.link(part, path)
+        try:
+            os.link(part, path)
+        except PermissionError:  # no hard links there: a stick, a phone
+            if path.exists():
+                raise FileExistsError(17, "exists already") from None
+            part.rename(path)
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)

@@ -18,6 +18,9 @@ CLOCK_HOSTS = 3
 CLOCK_SPAN_NS = 1_000_000_000
 MANY_SERVERS = 4
 MOST = 2 / 3
+WINDOW_NS = 600 * 1_000_000_000
+Stack = tuple[tuple[str, ...], str, int]
+"""The client's SYN options, the SYN-ACK's signature and its TTL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class Answer:
     signature: str
     ttl: int
     hello_ttl: int | None
+    time_ns: int
+    client: str
 
 
 @dataclass
@@ -62,7 +67,7 @@ class Responders:
             found.append(
                 Answer(
                     answered.frame, observation.server_name, control, asked, signature(answered.window, sent),
-                    answered.ttl, hello,
+                    answered.ttl, hello, observation.time_ns, observation.client[0],
                 )
             )  # fmt: skip
         if sent.stamps is not None and answered.time_ns and len(self.clocks) < MAX_CLOCKS:
@@ -75,40 +80,45 @@ class Responders:
         return next((one for one in self.answers.get(observation.server, ()) if one.frame == frame), None)
 
     def controls(self, observation: Observation) -> list[Answer]:
-        """What connections with other names, on no list, got from the same address and port."""
-        found = self.answers.get(observation.server, ())
-        return [one for one in found if one.control and one.name != observation.server_name]
+        """What connections with other names, on no list, got from the same address and port: those of the same client
+        within ten minutes, for ways change and clients move."""
+        return [
+            one
+            for one in self.answers.get(observation.server, ())
+            if one.control
+            and one.name != observation.server_name
+            and one.client == observation.client[0]
+            and abs(one.time_ns - observation.time_ns) <= WINDOW_NS
+        ]
 
     @cached_property
-    def alike(self) -> dict[tuple[str, int], dict[str, int]]:
-        """(signature, TTL) to the servers with it and the first frame of each; every server with one such answer."""
-        found: dict[tuple[str, int], dict[str, int]] = {}
+    def alike(self) -> dict[Stack, dict[str, int]]:
+        """Who answered equal SYNs alike, where it is most of all servers: the servers, and the first frame of each."""
+        found: dict[Stack, dict[str, int]] = {}
+        servers = {server for server, _ in self.answers}
         for (server, _), answers in self.answers.items():
             for one in answers:
-                found.setdefault((one.signature, one.ttl), {}).setdefault(server, one.frame)
-        return found
+                found.setdefault((one.asked, one.signature, one.ttl), {}).setdefault(server, one.frame)
+        least = max(MANY_SERVERS, MOST * len(servers))
+        return {stack: group for stack, group in found.items() if len(group) >= least}
 
     def same_stack(self, observation: Observation) -> dict[str, int]:
         """The servers, this one among them, that answered SYNs alike to TTL and signature; none where they are not
         several, or not most of all servers in the capture."""
-        mine = self.of(observation)
-        if mine is None:
-            return {}
-        group = self.alike.get((mine.signature, mine.ttl), {})
-        servers = {server for server, _ in self.answers}
-        return group if len(group) >= MANY_SERVERS and len(group) >= MOST * len(servers) else {}
+        mine = self.of(observation) if self.alike else None
+        return self.alike.get((mine.asked, mine.signature, mine.ttl), {}) if mine is not None else {}
 
     @cached_property
-    def _shared(self) -> list[frozenset[int]]:
-        return shared_clocks(self.clocks, CLOCK_HOSTS, CLOCK_SPAN_NS)
+    def _shared(self) -> dict[int, dict[str, int]]:
+        """Frame of a SYN-ACK to the servers whose clock it shares, each with its first frame there."""
+        frames = {place: frame for frame, place in self.clock_frames.items()}
+        found: dict[int, dict[str, int]] = {}
+        for group in shared_clocks(self.clocks, CLOCK_HOSTS, CLOCK_SPAN_NS):
+            servers = {self.clocks[one][0]: frames[one] for one in sorted(group, reverse=True)}
+            for one in group:
+                found.setdefault(frames[one], servers)
+        return found
 
     def same_clock(self, observation: Observation) -> dict[str, int]:
         """The servers, this one among them, whose SYN-ACKs bear timestamps of one clock, with a frame each."""
-        at = self.clock_frames.get(observation.syn_ack.frame) if observation.syn_ack else None
-        if at is None:
-            return {}
-        frames = {place: frame for frame, place in self.clock_frames.items()}
-        for group in self._shared:
-            if at in group:
-                return {self.clocks[one][0]: frames[one] for one in sorted(group, reverse=True)}
-        return {}
+        return self._shared.get(observation.syn_ack.frame, {}) if observation.syn_ack else {}

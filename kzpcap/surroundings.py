@@ -9,6 +9,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate
@@ -18,6 +19,7 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
+from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.paths.networks import Networks
 from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
@@ -28,7 +30,7 @@ MAX_CONTROLS = 256
 MAX_SESSIONS = 200_000
 MAX_EXAMPLES = 8
 MAX_USES = 64
-NO_TIME = 1 << 62
+MAX_LOOKED_UP = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,32 +102,40 @@ class Use:
 
 @dataclass
 class Signing:
-    """Who signed for one client, over all of its connections with a chain that can be read; each set bounded."""
+    """Who signed for one client, over all of its connections that were answered; each set bounded."""
 
     issuers: set[str] = field(default_factory=set)
-    """Keys of private issuers whose signatures were verified; what is signed otherwise is "" here."""
+    """Keys of private issuers whose signatures were verified; what is signed otherwise, or hidden, is "" here."""
     names: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
     servers: set[str] = field(default_factory=set)
     slowest: int = 0
-    """The longest time between a SYN and its SYN-ACK, in nanoseconds; without both it is as long as any."""
-    frames: list[int] = field(default_factory=list)
+    """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
+    lowered: bool = False
+    """Some server's answers came with a TTL that routers had lowered: TTLs mean something at this capture point."""
+    fresh_genuine: bool = False
+    """A genuine certificate came with a TTL that no router had lowered: then TTLs mean nothing."""
 
-    def add(self, observation: Observation, issuer: str) -> None:
-        """Count one connection."""
+    def add(self, observation: Observation, facts: ChainFacts | None) -> None:
+        """Count one connection of this client over TCP."""
+        syn, answer, hello = observation.syn, observation.syn_ack, observation.server_hello
+        if syn is not None and answer is not None:
+            self.slowest = max(self.slowest, answer.time_ns - syn.time_ns)
+            self.lowered = self.lowered or answer.ttl not in FRESH_TTLS
+        if hello is None:
+            return
+        if facts is not None and facts.trusted and hello.ttl in FRESH_TTLS:
+            self.fresh_genuine = True
+        key = _issuer_key(facts) if facts is not None else None
+        private = key is not None and key.startswith("key ") and facts is not None and not facts.interception_ca
         if len(self.issuers) < MAX_EXAMPLES:
-            self.issuers.add(issuer)
+            self.issuers.add(key if key is not None and private else "")
         if observation.server_name and len(self.names) < MAX_USES:
             self.names.add(observation.server_name)
             if observation.target is not None:
                 self.listed.add(observation.server_name)
         if len(self.servers) < MAX_USES:
             self.servers.add(observation.server[0])
-        syn, answer = observation.syn, observation.syn_ack
-        took = answer.time_ns - syn.time_ns if syn and answer else 0
-        self.slowest = max(self.slowest, took if took > 0 else NO_TIME)
-        if len(self.frames) < MAX_EXAMPLES and observation.chain_seen:
-            self.frames.append(observation.chain_seen.frame)
 
 
 @dataclass
@@ -138,8 +148,10 @@ class Surroundings:
     at: int | None = None
     """The time by which to judge, where one was given; else that of the capture."""
     clock: Clock = field(default_factory=Clock)
-    names_of_servers: dict[str, set[str]] = field(default_factory=dict)
-    """Server address to the names that DNS answers in the capture gave it."""
+    names_of_servers: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Server address to the names that DNS answers in the capture gave it, with the time of the first."""
+    names_left_out: bool = False
+    """There were more DNS answers than are kept: what is not among them says nothing."""
     controls_by_server: dict[str, list[Attempt]] = field(default_factory=dict)
     controls_by_client: dict[str, list[Attempt]] = field(default_factory=dict)
     failures: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
@@ -172,6 +184,7 @@ class Surroundings:
     """Address to AS, by dated tables."""
     profiles: dict[str, list[Profile]] = field(default_factory=dict)
     """Name to the profiles of the connections that asked for it; bounded."""
+    _systems: dict[int, int] = field(default_factory=dict)
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
     answers: dict[Any, Any] = field(default_factory=dict)
     """What the facts said of the connection `answers_for` (verdict/logic.py)."""
@@ -222,13 +235,23 @@ class Surroundings:
         return None
 
     @cached_property
-    def addresses_of_names(self) -> dict[str, set[str]]:
-        """Name to the addresses that DNS answers in the capture gave it."""
-        found: dict[str, set[str]] = {}
+    def addresses_of_names(self) -> dict[str, dict[str, int]]:
+        """Name to the addresses that DNS answers in the capture gave it, with the time of the first."""
+        found: dict[str, dict[str, int]] = {}
         for address, names in self.names_of_servers.items():
-            for name in names:
-                found.setdefault(name, set()).add(address)
+            for name, time_ns in names.items():
+                found.setdefault(name, {})[address] = time_ns
         return found
+
+    def systems_of(self, servers: dict[str, int]) -> int:
+        """How many AS so many servers are in, by the first of them; asked once for each group."""
+        key = id(servers)
+        if key not in self._systems:
+            networks = self.networks
+            some = islice(servers, MAX_LOOKED_UP)
+            found = {seen.asn for server in some if networks is not None and (seen := networks.of(server)) is not None}
+            self._systems[key] = len(found)
+        return self._systems[key]
 
     def profiles_of(self, observation: Observation) -> list[Profile]:
         """The profiles of the other connections with this name."""
@@ -375,9 +398,8 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
             if len(same) < MAX_USES:
                 same.append(profile)
         key = _issuer_key(facts) if facts else None
-        if facts is not None and observation.transport == "tcp" and len(surroundings.signing) < MAX_SESSIONS:
-            private = key if key is not None and key.startswith("key ") and not facts.interception_ca else ""
-            surroundings.signing.setdefault(observation.client[0], Signing()).add(observation, private)
+        if observation.transport == "tcp" and len(surroundings.signing) < MAX_SESSIONS:
+            surroundings.signing.setdefault(observation.client[0], Signing()).add(observation, facts)
         if facts is not None and facts.end is not None and key is not None:
             if len(surroundings.issuers) < MAX_SESSIONS:
                 missing = facts.end.sha256 == facts.leaf.sha256

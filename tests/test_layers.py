@@ -37,7 +37,7 @@ HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
     "typer": ("cli", "cli_cases", "cli_scrub", "cli_serve"),
     "starlette": ("upload",),
-    "jinja2": ("upload",),
+    "jinja2": ("upload", "report.html"),
     "python_multipart": ("upload",),
     "uvicorn": ("cli_serve",),
     "pyrage": ("cli_scrub",),

@@ -252,31 +252,43 @@ def elsewhere(hops, address="198.51.100.9"):
     return {address: Route(address, {ttl: dict.fromkeys(found, 5) for ttl, found in hops.items()})}
 
 
-def test_a_traceroute_to_another_address_counts_where_it_agrees_everywhere_below():
-    """The probes drew nothing at TTL 5; a traceroute that goes their way up to 4 names it, and that is said."""
-    built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(5), routers(1, 5)))
-    ladder = judged(*built, routes=elsewhere(routers(1, 8)))
+def with_a_silent_hop(at=5, server=9):
+    """Target and control over one way; the router at `at` never answers."""
+    seen = {ttl: found for ttl, found in routers(1, server).items() if ttl != at}
+    below = {ttl: found for ttl, found in seen.items() if ttl < 5}
+    return series("vk.com", forged_from(5), below), series(None, genuine_from(server, 12), seen)
+
+
+def test_a_traceroute_to_another_address_counts_where_it_goes_the_same_way_before_and_after():
+    ladder = judged(*with_a_silent_hop(), routes=elsewhere(routers(1, 9)))
     assert ladder.first_intercepted_hop.address == "10.0.0.5"
     assert ladder.first_intercepted_hop.seen_by == "traceroute to 198.51.100.9"
-    assert any("to another address, 198.51.100.9" in note for note in ladder.notes)
-    assert ladder.bound == "at_or_beyond", "names add nothing to the bound"
+    assert any("a traceroute to another address, 198.51.100.9" in note for note in ladder.notes)
 
 
 @pytest.mark.parametrize(
     "hops",
     [
-        {**routers(1, 8), 2: ["10.9.9.2"]},
-        {**routers(1, 8), 4: ["10.0.0.4", "10.0.0.44"]},
-        {ttl: found for ttl, found in routers(1, 8).items() if ttl != 3},
-        {5: ["10.0.0.5"]},
+        {**routers(1, 9), 2: ["10.9.9.2"]},
+        {**routers(1, 9), 4: ["10.0.0.4", "10.0.0.44"]},
+        {ttl: found for ttl, found in routers(1, 9).items() if ttl != 3},
+        {**routers(1, 6), 6: ["10.9.9.6"], 7: ["10.9.9.7"], 8: ["10.9.9.8"]},
+        routers(1, 6),
+        {**routers(1, 9), 5: ["10.0.0.5", "10.0.0.55"]},
     ],
-    ids=["another router", "two routers", "a silent one", "nothing to compare"],
+    ids=["another router", "two routers", "a silent one", "another way beyond", "nothing beyond", "two here"],
 )
 def test_a_traceroute_to_another_address_that_may_go_another_way_names_nothing(hops):
-    built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(5), routers(1, 5)))
-    ladder = judged(*built, routes=elsewhere(hops))
+    ladder = judged(*with_a_silent_hop(), routes=elsewhere(hops))
     assert ladder.first_intercepted_hop.address is None
     assert not any("another address" in note for note in ladder.notes)
+
+
+def test_ways_that_share_their_first_hops_name_nothing_far_behind():
+    """Probes answered at TTLs 1 to 3 only, forged from 9: a traceroute elsewhere shares those three with everything."""
+    built = (series("vk.com", forged_from(9, 12), routers(1, 4)), series(None, genuine_from(11, 13), routers(1, 4)))
+    ladder = judged(*built, routes=elsewhere(routers(1, 11)))
+    assert (ladder.last_clean_hop.address, ladder.first_intercepted_hop.address) == (None, None)
 
 
 def test_the_probes_own_hops_come_before_any_traceroute():

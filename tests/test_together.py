@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,60 @@ def test_the_digests_are_those_of_the_files(ring):
         hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in ring
     ]
     assert laid["capture"]["sha256"] is None
+
+
+def keyed(path, order):
+    """lab-key-log as a pcapng whose secrets stand where `order` says: before, after, or alone."""
+    folder = CAPTURES / "lab-key-log"
+    keys = (folder / "keys.log").read_bytes()
+    rows = list(packets(next(folder.glob("capture.pcap*"))))
+    body = block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+    body += block(1, struct.pack("<HHI", rows[0][3], 0, 0))
+    for part in order:
+        if part == "secrets":
+            body += block(10, struct.pack("<II", 0x544C534B, len(keys)) + keys)
+            continue
+        for time_ns, original, packet, _ in rows:
+            ticks = time_ns // 1_000
+            head = struct.pack("<IIIII", 0, ticks >> 32, ticks & 0xFFFFFFFF, len(packet), original)
+            body += block(6, head + packet)
+    path.write_bytes(body)
+    return str(path)
+
+
+@pytest.mark.parametrize("orders", [[["packets", "secrets"]], [["packets"], ["secrets"]], [["secrets"], ["packets"]]])
+def test_secrets_open_wherever_they_stand(orders, tmp_path):
+    paths = [keyed(tmp_path / f"{number}.pcapng", order) for number, order in enumerate(orders)]
+    (laid,) = analysed("--together", *paths)
+    assert sum(bool(one["certificates"]) for one in laid["connections"]) == 4
+
+
+def test_a_file_full_of_link_types_does_not_blind_the_others(ring, tmp_path):
+    """Two files of 40,000 sections with as many link types: one interface for each in all, not for each file."""
+    for name in ("x", "y"):
+        out = bytearray()
+        for link in range(40_000):
+            out += block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+            out += block(1, struct.pack("<HHI", link, 0, 0)) + block(6, struct.pack("<IIIII", 0, 0, 1, 4, 4) + b"abcd")
+        (tmp_path / name).write_bytes(out)
+    (whole,) = analysed(str(WHOLE))
+    (laid,) = analysed("--together", str(tmp_path / "x"), str(tmp_path / "y"), *ring)
+    assert len(laid["connections"]) == len(whole["connections"])
+
+
+def test_more_files_than_descriptors_are_told_and_not_a_crash(ring, tmp_path):
+    import resource
+
+    paths = []
+    for number in range(400):
+        paths.append(str(tmp_path / f"{number}.pcap"))
+        shutil.copy(ring[0], paths[-1])
+    command = [sys.executable, "-m", "kzpcap", "analyze", "--json", "--no-digest", "--together", *paths]
+    for limit, codes in ((1_024, {0}), (100, {3})):
+        done = subprocess.run(
+            command, capture_output=True, check=False, timeout=300,
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)),
+        )  # fmt: skip
+        assert done.returncode in codes, done.stderr[-500:]
+        assert b"Traceback" not in done.stderr
+        assert b"too many open files" in done.stderr.lower() if limit == 100 else json.loads(done.stdout)

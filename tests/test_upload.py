@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -517,6 +518,16 @@ def test_the_api_by_token_and_role(server):
     whats = {row["what"] for row in store.accesses()}
     assert {"list", "report.json", "scrubbed.pcapng", "delete"} <= whats, "every access is on record"
     assert reader not in (server.data / "kzpcap.sqlite").read_bytes().decode("latin-1")
+
+
+def test_the_same_bytes_are_found_without_their_digest(server):
+    body = LADDER.read_bytes() + b"\0" * 4
+    first, second = (server.wait(server.receipt(server.send(body))) for _ in range(2))
+    assert first.state == second.state == DONE, "each is analysed as if it were new"
+    assert second.id in server.api(f"/api/uploads/{first.id}").json()["same_as"]
+    kept = everything(server.data)
+    assert hashlib.sha256(body).hexdigest().encode() not in kept
+    assert hashlib.sha256(body).digest() not in kept
 
 
 def test_a_form_of_another_site_does_nothing(server):

@@ -268,9 +268,13 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None
 
     `packed` is the size of the archive that a member came in: the ratio is that of all layers together.
     """
-    file.seek(0)
-    size = os.fstat(file.fileno()).st_size
-    raw = mapped(file, size)
+    try:
+        file.seek(0)
+        size = os.fstat(file.fileno()).st_size
+        raw = mapped(file, size)
+    except OSError as error:  # no descriptor left, or a file that cannot be mapped
+        file.close()
+        raise CaptureError(error.strerror or str(error)) from error
     digest = _digest(raw) if want_digest else None
     source = Source(raw, size, digest, None, [file])
     head = bytes(raw[:8])
@@ -280,7 +284,11 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None
             raise CaptureError(f"{name}, which kzpcap does not unpack: unpack it first")
     for magic, (name, opener) in UNPACKERS.items():
         if head.startswith(magic):
-            unpacked: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
+            try:
+                unpacked: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115
+            except OSError as error:
+                source.close()
+                raise CaptureError(f"no room to unpack it: {error.strerror}") from error
             file.seek(0)
             try:
                 _copy(opener(file), unpacked, MAX_UNPACKED, size if packed is None else packed, notes)

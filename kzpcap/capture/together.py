@@ -24,17 +24,14 @@ SECTION = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
 TLS_KEYS = 0x544C534B
 UNKNOWN_LINK = 0xFFFF
 RELEASE = 16 << 20
-MAX_FILES = 900
-"""Each file stays open while it is walked; systems allow about a thousand."""
 
 
 @dataclass(slots=True)
 class _Reader:
-    """One file being walked; `interfaces` gives the merged capture's interface for each of its link types."""
+    """One file being walked."""
 
     source: Source
     records: Records
-    interfaces: dict[int, int]
     secrets: int = 0
     time_ns: int = 0
     released: int = 0
@@ -49,6 +46,12 @@ class _Reader:
             self.source.release(self.released)
         return True
 
+    def new_secrets(self) -> Iterator[bytes]:
+        """Blocks of the decryption secrets that were met since the last time."""
+        for secret in self.records.secrets[self.secrets :]:
+            self.secrets += 1
+            yield _block(10, struct.pack("<II", TLS_KEYS, len(secret)) + secret)
+
 
 def open_together(paths: list[str], want_digest: bool = True) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
     """As `open_all`, of several paths as one capture: what is none is told first, the others are laid together."""
@@ -61,13 +64,13 @@ def open_together(paths: list[str], want_digest: bool = True) -> Iterator[tuple[
                 if refused is not None or isinstance(source, CaptureError):
                     yield name, refused or source, told
                     continue
+                for file in source.files:  # the map holds on to the file; a descriptor more for each is too many
+                    file.close()
+                source.files.clear()
                 opened.append(source)
                 for note in told.kept:
                     notes.add(note.kind, f"file {len(opened)}: {note.text}", note.frame, note.offset)
         title = f"{len(opened)} files laid together"
-        if len(opened) > MAX_FILES:
-            yield title, CaptureError(f"more than {MAX_FILES:,} files at once"), notes
-            return
         if opened:
             try:
                 laid: Source | CaptureError = together(opened, notes)
@@ -98,7 +101,7 @@ def together(sources: list[Source], notes: Notes) -> Source:
     out: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
     readers: list[_Reader] = []
     try:
-        readers += [_Reader(source, Records(source.raw, Notes()), {}) for source in sources]
+        readers += [_Reader(source, Records(source.raw, Notes())) for source in sources]
         out.write(SECTION)
         for block in _blocks(readers):
             out.write(block)
@@ -132,21 +135,23 @@ def _part(reader: _Reader) -> Part:
 
 def _blocks(readers: list[_Reader]) -> Iterator[bytes]:
     """The blocks of the merged capture, the packets in the order of time; of equal times the earlier file's first."""
-    count = 0
-    waiting = [(reader.time_ns, number) for number, reader in enumerate(readers) if reader.advance()]
+    interfaces: dict[int, int] = {}  # by link type, for all files together: a capture has room for 65,536
+    waiting = []
+    for number, reader in enumerate(readers):
+        if reader.advance():
+            waiting.append((reader.time_ns, number))
+        else:
+            yield from reader.new_secrets()
     heapq.heapify(waiting)
     while waiting:
         _, number = waiting[0]
         reader = readers[number]
         records = reader.records
-        for secret in records.secrets[reader.secrets :]:
-            reader.secrets += 1
-            yield _block(10, struct.pack("<II", TLS_KEYS, len(secret)) + secret)
+        yield from reader.new_secrets()
         link = records.link_type if 0 <= records.link_type < UNKNOWN_LINK else UNKNOWN_LINK
-        interface = reader.interfaces.get(link)
+        interface = interfaces.get(link)
         if interface is None:
-            interface = reader.interfaces[link] = count
-            count += 1
+            interface = interfaces[link] = len(interfaces)
             yield _block(1, struct.pack("<HHI", link, 0, 0) + struct.pack("<HHB3xHH", 9, 1, 9, 0, 0))
         time_ns = records.time_ns
         head = (interface, time_ns >> 32, time_ns & 0xFFFFFFFF, records.captured, records.original)
@@ -157,6 +162,7 @@ def _blocks(readers: list[_Reader]) -> Iterator[bytes]:
             heapq.heapreplace(waiting, (reader.time_ns, number))
         else:
             heapq.heappop(waiting)
+            yield from reader.new_secrets()
 
 
 def _block(kind: int, body: bytes) -> bytes:

@@ -5,7 +5,7 @@ Facts of packets only. Every one is weak alone: load balancers, offloading and b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kzpcap.capture.decode import Packet
@@ -78,15 +78,17 @@ def signature(window: int, sent: Options) -> str:
     return f"window {window}, options {' '.join(sent.layout) or 'none'}, MSS {sent.mss}, scale {sent.scale}"
 
 
-def steps_like_a_counter(first: int, second: int) -> bool:
-    """Can two IP IDs follow each other in one counter, or in a stack that sends zero throughout?"""
-    return first == second == 0 or 0 < (second - first) & 0xFFFF <= COUNTER_STEP
+def steps_like_a_counter(first: int, second: int, between: int = 0) -> bool:
+    """Can two IP IDs follow each other in one counter, with so many packets between, or in a stack that sends zero?"""
+    return first == second == 0 or 0 < (second - first) & 0xFFFF <= COUNTER_STEP + between
 
 
 def one_clock(first: int, first_ns: int, second: int, second_ns: int) -> bool:
     """Can two TSvals be of one clock? It may not run backwards, nor faster than the fastest in use."""
     ticks = distance(second, first)
     passed = max(0, second_ns - first_ns) * FASTEST_HZ // 1_000_000_000
+    if passed >= (1 << 31) - 2 * SLACK_TICKS:
+        return True  # the fastest clocks may have gone round: nothing can be told
     return -SLACK_TICKS // 10 <= ticks <= passed + passed // 10 + SLACK_TICKS
 
 
@@ -114,22 +116,33 @@ def shared_clocks(answers: Sequence[tuple[str, int, int]], hosts: int, span_ns: 
     return found
 
 
-def acknowledges_unsent(packets: Iterable[Packet], client: int) -> tuple[int, ...]:
+def acknowledges_unsent(packets: Sequence[Packet], client: int) -> tuple[int, ...]:
     """Frames of the server's segments that acknowledge what the client had not sent (RFC 9293 section 3.10.7.4).
 
-    Empty where the client's bytes have a gap in the capture, or its SYN is missing: then nothing can be told.
+    Told only where the client is seen to go on, later, from just where it was: what was lost by the capture, recorded
+    in another order, or not kept would show otherwise. Empty too where its SYN is missing or its bytes have a gap.
     """
     sent: int | None = None
-    frames: list[int] = []
+    waiting: list[tuple[int, int]] = []
+    odd: list[int] = []
     for packet in packets:
         if packet.direction == client:
-            end = packet.seq + packet.length + bool(packet.flags & SYN)
             if sent is None:
                 if not packet.flags & SYN:
                     return ()
-            elif distance(packet.seq, sent) > 0:
-                break
-            sent = end & 0xFFFFFFFF if sent is None or distance(end, sent) > 0 else sent
+                sent = (packet.seq + packet.length + 1) & 0xFFFFFFFF
+                continue
+            ahead = distance(packet.seq, sent)
+            if ahead > 0:
+                if packet.flags & RST:
+                    continue  # an answer to the odd segment itself
+                return ()
+            end = (packet.seq + packet.length + bool(packet.flags & SYN)) & 0xFFFFFFFF
+            if ahead == 0:
+                odd += [frame for frame, acknowledged in waiting if distance(acknowledged, end) > 1]
+                waiting.clear()
+            if distance(end, sent) > 0:
+                sent = end
         elif sent is not None and packet.flags & ACK and not packet.flags & RST and distance(packet.ack, sent) > 1:
-            frames.append(packet.frame)  # one more than was sent is a FIN's
-    return tuple(frames[:4])
+            waiting.append((packet.frame, packet.ack))  # one more than was sent is a FIN's
+    return tuple(odd[:4])

@@ -11,14 +11,16 @@ import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kzpcap.errors import CaptureError
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 KINDS: tuple[tuple[str, str, str], ...] = (
-    ("loopback", "127.0.0.0/8", "127.0.0.0/24"),
-    ("private", "10.0.0.0/8", "10.0.0.0/24"),
-    ("private", "172.16.0.0/12", "172.16.0.0/24"),
-    ("private", "192.168.0.0/16", "192.168.0.0/24"),
-    ("carrier NAT", "100.64.0.0/10", "100.64.0.0/24"),
-    ("link-local", "169.254.0.0/16", "169.254.0.0/24"),
+    ("loopback", "127.0.0.0/8", "127.0.0.0/16"),
+    ("private", "10.0.0.0/8", "10.0.0.0/16"),
+    ("private", "172.16.0.0/12", "172.16.0.0/16"),
+    ("private", "192.168.0.0/16", "192.168.0.0/16"),
+    ("carrier NAT", "100.64.0.0/10", "100.64.0.0/16"),
+    ("link-local", "169.254.0.0/16", "169.254.0.0/16"),
     ("loopback", "::1/128", "::/120"),
     ("private", "fc00::/7", "fd00::/112"),
     ("link-local", "fe80::/10", "fe80::/112"),
@@ -35,6 +37,9 @@ PUBLIC = {
     ("resolver", 6): "2001:db8::3:0/112",
 }
 """RFC 5737 and RFC 3849: addresses for documentation, by what they stand for."""
+MORE = {4: "198.18.0.0/15", 6: "2001:db8:1::/96"}
+"""Where those are not enough: for benchmarks (RFC 2544), and more of the documentation's."""
+MAX_EACH = 1 << 17
 NEAR = {4: 24, 6: 48}
 
 
@@ -55,6 +60,7 @@ class Addresses:
     clients: set[bytes] = field(default_factory=set)
     replaced: dict[bytes, bytes] = field(default_factory=dict)
     roles: dict[bytes, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
 
     def replace(self, raw: bytes, role: str) -> bytes:
         """The replacement of an address: client, router, server (of a nameless control) or resolver."""
@@ -63,15 +69,25 @@ class Addresses:
             return found
         address = ipaddress.ip_address(raw)
         kind = kind_of(address)
-        network = ipaddress.ip_network(kind[1] if kind else PUBLIC[role, address.version])
-        for number in range(1, network.num_addresses - 1):
-            new = (network.network_address + number).packed
+        new = self._next(kind[1] if kind else PUBLIC[role, address.version], raw) or self._next(
+            MORE[address.version], raw
+        )
+        if new is None:
+            raise CaptureError("more addresses of one kind than can be replaced: cut the capture into parts")
+        self.taken.add(new)
+        self.replaced[raw] = new
+        self.roles[raw] = role
+        return new
+
+    def _next(self, network: str, raw: bytes) -> bytes | None:
+        """The next address of a network that stands for nothing yet; None where all do."""
+        part = ipaddress.ip_network(network)
+        for number in range(self.counts.get(network, 0) + 1, min(part.num_addresses - 1, MAX_EACH)):
+            self.counts[network] = number
+            new = (part.network_address + number).packed
             if new not in self.taken and new != raw:
-                self.taken.add(new)
-                self.replaced[raw] = new
-                self.roles[raw] = role
                 return new
-        raise ValueError(f"more than {network.num_addresses - 2} addresses of one kind to be replaced")
+        return None
 
     def client(self, raw: bytes) -> bytes:
         """The replacement of a client's address."""
@@ -106,3 +122,9 @@ class Addresses:
 def packed(addresses: Iterable[str]) -> set[bytes]:
     """Addresses as they stand in packets."""
     return {ipaddress.ip_address(address).packed for address in addresses}
+
+
+def near(one: bytes, other: bytes) -> bool:
+    """Are two addresses in one /24 (IPv6 /48)?"""
+    size = 3 if len(one) == 4 else 6
+    return len(one) == len(other) and one[:size] == other[:size]

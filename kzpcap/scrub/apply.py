@@ -24,8 +24,8 @@ MAX_TUNNELS = 4
 PCAPDROID_TRAILER = b"\x01\x07\x20\x21" + bytes(16)
 """The trailer's magic without its content: it tells that an app rebuilt the headers."""
 TUNNEL_ENDS = {4: (bytes((192, 0, 2, 253)), bytes((192, 0, 2, 254)))}
-KEPT_OPTIONS = frozenset({0, 1, 2, 3, 4, 5, 8})
-"""End, NOP, MSS, window scale, SACK permitted, SACK, timestamps. The content of others (cookies, keys) is zeroed."""
+KEPT_OPTIONS = {2: 4, 3: 3, 4: 2}
+"""MSS, window scale, SACK permitted, by their lengths. The content of others but timestamps and SACK is zeroed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,11 +194,11 @@ def tcp_options(raw: bytes, turn: Turn) -> bytes:
             value, echo = struct.unpack_from(">II", kept, at + 2)
             echo = (echo + turn.echo) & 0xFFFFFFFF if echo else 0
             struct.pack_into(">II", kept, at + 2, (value + turn.stamp) & 0xFFFFFFFF, echo)
-        elif kind == 5:
+        elif kind == 5 and length % 8 == 2:
             for edge in range(at + 2, at + length - 3, 4):
                 (value,) = struct.unpack_from(">I", kept, edge)
                 struct.pack_into(">I", kept, edge, (value + turn.ack) & 0xFFFFFFFF)
-        elif kind not in KEPT_OPTIONS:
+        elif KEPT_OPTIONS.get(kind) != length:
             kept[at + 2 : at + length] = bytes(length - 2)
         at += length
     return bytes(kept) + bytes(-len(kept) & 3)

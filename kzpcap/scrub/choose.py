@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Report
+from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import carries
 from kzpcap.observations import Observation
 from kzpcap.surroundings import CONTROL_WINDOW
@@ -63,13 +64,20 @@ def label(observation: Observation) -> str:
     return observation.server_name or observation.server[0]
 
 
+def told(observation: Observation, role: Role) -> str | None:
+    """The name under which a connection stays: a target's is the listed one, whatever else it sent."""
+    if not role.named:
+        return None
+    return observation.target.name if role.why == "target" and observation.target else observation.server_name
+
+
 def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen:
     """Choose over all connections of a report; of large captures only what stays is held."""
     chosen = Chosen()
     wanted: dict[int, tuple[str, ...]] = {}
     for connection in report.connections():
         observation, verdict = connection.observation, connection.verdict
-        role = _by_itself(observation, verdict.state, choices, chosen)
+        role = _by_itself(observation, verdict.state, choices, chosen, report.surroundings.certificates)
         if role is None:
             continue
         _take(chosen, observation, role)
@@ -99,16 +107,25 @@ def _take(chosen: Chosen, observation: Observation, role: Role) -> None:
     chosen.observations[observation.first_frame] = observation
 
 
-def _by_itself(observation: Observation, state: State, choices: Choices, chosen: Chosen) -> Role | None:
+def _by_itself(
+    observation: Observation, state: State, choices: Choices, chosen: Chosen, certificates: dict[str, Certificate]
+) -> Role | None:
     """The role of a connection by its own name and verdict."""
     if observation.transport != "tcp" and choices.profile == "public":
         return None
     name = label(observation)
     if name in choices.drop:
         return None
-    if observation.target is not None and observation.target.exact:
-        return Role("target", True)
-    if state not in SHOWN:
+    if observation.transport == "dtls":
+        return None
+    target = observation.target
+    if target is not None and target.exact:
+        # Behind a decoy with a listed name may stand any other: then the certificate must be the listed name's own.
+        alone = not observation.other_names and observation.server_name == target.name
+        leaf = certificates.get(observation.chain[0]) if observation.chain else None
+        if alone or (leaf is not None and carries(leaf, target.name)):
+            return Role("target", True)
+    elif state not in SHOWN:
         return None
     if name in choices.keep:
         return Role("shown", True)
@@ -149,6 +166,8 @@ def _beside(
     if observation.transport != "tcp" or name in choices.drop or name in chosen.undecided:
         return None
     named = name in choices.keep or name in harmless
+    # Without a name everyone gets this certificate at this address; at a proxy's it is another server's.
+    nameless = observation.name_status == "absent" and not observation.proxied and observation.server in chosen.servers
     seen = observation.chain_seen.frame if observation.chain_seen else 0
     if seen in wanted and observation.server_name is not None:
         # The forged certificate holds the same names already: the genuine one beside it tells nothing more.
@@ -159,11 +178,11 @@ def _beside(
         and observation.server in chosen.servers
         and observation.client[0] in chosen.clients
     ):
-        return Role("ladder", named or observation.name_status == "absent")
+        return Role("ladder", named or nameless)
     same = observation.server in chosen.servers
     if not same or not observation.tls or chosen.beside[observation.server] >= MAX_BESIDE:
         same = False
     if observation.first_frame not in controls and not (same and observation.client[0] in chosen.clients):
         return None
     chosen.beside[observation.server] += same
-    return Role("control", named or (observation.name_status == "absent" and observation.server in chosen.servers))
+    return Role("control", named or nameless)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,8 +36,14 @@ CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, CERTIFICATE = 1, 2, 4, 11
 SERVER_KEY_EXCHANGE, CERTIFICATE_STATUS = 12, 22
 HELLO_VERSIONS = (b"\x03", b"\x7f", b"\xfb")
 """The first byte of a hello's version: SSL 3.0 and TLS, drafts, Facebook's experiments."""
+PROTOCOL = re.compile(
+    rb"http/(0\.9|1\.[01])|h[23]c?|h3-[0-9QTu]{1,6}|hq(-[0-9]{1,3})?|spdy/[0-9.]{1,4}|acme-tls/1|dot|doq|mqtt|imap|pop3|ftp|smb"
+    rb"|ntske/1|irc|sip/2|co|coap|webrtc|c-webrtc|stun\.(turn|nat-discovery)|xmpp-(client|server)|postgresql"
+)
+CONNECTION_EXTENSIONS = frozenset({KEY_SHARE, SESSION_TICKET, PRE_SHARED_KEY, ECH, 42, 44, 57})
+"""What tells one connection from another: keys, tickets, early data, cookies, QUIC's parameters."""
 PLAIN_EXTENSIONS = frozenset(
-    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN, SUPPORTED_VERSIONS, SCT}
+    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS, SCT}
     | {1, 17, 21, 22, 23, 27, 28, 34, 45, 49, 50, 17_513, 17_613, 13_172, 65_281}
 )
 """Extensions that say what a program can do, and nothing of who uses it (IANA's registry; ALPS; NPN)."""
@@ -67,11 +74,12 @@ class Policy:
     key: bytes = b""
     """Of the digests; thrown away afterwards."""
 
-    def digest(self, value: bytes) -> bytes:
+    def digest(self, value: bytes, purpose: bytes = b"value") -> bytes:
         """Bytes of the same length that are equal where the originals are, and say nothing else of them."""
         out = b""
+        key = hmac.digest(self.key, purpose, hashlib.sha256)  # what a server may choose is never asked under a name's
         while len(out) < len(value):
-            out += hmac.digest(self.key, len(out).to_bytes(4, "big") + value, hashlib.sha256)
+            out += hmac.digest(key, len(out).to_bytes(4, "big") + value, hashlib.sha256)
         return out[: len(value)]
 
     def name(self, name: bytes) -> bytes:
@@ -79,7 +87,7 @@ class Policy:
         folded = name.lower().rstrip(b".")
         if folded in self.names:
             return name
-        letters = bytes(97 + byte % 26 for byte in self.digest(b"name" + folded + bytes(len(name))))
+        letters = bytes(97 + byte % 26 for byte in self.digest(folded + bytes(len(name)), b"name"))
         end = b".invalid"
         room = len(name) - len(end)
         return letters[: len(name)] if room < 4 else letters[:room] + end
@@ -144,7 +152,7 @@ def _run(
 ) -> bool:
     """Walk the records of one run; gives whether ChangeCipherSpec was met by its end."""
     data = run.data
-    layer = Layer()
+    layer = Layer(sound=run.offset == 0)
     for _ in range(MAX_RECORDS):
         if len(data) - at < 5:
             if len(data) > at and records.looks_like_record(data, at, False):
@@ -186,6 +194,8 @@ class Layer:
     """The handshake layer of a run: its bytes, and where in the stream each piece of them stood."""
 
     data: bytearray = field(default_factory=bytearray)
+    sound: bool = True
+    """It begins where TLS does: no part of a message can be taken for another."""
     pieces: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, piece: bytes, offset: int) -> None:
@@ -215,7 +225,7 @@ def _message(found: Mask, layer: Layer, message: tuple[int, int, int], from_clie
     body = bytes(layer.data[begin:end])
     for _, low, high in layer.spans(begin - 4, begin):
         found.keep.append((low, high))
-    changes = sorted(_changes(kind, body, from_client, policy), key=lambda change: change.begin)
+    changes = sorted(_changes(kind, body, from_client, policy, layer.sound), key=lambda change: change.begin)
     at = 0
     for change in [*changes, Change(len(body), len(body))]:
         for _, low, high in layer.spans(begin + at, begin + change.begin):
@@ -227,13 +237,26 @@ def _message(found: Mask, layer: Layer, message: tuple[int, int, int], from_clie
         at = max(at, change.end)
 
 
-def _changes(kind: int, body: bytes, from_client: bool, policy: Policy) -> list[Change]:
-    """What of a message's body does not stay."""
+def _plausible(kind: int, body: bytes) -> bool:
+    """Can this be such a message, where what came before it was not seen? The middle of another may look like it."""
+    if kind == SERVER_HELLO:
+        return body[:1] in HELLO_VERSIONS
+    if kind == CERTIFICATE:
+        return len(body) > 6 and int.from_bytes(body[:3], "big") == len(body) - 3 and body[6:7] in (b"\x30", b"\0")
+    if kind == SERVER_KEY_EXCHANGE:
+        return body[:1] == b"\x03" and len(body) > 4 and len(body) > 4 + body[3] and 100 < len(body) < 1_200
+    return kind == CERTIFICATE_STATUS and body[:1] == b"\x01" and int.from_bytes(body[1:4], "big") == len(body) - 4
+
+
+def _changes(kind: int, body: bytes, from_client: bool, policy: Policy, sound: bool = True) -> list[Change]:
+    """What of a message's body does not stay; `sound` where the server's side was read from its beginning."""
     everything = [Change(0, len(body))]
     if from_client:
         # Behind a gap, the middle of another message may begin with any byte.
         hello = kind == CLIENT_HELLO and body[:1] in HELLO_VERSIONS
         return list(client_hello(body, policy)) if hello else everything
+    if not sound and not _plausible(kind, body):
+        return everything
     if kind == SERVER_HELLO:
         return list(server_hello(body, policy))
     if kind == CERTIFICATE:
@@ -258,12 +281,14 @@ def client_hello(body: bytes, policy: Policy) -> Iterator[Change]:
         reader.vector(1)
         if not reader.left():
             return
-        reader.uint(2)
-        while reader.left():
+        stated = reader.uint(2)
+        end = min(len(body), reader.pos + stated)
+        while end - reader.pos > 0:
             kind, length = reader.uint(2), reader.uint(2)
             begin = reader.pos
-            ext = reader.take(min(length, reader.left()))
+            ext = reader.take(min(length, max(0, end - begin)))
             yield from _client_extension(kind, ext, begin, policy)
+        yield Change(min(reader.pos, len(body)), len(body))  # what stands behind the list is nobody's
     except ShortRead:
         yield Change(min(reader.pos, len(body)), len(body))  # what is cut in the middle cannot be told apart
 
@@ -278,15 +303,35 @@ def _digested(reader: Reader, size: int, policy: Policy) -> Iterator[Change]:
 def _client_extension(kind: int, body: bytes, begin: int, policy: Policy) -> Iterator[Change]:
     if kind == SERVER_NAME:
         yield from _names(body, begin, policy)
-    elif not policy.exact:
+    elif kind == ALPN:
+        yield from _protocols(body, begin)
+    elif kind in CONNECTION_EXTENSIONS:
+        if policy.exact:
+            return
         if kind == KEY_SHARE:
             yield from _shares(body, begin, policy, 2)
-        elif kind in (SESSION_TICKET, PRE_SHARED_KEY):
-            yield Change(begin, begin + len(body), policy.digest(body))
         elif kind == ECH:
             yield Change(begin + min(1, len(body)), begin + len(body), policy.digest(body[1:]))
-        elif kind not in PLAIN_EXTENSIONS and kind & 0x0F0F != 0x0A0A:
-            yield Change(begin, begin + len(body))
+        else:
+            yield Change(begin, begin + len(body), policy.digest(body))
+    elif kind not in PLAIN_EXTENSIONS and (kind & 0x0F0F != 0x0A0A or len(body) > 1):
+        yield Change(begin, begin + len(body))
+
+
+def _protocols(body: bytes, begin: int) -> Iterator[Change]:
+    """ALPN's names (RFC 7301): those that are registered or GREASE; what a program made up may be anything."""
+    reader = Reader(body)
+    try:
+        reader.uint(2)
+        while reader.left():
+            length = reader.uint(1)
+            at = reader.pos
+            name = reader.take(length)
+            grease = length == 2 and name[0] == name[1] and name[0] & 0x0F == 0x0A
+            if not (grease or PROTOCOL.fullmatch(name)):
+                yield Change(begin + at, begin + at + length)
+    except ShortRead:
+        yield Change(begin + min(2, len(body)), begin + len(body))
 
 
 def _names(body: bytes, begin: int, policy: Policy) -> Iterator[Change]:
@@ -332,7 +377,8 @@ def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
         reader.take(2)
         random = reader.take(32)
         if random != HELLO_RETRY_RANDOM:
-            yield Change(2, 34 - SENTINEL, policy.digest(random)[: 32 - SENTINEL])
+            end = 34 - SENTINEL if random[-SENTINEL:-1] == b"DOWNGRD" else 34
+            yield Change(2, end, policy.digest(random)[: end - 2])
         yield from _digested(reader, reader.uint(1), policy)
         reader.take(3)
         if not reader.left():

@@ -23,10 +23,10 @@ from kzpcap.dns import answers
 from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.icmp import read as read_icmp
-from kzpcap.scrub import quotes
-from kzpcap.scrub.addresses import Addresses, packed
+from kzpcap.scrub import datagrams, quotes
+from kzpcap.scrub.addresses import Addresses, near, packed
 from kzpcap.scrub.apply import Edit, Plan, Turn
-from kzpcap.scrub.choose import Choices, Chosen, Role
+from kzpcap.scrub.choose import Choices, Chosen, Role, told
 from kzpcap.scrub.mask import Mask, Policy, mask
 from kzpcap.tls import records
 from kzpcap.tls.handshake import Handshake
@@ -34,10 +34,8 @@ from kzpcap.tls.upgrade import Upgrade
 from kzpcap.verdict.rules import State
 
 MAX_PROBE_TTL = 40
-MAX_LINE = 64
-MAX_STRANGE = 8
-QUIC_NS = 10 * 1_000_000_000
-"""Later datagrams between the same ports may begin another connection, with another name."""
+STATUS = b"HTTP/1.1 200"
+"""So much of a status line stays: version and code, and nothing that somebody wrote into it."""
 DAY_NS = 86_400 * 1_000_000_000
 Range = tuple[int, int]
 
@@ -80,6 +78,9 @@ class Shifts:
     server_stamp: int = 0
     client_id: int = 0
     server_id: int = 0
+    client_probe: int = 0
+    server_probe: int = 0
+    """Of the sequence numbers of probes, which are no flows."""
     exact: bool = True
 
     @classmethod
@@ -90,9 +91,9 @@ class Shifts:
         low, high = min(ports, default=1_024), max(ports, default=1_024)
         room = 65_535 - 1_024 - (high - low)
         port = 1_024 - low + int.from_bytes(os.urandom(4), "big") % max(1, room)
-        stamps = [int.from_bytes(os.urandom(4), "big") for _ in range(2)]
+        stamps = [int.from_bytes(os.urandom(4), "big") for _ in range(4)]
         ids = [1 + int.from_bytes(os.urandom(2), "big") % 0xFFFE for _ in range(2)]
-        return cls(port, stamps[0], stamps[1], ids[0], ids[1], False)
+        return cls(port, stamps[0], stamps[1], ids[0], ids[1], stamps[2], stamps[3], False)
 
 
 class Planner:
@@ -106,6 +107,9 @@ class Planner:
         self.flows: dict[bytes, list[Kept]] = {}
         self.turns: dict[Turn, int] = {}
         self.probes: set[tuple[bytes, int, bytes, int]] = set()
+        self.spoken: set[tuple[bytes, int, bytes, int]] = set()
+        """Connections with TLS that do not stay: their SYNs are no probes."""
+        self.routers: set[bytes] = set()
         self.servers: set[bytes] = set()
         self.addresses = self.made.addresses
         self.raw_names: frozenset[bytes] = frozenset()
@@ -118,11 +122,8 @@ class Planner:
         names = set()
         found = self.chosen.observations
         for frame, role in self.chosen.roles.items():
-            observation = found[frame]
-            # A connection may send several names (decoys): a target's is the listed one, and no other.
-            listed = observation.target.name if role.why == "target" and observation.target else None
-            name = listed or observation.server_name
-            if role.named and name is not None:
+            name = told(found[frame], role)
+            if name is not None:
                 names.add(name)
         self.made.names = frozenset(names)
         self.raw_names = frozenset(name.encode("ascii", "backslashreplace") for name in names)
@@ -149,6 +150,9 @@ class Planner:
         """Take one flow, if its connection stays."""
         role = self.chosen.roles.get(flow.first_frame)
         if role is None or flow.packets == []:
+            for packet in flow.packets[:1] if handshake is not None and flow.protocol == TCP else ():
+                self.spoken.add((packet.src, packet.sport, packet.dst, packet.dport))
+                self.spoken.add((packet.dst, packet.dport, packet.src, packet.sport))
             return
         client = handshake.client_direction if handshake else _syn_sender(flow)
         first = flow.packets[0]
@@ -157,11 +161,7 @@ class Planner:
         forward = flow.key if first.direction == 0 else flow.reverse
         kept = Kept(role, flow.first_frame, flow.last_frame, flow.last_frame, turns, bytes(forward))
         if flow.protocol == UDP:
-            kept.data = {
-                packet.frame: (((0, packet.captured),), ())
-                for packet in flow.packets
-                if packet.time_ns - first.time_ns <= QUIC_NS
-            }
+            kept.data = {frame: (ranges, ()) for frame, ranges in datagrams.kept(flow.packets, client).items()}
         elif handshake is not None:
             kept.until = self._tcp(flow, handshake, client, kept, role)
         for key in (bytes(flow.key), bytes(flow.reverse)):
@@ -249,30 +249,21 @@ class Planner:
         if not runs or runs[0].offset != 0 or not role.named:
             return
         data = runs[0].data[:end]
-        line = data.find(b"\r\n")
-        first = data[: line if 0 <= line <= MAX_LINE else 0]
         if plain and not from_client and handshake.plain_answer is not None:
             # No more of it: pages of carriers name the subscriber, by address, number or a code in a link.
-            said = first if first.startswith(b"HTTP/") else data[:MAX_STRANGE]
-            made.put.append((0, self._masked(said)))
+            made.put.append((0, data[: len(STATUS)] if data.startswith(b"HTTP/") else b""))
         elif handshake.upgrade is not None and handshake.upgrade.proxy:
-            made.put.append((0, self._proxied(data, first, from_client, handshake.upgrade)[: len(data)]))
+            made.put.append((0, self._proxied(data, from_client, handshake.upgrade)[: len(data)]))
 
-    def _proxied(self, data: bytes, first: bytes, from_client: bool, upgrade: Upgrade) -> bytes:
-        """What was said to a proxy or by it, without credentials, cookies, or a name that does not stay."""
+    def _proxied(self, data: bytes, from_client: bool, upgrade: Upgrade) -> bytes:
+        """What was said to a proxy or by it, written anew: no credentials, no cookies, no name that does not stay."""
         if upgrade.protocol != "http-connect":
             return data[: 2 if upgrade.protocol == "socks4" else 2 + data[1] if from_client and len(data) > 2 else 2]
-        if from_client and (upgrade.requested or b"").lower() not in self.raw_names:
-            first = b"CONNECT x:443 HTTP/1.1"
-        filler = b"\r\nx: " + b"x" * max(0, len(data) - len(first) - 9) + b"\r\n\r\n"
-        return first[: MAX_LINE if from_client else 12] + filler
-
-    def _masked(self, data: bytes) -> bytes:
-        """A line without the client's addresses."""
-        for raw in self.addresses.clients:
-            text = str(ipaddress.ip_address(raw)).encode()
-            data = data.replace(text, b"x" * len(text))
-        return data
+        line = data[: len(STATUS)] if data.startswith(b"HTTP/") else b""
+        if from_client:
+            asked = (upgrade.requested or b"").lower()
+            line = b"CONNECT " + (asked if asked in self.raw_names else b"x") + b":443 HTTP/1.1"
+        return line + b"\r\nx: " + b"x" * max(0, len(data) - len(line) - 9) + b"\r\n\r\n"
 
     # the third reading: every packet
 
@@ -292,8 +283,9 @@ class Planner:
             why = self._packet(packet, raw)
             if why:
                 self.made.dropped[why] += 1
-        plan = self.made.plan
-        plan.addresses = dict(self.addresses.replaced)
+        for router in sorted(self.routers):  # a NAT's address may have been learnt after its neighbours were met
+            self.addresses.router(router)
+        self.made.plan.addresses = dict(self.addresses.replaced)
 
     def _packet(self, packet: Packet, raw: bytes) -> str:
         """Keep a packet, or say why not."""
@@ -326,6 +318,8 @@ class Planner:
                     return self._edit(packet, Edit(packet.frame, turn, fresh=b""), "TCP without data")
                 return "what follows the handshake of kept connections"
         probing = packet.length == 0 and packet.flags & (SYN | RST)
+        if (source, packet.sport, target, packet.dport) in self.spoken:
+            return "other TCP connections"
         if probing and target in self.servers and source in self.addresses.clients and packet.ttl <= MAX_PROBE_TTL:
             self.probes.add((source, packet.sport, target, packet.dport))
         elif not (probing and (target, packet.dport, source, packet.sport) in self.probes):
@@ -334,10 +328,16 @@ class Planner:
 
     def _probe_turn(self, packet: Packet) -> int:
         """Ports as the public profile moves them; a probe's numbers need no shift of their own."""
-        from_client = packet.sport >= packet.dport
-        sport = (packet.sport + self.shifts.client_port) & 0xFFFF if from_client else packet.sport
-        dport = packet.dport if from_client else (packet.dport + self.shifts.client_port) & 0xFFFF
-        return self._turn(Turn(sport, dport, ip_id=self.shifts.client_id if from_client else self.shifts.server_id))
+        shift = self.shifts
+        if packet.sport >= packet.dport:
+            sport = (packet.sport + shift.client_port) & 0xFFFF
+            stamps = (shift.client_stamp, shift.server_stamp)
+            return self._turn(
+                Turn(sport, packet.dport, shift.client_probe, shift.server_probe, *stamps, shift.client_id)
+            )
+        dport = (packet.dport + shift.client_port) & 0xFFFF
+        stamps = (shift.server_stamp, shift.client_stamp)
+        return self._turn(Turn(packet.sport, dport, shift.server_probe, shift.client_probe, *stamps, shift.server_id))
 
     def _udp_packet(self, packet: Packet, raw: bytes, source: bytes, target: bytes, key: bytes) -> str:
         for kept in self.flows.get(key, ()):
@@ -348,15 +348,21 @@ class Planner:
             found = answers(bytes(raw[packet.payload_at : packet.payload_at + packet.captured]))
             if found is None or found[0] not in self.made.names or target not in self.addresses.clients:
                 return "DNS of other names"
-            self.addresses.replace(source, "resolver")
+            if source not in self.servers:
+                self.addresses.replace(source, "resolver")
             body = bytes(raw[packet.payload_at : packet.payload_at + 4])
             fresh = quotes.dns_answer(body, found[0], self._answered(found[1]))
             port = 40_000 if not self.exact else packet.dport
-            return self._edit(packet, Edit(packet.frame, self._turn(Turn(53, port)), fresh=fresh), "DNS answers")
+            return self._edit(
+                packet,
+                Edit(packet.frame, self._turn(Turn(53, port, ip_id=self.shifts.server_id)), fresh=fresh),
+                "DNS answers",
+            )
         if packet.ttl <= MAX_PROBE_TTL and 33_434 <= packet.dport <= 33_690 and target in self.servers:
             if source not in self.addresses.clients:
                 return "other UDP"
-            turn = self._turn(Turn(packet.sport, packet.dport, ip_id=self.shifts.client_id))
+            sport = (packet.sport + self.shifts.client_port) & 0xFFFF
+            turn = self._turn(Turn(sport, packet.dport, ip_id=self.shifts.client_id))
             return self._edit(packet, Edit(packet.frame, turn), "UDP of traceroutes")
         return "other UDP"
 
@@ -377,20 +383,24 @@ class Planner:
             turn = self._turn(
                 Turn(0, 0, ip_id=self.shifts.client_id if source in self.addresses.clients else self.shifts.server_id)
             )
-            return self._edit(packet, Edit(packet.frame, turn, fresh=quotes.echo(body)), "ICMP echoes")
+            fresh = quotes.echo(body, self.shifts.client_port)
+            return self._edit(packet, Edit(packet.frame, turn, fresh=fresh), "ICMP echoes")
         found = read_icmp(packet)
         if found is None or found.kind not in ((3, 11) if found.version == 4 else (1, 2, 3)):
             return "ICMP of other conversations"
         asked, answered = packed([found.q_src]).pop(), packed([found.q_dst]).pop()
         turn_of_quote = self._quoted(found, asked, answered)
-        if turn_of_quote is None:
+        if turn_of_quote is None or asked in self.servers or target in self.servers:
             return "ICMP of other conversations"
         if asked not in self.addresses.replaced:
             self.addresses.client(asked)  # the public address of the client's NAT
         if target not in self.addresses.replaced:
             self.addresses.client(target)
         if source not in self.servers:
+            self.routers.add(source)
             self.addresses.router(source)
+            if answered not in self.servers and near(source, answered):
+                self.addresses.replace(source, "router")  # it would tell where a nameless control's server stands
         quoted_target = self.addresses.replaced.get(answered, answered)
         fresh = quotes.error(body, found, self.addresses.replaced[asked], quoted_target, turn_of_quote)
         server_id = self.shifts.server_id
@@ -408,13 +418,15 @@ class Planner:
                         return plan.turns[kept.turns[0 if client + answered + ports == kept.forward else 1]]
                 if (client, found.q_sport, answered, found.q_dport) in self.probes:
                     shifted = (found.q_sport + self.shifts.client_port) & 0xFFFF
-                    return Turn(shifted, found.q_dport, ip_id=self.shifts.client_id)
+                    return Turn(shifted, found.q_dport, self.shifts.client_probe, ip_id=self.shifts.client_id)
             return None
         if answered not in self.servers:
             return None
         if found.q_protocol == UDP and found.q_dport is not None and 33_434 <= found.q_dport <= 33_690:
-            return Turn(found.q_sport or 0, found.q_dport, ip_id=self.shifts.client_id)
-        return Turn(0, 0, ip_id=self.shifts.client_id) if found.q_echo is not None else None
+            sport = ((found.q_sport or 0) + self.shifts.client_port) & 0xFFFF
+            return Turn(sport, found.q_dport, ip_id=self.shifts.client_id)
+        shifts = self.shifts
+        return Turn(shifts.client_port, 0, ip_id=shifts.client_id) if found.q_echo is not None else None
 
 
 def make(source: Callable[[], Source], chosen: Chosen, choices: Choices, key: bytes | None = None) -> Made:

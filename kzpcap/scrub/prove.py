@@ -7,21 +7,25 @@ new file's bytes, before it is given to anyone.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from kzpcap.analysis import Connection, Report
+from kzpcap.certificates.possession import Possession
 from kzpcap.observations import Absent
 from kzpcap.paths.hops import candidates
 from kzpcap.scrub.apply import Written
-from kzpcap.scrub.choose import Chosen, label
+from kzpcap.scrub.choose import SHOWN, Chosen, told
 from kzpcap.scrub.plan import Made
 from kzpcap.verdict.ladders import Hop, Ladder
 from kzpcap.verdict.rules import State
 
 MIN_NAME = 6
 """Shorter names are everywhere by chance."""
+RESTED_ON_OTHERS = ("volunteer_side", "unknown")
+"""A place that is drawn from how all names of a client were answered: fewer of them settle less, never more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Proof:
     leaks: list[str] = field(default_factory=list)
     wrong: list[Loss] = field(default_factory=list)
     """Answers that say more than the original's: such a capture is never written."""
+    left_out: bool = False
+    """Connections of the original were left out, and what rested on them with them."""
     names_in_certificates: int = 0
     """Names of what was left out that stand in kept server certificates, as anyone can see who asks the server."""
 
@@ -56,7 +62,7 @@ class Proof:
 
 def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: Written, public: bool = False) -> Proof:
     """Every kept connection's state, rule, certificates, hops and place, and every ladder, in both captures."""
-    proof = Proof()
+    proof = Proof(left_out=any(one.observation.first_frame not in chosen.roles for one in before.connections()))
     there = {connection.observation.first_frame: connection for connection in after.connections()}
     for connection in before.connections():
         frame = connection.observation.first_frame
@@ -66,7 +72,7 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
             continue
         proof.compared += 1
         other = there.pop(written.frames.get(frame, 0), None)
-        name = label(connection.observation) if role.named else f"a control ({role.why})"
+        name = told(connection.observation, role) or f"a connection without a name ({role.why})"
         if other is None:
             proof.losses.append(Loss(frame, name, "the connection cannot be read any more", False))
             continue
@@ -75,13 +81,21 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         if one is not two and not weaker:
             proof.wrong.append(Loss(frame, name, f"{one.value} became {two.value}", False))
         taken_out = not role.named or public
+        mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()} if role.named else {}
+        left_out = proof.left_out and (connection.verdict.place.where, other.verdict.place.where) == RESTED_ON_OTHERS
         for what in _differences(connection, other):
-            proof.losses.append(Loss(frame, name, what, taken_out and _by_design(other, what)))
+            expected = (taken_out and _by_design(other, what)) or (left_out and what.startswith("place "))
+            proof.losses.append(Loss(frame, name, what, expected))
+        for what in _beside(connection, other):
+            proof.losses.append(Loss(frame, name, what, True))
+        server = connection.observation.server[0]
+        if role.named and mapping.get(server, server) != other.observation.server[0]:
+            proof.losses.append(Loss(frame, name, "the server's address is another", False))
     for left in there.values():
-        frame = left.observation.first_frame
-        proof.losses.append(
-            Loss(0, label(left.observation), f"a connection in frame {frame} that was none before", False)
-        )
+        loss = Loss(0, "a connection", f"frame {left.observation.first_frame} was none before", False)
+        proof.losses.append(loss)
+        if left.verdict.state in SHOWN:
+            proof.wrong.append(loss)
     _ladders(before, after, made, chosen, proof, public)
     return proof
 
@@ -111,6 +125,14 @@ def _differences(before: Connection, after: Connection) -> Iterator[str]:
         yield f"how it ended: {before.observation.failed} became {after.observation.failed}"
 
 
+def _beside(before: Connection, after: Connection) -> Iterator[str]:
+    """What was told beside the verdict, and rests on certificates of others or on signatures: it moves no answer."""
+    for rule in sorted(set(before.verdict.also) - set(after.verdict.also)):
+        yield f"rule {rule}, which held too, cannot be seen any more"
+    if before.observation.possession is Possession.PROVED and after.observation.possession is not Possession.PROVED:
+        yield "that the key of the certificate was held cannot be seen any more"
+
+
 def _hops(connection: Connection) -> list[tuple[str, object]]:
     """What the report tells as `hop_counts`: the first of each message."""
     observation = connection.observation
@@ -128,11 +150,15 @@ def _hops(connection: Connection) -> list[tuple[str, object]]:
 def _ladders(before: Report, after: Report, made: Made, chosen: Chosen, proof: Proof, public: bool) -> None:
     mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()}
     there = {(ladder.server, ladder.server_name, ladder.shape): ladder for ladder in after.ladders}
+    known = {(mapping.get(one.server, one.server), one.server_name, one.shape) for one in before.ladders if one.effect}
+    for key, ladder in there.items():
+        if ladder.effect and key not in known:
+            proof.wrong.append(Loss(0, "a ladder", "it has an effect that it had not before", False))
     for ladder in before.ladders:
         if (ladder.server, ladder.dport) not in chosen.servers or ladder.server_name not in (None, *made.names):
             continue
         proof.ladders += 1
-        name = f"ladder to {ladder.server_name or ladder.server}"
+        name = f"ladder to {ladder.server_name or mapping.get(ladder.server, ladder.server)}"
         other = there.get((mapping.get(ladder.server, ladder.server), ladder.server_name, ladder.shape))
         if other is None:
             proof.losses.append(Loss(0, name, "the ladder cannot be read any more", False))
@@ -165,23 +191,29 @@ def _text(raw: bytes) -> str:
 
 
 def look_for_leaks(
-    output: bytes, names: Iterable[str], addresses: Iterable[bytes], certificates: Iterable[bytes], proof: Proof
+    output: bytes, said: bytes, names: Iterable[str], addresses: Iterable[bytes], allowed: bytes, proof: Proof
 ) -> None:
-    """Look in the new file for names and addresses of what was left out.
+    """Look in the new file, and in what is said of it, for names and addresses of what was left out.
 
-    A name in a kept server certificate is no leak: whoever asks that server sees it. It is counted.
+    `allowed` holds the certificates of named connections, and the names that stay: a name in there is no leak, for
+    whoever asks that server sees it; it is counted. An address in there is told, and asked.
     """
-    allowed = b"\0".join(certificates)
-    lowered = output.lower()
+    lowered, spoken, known = output.lower(), said.lower(), allowed.lower()
     for name in set(names):
         raw = name.encode("ascii", "backslashreplace").lower()
-        if len(raw) < MIN_NAME or raw not in lowered:
+        if len(raw) < MIN_NAME:
             continue
-        if raw in allowed.lower():
-            proof.names_in_certificates += 1
-        else:
+        if raw in spoken and raw not in known:
             proof.leaks.append(f"the name {name}")
+        elif raw in lowered:
+            if raw in known:
+                proof.names_in_certificates += 1
+            else:
+                proof.leaks.append(f"the name {name}")
     for address in addresses:
-        text = _text(address).encode()
-        if (len(address) == 16 and address in output) or text in output:
+        text = re.compile(rb"(?<![0-9a-f.:])" + re.escape(_text(address).encode()) + rb"(?![0-9a-f.:])")
+        if text.search(known):
+            what = "a kept certificate holds an address that is replaced elsewhere"
+            proof.losses.append(Loss(0, "a certificate", what, False))
+        elif text.search(lowered) or text.search(spoken) or (len(address) == 16 and address in output):
             proof.leaks.append(f"the address {_text(address)}")

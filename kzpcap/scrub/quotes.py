@@ -60,7 +60,8 @@ def _upper(found: IcmpError, rest: bytes, turn: Turn) -> bytes:
     if found.q_protocol == UDP and len(rest) >= 8:
         return struct.pack(">HHHH", turn.sport, turn.dport, *struct.unpack_from(">H", rest, 4), 0)
     if found.q_echo is not None and len(rest) >= 8:
-        return bytes((rest[0], rest[1], 0, 0)) + struct.pack(">HH", *found.q_echo)
+        identifier, number = found.q_echo
+        return bytes((rest[0], rest[1], 0, 0)) + struct.pack(">HH", (identifier + turn.sport) & 0xFFFF, number)
     return struct.pack(">HH", turn.sport, turn.dport) if len(rest) >= 4 else b""
 
 
@@ -74,9 +75,10 @@ def _mpls(found: IcmpError) -> bytes:
     return whole[:2] + struct.pack(">H", ones_complement(whole)) + whole[4:]
 
 
-def echo(body: bytes) -> bytes:
-    """An echo request or reply with its identifier and sequence number, and zeros for its data."""
-    return body[:2] + b"\0\0" + body[4:8] + bytes(max(0, len(body) - 8))
+def echo(body: bytes, shift: int) -> bytes:
+    """An echo request or reply with its identifier, shifted, and sequence number, and zeros for its data."""
+    identifier = (int.from_bytes(body[4:6], "big") + shift) & 0xFFFF
+    return body[:2] + b"\0\0" + identifier.to_bytes(2, "big") + body[6:8] + bytes(max(0, len(body) - 8))
 
 
 def dns_answer(body: bytes, name: str, addresses: tuple[str, ...]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections import Counter
@@ -16,11 +17,11 @@ from kzpcap.capture.source import Source, mapped, open_source
 from kzpcap.errors import CaptureError
 from kzpcap.reference import Reference
 from kzpcap.scrub.apply import Written, apply
-from kzpcap.scrub.choose import Choices, Chosen, choose
+from kzpcap.scrub.choose import Choices, Chosen, choose, told
 from kzpcap.scrub.plan import Made, make
 from kzpcap.scrub.prove import Proof, compare, look_for_leaks
 
-MAX_LOOKED_FOR = 200_000
+MAX_LOOKED_FOR = 50_000
 PROFILES = ("evidence", "public")
 
 
@@ -36,6 +37,8 @@ class Scrubbed:
     written: Written
     proof: Proof
     manifest: dict[str, Any]
+    issuers: dict[int, str]
+    """First frame of a kept connection to the issuer of its leaf: a product may have put the user's name there."""
     advice: list[str]
     """What would make the next recording better, as _advice names it."""
 
@@ -72,22 +75,26 @@ def _scrubbed(original: Source, before: Report, reference: Reference, choices: C
             proof = compare(before, after, chosen, made, written, choices.profile == "public")
             body = mapped(output, size)
             try:
-                ders = [certificate.der for certificate in after.surroundings.certificates.values()]
+                manifest = _manifest(before, chosen, made, written, proof, choices, size)
                 names = [name for name in _names(before) if name not in made.names]
-                kept = [name.encode("ascii", "backslashreplace") for name in made.names]
-                look_for_leaks(body[:], names, made.addresses.replaced, [*ders, *kept], proof)
+                spoken = json.dumps(manifest, ensure_ascii=False).encode()
+                look_for_leaks(body[:], spoken, names, made.addresses.replaced, _allowed(before, chosen, made), proof)
             finally:
                 body.close()
-            digest = after.capture["sha256"]
         finally:
             after.close()
     except BaseException:
         output.close()
         raise
     output.seek(0)
-    manifest = _manifest(before, chosen, made, written, proof, choices, size, digest)
+    manifest = _manifest(before, chosen, made, written, proof, choices, size)
     advice = _advice(before.capture)
-    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, advice)
+    issuers = {
+        frame: before.surroundings.certificates[seen.chain[0]].issuer
+        for frame, seen in chosen.observations.items()
+        if seen.chain and chosen.roles[frame].named
+    }
+    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, issuers, advice)
 
 
 def _source(file: IO[bytes], size: int) -> Source:
@@ -112,6 +119,9 @@ def _names(report: Report) -> Iterator[str]:
             return
     for names in report.surroundings.names_of_servers.values():
         yield from names
+        count += len(names)
+        if count > MAX_LOOKED_FOR:
+            return
 
 
 def _manifest(
@@ -122,10 +132,8 @@ def _manifest(
     proof: Proof,
     choices: Choices,
     size: int,
-    digest: str | None,
 ) -> dict[str, Any]:
     """What was kept, changed and dropped. Nothing of the original but counts: no digest, no name, no exact time."""
-    del digest
     roles = Counter(role.why for role in chosen.roles.values())
     kinds = Counter(_kind(made, raw) for raw in made.addresses.replaced)
     judged = []
@@ -135,7 +143,7 @@ def _manifest(
             judged.append(
                 {
                     "frame": written.frames.get(frame),
-                    "server_name": observation.server_name,
+                    "server_name": told(observation, role),
                     "state": chosen.states[frame].value,
                     "forged_leaf": _traits(before, frame, chosen) if choices.profile == "public" else None,
                 }
@@ -201,7 +209,18 @@ def _traits(report: Report, frame: int, chosen: Chosen) -> dict[str, Any] | None
     if not chain or chosen.states[frame].value not in ("intercepted", "suspected"):
         return None
     leaf = report.surroundings.certificates[chain[0]]
-    return {"sha256": leaf.sha256, "issuer": leaf.issuer, "key": leaf.key, "exponent": leaf.exponent}
+    facts = report.surroundings.chain_facts(chosen.observations[frame])
+    # Names of an issuer are told where a known key stands behind them: products put the user's own into theirs.
+    known = facts is not None and facts.interception_ca is not None and facts.interception_ca.generation is not None
+    issuer = leaf.issuer if known else None
+    return {"sha256": leaf.sha256, "issuer": issuer, "key": leaf.key, "exponent": leaf.exponent}
+
+
+def _allowed(report: Report, chosen: Chosen, made: Made) -> bytes:
+    """What may be read: the certificates of connections that stay under their name, and these names."""
+    kept = {digest for frame, role in chosen.roles.items() if role.named for digest in chosen.observations[frame].chain}
+    ders = [report.surroundings.certificates[digest].der for digest in sorted(kept)]
+    return b"\0".join([*ders, *(name.encode("ascii", "backslashreplace") for name in sorted(made.names))])
 
 
 def words(scrubbed: Scrubbed) -> list[str]:
@@ -230,6 +249,17 @@ def words(scrubbed: Scrubbed) -> list[str]:
     wrong = manifest["changed"]["wrong_checksums_kept_wrong"]
     if wrong:
         said.append(f"{wrong:,} packets had a wrong checksum and have one again: it may be a mark of injection")
+    issuers = sorted(
+        {
+            scrubbed.issuers[frame]
+            for frame, state in scrubbed.chosen.states.items()
+            if state.value in ("intercepted", "suspected") and frame in scrubbed.issuers
+        }
+    )
+    if issuers and manifest["profile"] == "evidence":
+        said.append(
+            f"kept certificates that are not genuine are issued by: {'; '.join(issuers[:8])} (your own name in it?)"
+        )
     if proof.names_in_certificates:
         said.append(
             f"{proof.names_in_certificates} names of left-out connections stand in kept certificates, for all to see"

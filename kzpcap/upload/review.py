@@ -92,6 +92,7 @@ def document(store: Store, upload: Upload) -> dict[str, Any]:
         "result": upload.result,
         "failure": upload.failure,
         "files": files(store, upload),
+        "same_as": store.same_as(upload.id),
     }
 
 
@@ -113,7 +114,7 @@ OPENAPI: dict[str, Any] = {
             "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
             "Upload": {
                 "type": "object",
-                "required": ["id", "state", "day", "language", "told", "result", "failure", "files"],
+                "required": ["id", "state", "day", "language", "told", "result", "failure", "files", "same_as"],
                 "properties": {
                     "id": {"type": "string"},
                     "state": {"enum": ["receiving", "waiting", "analysing", "done", "failed", "sealed"]},
@@ -123,6 +124,7 @@ OPENAPI: dict[str, Any] = {
                     "result": {"type": ["object", "null"]},
                     "failure": {"type": ["string", "null"]},
                     "files": {"type": "array", "items": {"enum": list(FILES)}},
+                    "same_as": {"type": "array", "items": {"type": "string"}, "description": "the very same bytes"},
                 },
             },
         },
@@ -175,7 +177,10 @@ OPENAPI: dict[str, Any] = {
             "get": {
                 "summary": "One kept file",
                 "responses": {
-                    "200": {"description": "the file", "content": {"application/octet-stream": {}}},
+                    "200": {
+                        "description": "the file",
+                        "content": {"application/octet-stream": {}, "application/json": {}},
+                    },
                     "401": {"description": "no valid token"},
                     "404": {"description": "no such upload or file"},
                 },

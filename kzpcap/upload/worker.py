@@ -64,6 +64,7 @@ class Workers:
         if upload.tries > MAX_TRIES:  # the server went down with it each time
             await asyncio.to_thread(self.store.failed, upload.id, "crashed")
             return
+        await asyncio.to_thread(self.store.mark, upload.id)
         folder = self.store.incoming / f"{upload.id}.work"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)

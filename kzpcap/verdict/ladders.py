@@ -6,7 +6,7 @@
   shows a TCP terminator: whoever intercepts sits at it or beyond.
 - Hops below k are named by the target's own Time Exceeded; hop k by the control only where both series agree at
   every TTL below k at which both were answered. A traceroute to the same address may fill in what neither showed;
-  one to another address only if it agrees with the probes at every TTL below k, and that is said.
+  one to another address only if it goes the probes' way before and after the hop, and that is said.
 """
 
 from __future__ import annotations
@@ -186,19 +186,11 @@ def _judge(
         notes.append("target and control took different paths (load balancing)")
     seen_by = (("target", target), ("control", control if agrees else None))
     clean_hop, first_hop = _name_hop(k - 1, seen_by, route, target), _name_hop(k, seen_by, route, target)
-    if not copies and (clean_hop is None or not clean_hop.known or first_hop is None or not first_hop.known):
-        other = _route_elsewhere(routes, target, k)
-        if other is not None:
-            again = tuple(
-                _name_hop(hop.ttl, (), other, target) if hop is not None and not hop.known else hop
-                for hop in (clean_hop, first_hop)
-            )
-            if again != (clean_hop, first_hop):
-                notes.append(
-                    f"a traceroute to another address, {other.destination}, fills in what the probes do not show:"
-                    f" it agrees with them at every TTL below {k} that they were answered at"
-                )
-            clean_hop, first_hop = again
+    if not copies:
+        clean_hop, first_hop = (
+            _from_elsewhere(hop, routes, target, control if agrees else None, k, notes)
+            for hop in (clean_hop, first_hop)
+        )
     later_clean = [ttl for ttl in clean if ttl > k]
     inferred = None
     if copies:
@@ -363,11 +355,10 @@ def _name_hop(
             return Hop(ttl, seen[0] if len(seen) == 1 else None, who, seen if len(seen) > 1 else ())
     if route is not None and _route_agrees(route, target):
         found = tuple(route.hops.get(ttl, ()))
-        who = "traceroute" if route.destination == target.server else f"traceroute to {route.destination}"
         if len(found) == 1:
-            return Hop(ttl, found[0], who)
+            return Hop(ttl, found[0], "traceroute")
         if found:
-            return Hop(ttl, None, who, found)
+            return Hop(ttl, None, "traceroute", found)
     return Hop(ttl, None)
 
 
@@ -381,19 +372,36 @@ def _route_agrees(route: Route, target: Series) -> bool:
 MIN_AGREEING = 3
 
 
-def _route_elsewhere(routes: dict[str, Route], target: Series, k: int) -> Route | None:
-    """A traceroute to another address that goes the way of the probes: the same routers at every TTL below k at which
-    the probes were answered, three at least. Of several the one to the lowest address, so that runs agree."""
-    answered = [ttl for ttl in target.steps if ttl < k and target.hops_at(ttl)]
-    if len(answered) < MIN_AGREEING:
-        return None
+def _from_elsewhere(
+    hop: Hop | None, routes: dict[str, Route], target: Series, control: Series | None, k: int, notes: list[str]
+) -> Hop | None:
+    """A hop that the probes do not show, by a traceroute to another address that goes their way before it and after it.
+
+    Ways to different addresses share their first hops and part somewhere: so the routers are the same at every TTL
+    below the hop, three at least and none silent, and the control's own probes meet the traceroute again beyond. Of
+    several such the one to the lowest address, so that runs agree.
+    """
+    if hop is None or hop.known or control is None or hop.ttl <= MIN_AGREEING:
+        return hop
+    below = range(1, hop.ttl)
     for destination in sorted(routes):
         route = routes[destination]
-        if destination != target.server and all(
-            set(target.hops_at(ttl)) == set(route.hops.get(ttl, ())) for ttl in answered
-        ):
-            return route
-    return None
+        seen = tuple(route.hops.get(hop.ttl, ()))
+        if destination == target.server or len(seen) != 1:
+            continue
+        before = all(target.hops_at(ttl) and set(target.hops_at(ttl)) == set(route.hops.get(ttl, ())) for ttl in below)
+        after = any(
+            control.hops_at(ttl) and set(control.hops_at(ttl)) == set(route.hops.get(ttl, ()))
+            for ttl in control.steps
+            if ttl > hop.ttl and ttl >= k
+        )
+        if before and after:
+            notes.append(
+                f"hop {hop.ttl} is named by a traceroute to another address, {destination}, which goes the probes' way"
+                " before and after it"
+            )
+            return Hop(hop.ttl, seen[0], f"traceroute to {destination}")
+    return hop
 
 
 def _last_answering(target: Series, k: int) -> Hop | None:

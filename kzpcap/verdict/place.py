@@ -8,7 +8,7 @@ from dataclasses import replace
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
 from kzpcap.reference import Product
-from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings import Signing, Surroundings
 from kzpcap.verdict.facts.common import on_local_network
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import Ladder
@@ -54,40 +54,73 @@ MASKED = "; nothing can be said of the network beyond"
 
 
 def on_the_volunteers_side(
-    verdict: Verdict, observation: Observation, products: tuple[Product, ...], surroundings: Surroundings
+    verdict: Verdict,
+    observation: Observation,
+    products: tuple[Product, ...],
+    surroundings: Surroundings,
+    ladders: Iterable[Ladder] = (),
 ) -> Verdict:
     """A verdict whose interceptor stands on the user's own side, with that as its place: what lies beyond is masked.
 
-    Names and private addresses put nothing there. It takes an answer whose TTL no router has lowered, to a client whose
-    own packets are as fresh; or round trips as on a local network, over one router at most, with every name, listed or
-    not, signed by one and the same private issuer. A known interception key never stands there.
+    Names and private addresses put nothing there, nor does a TTL alone: who sits on the path can give it any value, and
+    apps that rebuild packets do. It takes a client whose own packets are fresh, and
+
+    - a known local product, with a TTL that no router has lowered; or
+    - such a TTL and round trips as on a local network, from SYN-ACK to ServerHello, where other servers' TTLs were
+      lowered and no genuine answer came so; or
+    - round trips as on a local network for every connection of this client, over one router at most, with every name,
+      listed or not, signed by one and the same private issuer.
+
+    A known interception key never stands there, nor one that a ladder of this client puts on the path.
     """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED):
         return verdict
     identity = verdict.interceptor.identity if verdict.interceptor else ""
-    if identity.startswith("known_generation:") or on_local_network(observation):
-        return verdict
     sent, answer = observation.client_hello, observation.server_hello
-    if sent is not None and answer is not None and {sent.ttl, answer.ttl} <= FRESH_TTLS:
-        title = next((f"{one.title} " for one in products if one.local and identity == f"product:{one.id}"), "")
-        runs = f"{title}runs on users' own devices and networks, and " if title else ""
-        basis = (
-            f"{runs}no router has lowered the TTL of the answer ({answer.ttl}): it was sent on the link of the capture"
+    if identity.startswith("known_generation:") or on_local_network(observation) or sent is None or answer is None:
+        return verdict
+    if sent.ttl not in FRESH_TTLS:
+        return verdict
+    product = next((one for one in products if one.local and identity == f"product:{one.id}"), None)
+    if product is not None and answer.ttl in FRESH_TTLS:
+        basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
+        return replace(
+            verdict, place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
-        return replace(verdict, place=Place("volunteer_side", None, basis + MASKED))
+    client = observation.client[0]
+    signing = surroundings.signing.get(client)
+    if signing is None or any(one.client == client and one.interceptor_ttl is not None for one in ladders):
+        return verdict
+    shown = _own_link(observation, signing) or _local_network(observation, signing)
+    return replace(verdict, place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
+
+
+def _own_link(observation: Observation, signing: Signing) -> str | None:
+    """The answer, SYN-ACK and all, came as from the capture's own link, and others' did not."""
+    syn, first, answer = observation.syn, observation.syn_ack, observation.server_hello
+    if syn is None or first is None or answer is None or not {first.ttl, answer.ttl} <= FRESH_TTLS:
+        return None
+    took = first.time_ns - syn.time_ns
+    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine:
+        return None
+    return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
+
+
+def _local_network(observation: Observation, signing: Signing) -> str | None:
+    """Every SYN of the client was answered at once, and one private issuer signs for every name."""
+    answer = observation.server_hello
     if answer is None or family(answer.ttl) - answer.ttl > LAN_ROUTERS:
-        return verdict
-    signing = surroundings.signing.get(observation.client[0])
-    if signing is None or signing.slowest >= LAN_NS or len(signing.issuers) != 1 or "" in signing.issuers:
-        return verdict
+        return None
+    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or "" in signing.issuers:
+        return None
     others = len(signing.names) - len(signing.listed)
     if len(signing.names) < LAN_NAMES or not others or len(signing.servers) < LAN_NAMES:
-        return verdict
-    basis = (
+        return None
+    return (
         f"all {len(signing.names)} names of this client, {others} of them on no list, are signed by one private issuer,"
-        f" and every SYN was answered within {signing.slowest / 1e6:.2f} ms, over one router at most: a local network"
+        f" and every SYN was answered within {signing.slowest / 1e6:.2f} ms, over one router at most: as on a local"
+        " network"
     )
-    return replace(verdict, place=Place("volunteer_side", None, basis + MASKED))
 
 
 def placed(verdict: Verdict, place: Place) -> Verdict:

@@ -9,17 +9,29 @@ from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.logic import Finding
 
+NOT_THE_SERVERS = Finding(None, "the address is a proxy's or a tunnel's, and not the server's")
+
+
+def _earlier(observation: Observation, surroundings: Surroundings) -> list[str]:
+    """The addresses of its own IP version that DNS answers before this connection gave to its name."""
+    found = surroundings.addresses_of_names.get(observation.server_name or "", {})
+    six = ":" in observation.server[0]
+    return sorted(one for one, time_ns in found.items() if (":" in one) is six and time_ns <= observation.time_ns)
+
 
 def address_given_by_dns(observation: Observation, surroundings: Surroundings) -> Finding:
-    """A DNS answer in the capture gave this address to this name."""
+    """A DNS answer in the capture gave this address to this name, before the connection."""
     name, server = observation.server_name, observation.server[0]
     if name is None:
         return Finding(None, "no name to look for in DNS answers")
-    if name in surroundings.names_of_servers.get(server, ()):
+    if observation.proxied or observation.tunnels:
+        return NOT_THE_SERVERS
+    given = _earlier(observation, surroundings)
+    if server in given:
         return Finding(True, f"DNS in the capture gave {server} for {name}")
-    if name in surroundings.addresses_of_names:
-        return Finding(False, f"DNS in the capture gave other addresses for {name}")
-    return Finding(None, f"no DNS answer for {name} in the capture")
+    if not given or surroundings.names_left_out:
+        return Finding(None, f"no DNS answer for {name} in the capture, or not all of them were kept")
+    return Finding(False, f"DNS in the capture gave other addresses for {name}")
 
 
 def address_not_given_by_dns(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -27,12 +39,14 @@ def address_not_given_by_dns(observation: Observation, surroundings: Surrounding
     found = address_given_by_dns(observation, surroundings)
     if found.value is not False:
         return Finding(None if found.value is None else False, found.says)
-    given = ", ".join(sorted(surroundings.addresses_of_names[observation.server_name or ""])[:4])
+    given = ", ".join(_earlier(observation, surroundings)[:4])
     return Finding(True, f"DNS in the capture gave {given} for {observation.server_name}, not {observation.server[0]}")
 
 
 def address_of_the_names_owner(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's address is in an AS of whoever the name belongs to, by the dated table."""
+    if observation.proxied or observation.tunnels:
+        return NOT_THE_SERVERS
     networks = surroundings.networks
     service = networks.service_of(observation.server_name) if networks and observation.server_name else None
     if networks is None or service is None:

@@ -6,7 +6,7 @@ and decide nothing. FACTS of the field: PASSIVE (SIGCOMM 2023), RFC 7323, RFC 92
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from kzpcap.observations import Mark, Observation
 from kzpcap.paths.hops import differ
@@ -47,14 +47,14 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
         before = others[max(0, min(at, len(others)) - 1)]
         after = others[min(at, len(others) - 1)]
         if min(abs(odd.time_ns - before.time_ns), abs(odd.time_ns - after.time_ns)) > NEAR_NS or any(
-            steps_like_a_counter(*pair)
+            steps_like_a_counter(*pair, observation.server_packets)
             for pair in ((before.ip_id, odd.ip_id), (odd.ip_id, after.ip_id), (odd.ip_id, before.ip_id))
         ):
             continue
         counter = "zero" if others[0].ip_id == others[-1].ip_id == 0 else f"{others[0].ip_id} to {others[-1].ip_id}"
         says = (
-            f"IP ID {odd.ip_id} in the {_named(odd)}, where the server's other {len(others)} packets have {counter}:"
-            " another stack, or a counter that many connections share"
+            f"IP ID {odd.ip_id} in the {_named(odd)}, where the server's other {len(others)} packets kept have"
+            f" {counter}: another stack, or a counter that many connections share"
         )
         return Finding(True, says, (odd.frame, before.frame, after.frame) if before is not after else _two(odd, before))
     return Finding(False, "no IP ID that stands out of a counter")
@@ -126,6 +126,8 @@ def syn_answered_unlike_controls(observation: Observation, surroundings: Surroun
     others = [one for one in surroundings.responders.controls(observation) if one.asked == mine.asked]
     if len(others) < CONTROLS:
         return Finding(None, "too few controls to the same address to compare SYN-ACKs with")
+    if len({one.signature for one in others}) > 1:
+        return Finding(None, "the controls to the same address got SYN-ACKs of several stacks themselves")
     if any(one.signature == mine.signature for one in others):
         return Finding(False, "the SYN-ACK has the signature of the controls' to the same address")
     says = (
@@ -149,7 +151,7 @@ def answered_from_another_distance(observation: Observation, surroundings: Surro
     seen = ", ".join(map(str, ttls[:4]))
     if outcomes == {True}:
         says = f"TTL {hello.ttl} in the ServerHello, {seen} in those of {len(others)} controls to the same address"
-        return Finding(True, f"{says}: two senders", frames)
+        return Finding(True, f"{says}: another sender, or another way", frames)
     if False in outcomes:
         return Finding(False, f"the ServerHello came as far as those of controls to the same address (TTL {seen})")
     return Finding(None, f"TTL {hello.ttl} in the ServerHello, {seen} in those of controls: may be one sender", frames)
@@ -160,16 +162,15 @@ def one_stack_for_many_servers(observation: Observation, surroundings: Surroundi
     servers = surroundings.responders.same_stack(observation)
     if not servers:
         return Finding(False, "the servers of this capture do not answer SYNs alike")
-    networks = surroundings.networks
-    systems = {found.asn for server in servers if networks is not None and (found := networks.of(server)) is not None}
-    if len(systems) < NEEDED:
-        return Finding(None, f"{len(servers)} addresses answered SYNs alike, and are of {len(systems)} AS only")
+    systems = surroundings.systems_of(servers)
+    if systems < NEEDED:
+        return Finding(None, f"{len(servers)} addresses answered SYNs alike, and are of {systems} AS only")
     ttl = observation.syn_ack.ttl if observation.syn_ack else 0
     says = (
-        f"{len(servers)} addresses in {len(systems)} AS answered SYNs with TTL {ttl} and one signature: one stack"
-        " nearby that terminates TCP, or chance; it says nothing of TLS"
+        f"{len(servers)} addresses in {systems} AS answered SYNs with TTL {ttl} and one signature: one stack"
+        " that terminates TCP, or chance; it says nothing of TLS"
     )
-    return Finding(True, says, tuple(sorted(servers.values())[:6]))
+    return Finding(True, says, tuple(sorted(islice(servers.values(), 6))))
 
 
 def one_clock_for_several_servers(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -1,0 +1,121 @@
+"""The report of one capture as one HTML file: no script, nothing from elsewhere, for a screen, a phone and paper.
+
+It is made of the JSON document alone, so that it can say nothing that is not in there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kzpcap.report import json as report_json
+from kzpcap.report.ladders import EFFECTS, sentences
+from kzpcap.report.summary import Summary
+from kzpcap.report.text import safe
+
+if TYPE_CHECKING:
+    from kzpcap.analysis import Report
+
+STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
+SIGNS = {"intercepted": "■", "suspected": "▲", "interfered": "◆", "genuine": "●", "undetermined": "○"}
+"""A shape for each state: no colour is needed to tell them apart."""
+MEANS = {
+    "intercepted": "an artefact settles it: a verified signature, or a proven copy",
+    "suspected": "fits interception; nothing settles it",
+    "interfered": "a reset, alert, page or silence shown to come from another, or repeated beside controls",
+    "genuine": "publicly trusted on that day for the name asked, as seen at this point",
+    "undetermined": "the evidence does not reach; not “genuine”, and no error",
+}
+MAX_ROWS, MAX_TREES = 400, 60
+ALMATY_2024 = datetime(2024, 2, 29, 18, tzinfo=UTC)
+"""On 1 March 2024 Almaty went from UTC+6 to UTC+5, with the whole country."""
+
+
+def almaty(text: str | None) -> str:
+    """A time of the report in Almaty's own, to the second."""
+    if not text:
+        return ""
+    moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    offset = timezone(timedelta(hours=6 if moment < ALMATY_2024 else 5))
+    return moment.astimezone(offset).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def utc(text: str | None) -> str:
+    """A time of the report as it is read, to the second."""
+    return text[:19].replace("T", " ") if text else ""
+
+
+def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
+    """A ladder as a figure: the routers in a row, the box between or at them, each with its AS."""
+    k = ladder["interceptor_ttl"]
+    hops = []
+    for step in ladder["steps"]:
+        sides = [side for side in (step["target"], step["control"]) if side]
+        seen = [entry["address"] for side in sides for entry in side["time_exceeded"]]
+        answer = step["target"]["answer"] if step["target"] else ""
+        hops.append(
+            {
+                "ttl": step["ttl"],
+                "address": safe(seen[0]) if seen else "not seen",
+                "more": len(set(seen)) - 1 if seen else 0,
+                "answer": answer,
+                "control": step["control"]["answer"] if step["control"] else "",
+                "frames": [frame for side in sides for frame in side["frames"][:2]],
+                "box": k is not None and step["ttl"] == k,
+            }
+        )
+    for end in ("last_clean_hop", "first_intercepted_hop"):
+        known = ladder[end]
+        for hop in hops:
+            if known and hop["ttl"] == known["ttl"] and known["asn"]:
+                hop["network"] = safe(f"AS{known['asn']} {known['network'] or ''}").strip()
+    effect = EFFECTS.get(ladder["effect"] or "", "") if k is not None else ""
+    return {"hops": hops, "k": k, "effect": effect, "height": 46 * len(hops) + 60}
+
+
+def write(report: Report, name: str) -> tuple[str, Summary]:
+    """The page of a report, and its counts; `name` is what the capture is called on it."""
+    from jinja2 import Environment, FileSystemLoader
+
+    out = io.StringIO()
+    summary = report_json.write(report, out.write)
+    document = json.loads(out.getvalue())
+    rows = [one for one in document["connections"] if _matters(one)]
+    lists: dict[str, Counter[str]] = {}
+    for one in document["connections"]:
+        if one["target"] and one["target"]["match"] == "exact":
+            lists.setdefault(one["target"]["list"], Counter())[one["state"]] += 1
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
+    environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
+    page = environment.get_template("report.html").render(
+        name=safe(name),
+        d=document,
+        capture=document["capture"],
+        states=STATES,
+        signs=SIGNS,
+        means=MEANS,
+        rows=rows[:MAX_ROWS],
+        left=max(0, len(rows) - MAX_ROWS),
+        trees=[one for one in rows if one["state"] in STATES[:3]][:MAX_TREES],
+        lists=lists,
+        titles={key: generation.title for key, generation in report.reference.generations.items()},
+        ladders=[
+            (document, path_figure(document), sentences(judged, report.networks))
+            for document, judged in zip(document["ladders"], report.ladders, strict=True)
+        ],
+    )
+    return page, summary
+
+
+def _matters(connection: dict[str, Any]) -> bool:
+    """A connection to a listed name, or one that is not in order."""
+    target = connection["target"]
+    return connection["state"] in STATES[:3] or bool(target and target["match"] == "exact")
+
+
+def _clean(value: object) -> str:
+    return safe(str(value)) if value is not None else ""
