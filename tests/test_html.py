@@ -1,0 +1,61 @@
+"""`analyze --html`: the report in one file: no script, nothing loaded, and nothing of a capture unescaped."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.conftest import CAPTURES, run
+
+pytest.importorskip("jinja2")
+
+
+def made(tmp_path, directory):
+    capture = next((CAPTURES / directory).glob("capture.pcap*"))
+    path = tmp_path / "report.html"
+    done = run("analyze", str(capture), "--html", str(path))
+    assert done.returncode in (0, 2, 3), done.stderr
+    return capture, path.read_text()
+
+
+@pytest.mark.parametrize("directory", ["kz-2019-ladder", "lab-kz-take-over", "lab-clean", "lab-masked-box", "tricks"])
+def test_one_file_that_loads_nothing(tmp_path, directory):
+    _, page = made(tmp_path, directory)
+    assert page.lstrip().startswith("<!doctype html>")
+    assert "<script" not in page.lower()
+    assert not re.search(r"""\b(?:src|href|action|poster)\s*=\s*(?:"(?!#)|'(?!#)|[^"'#\s])""", page, re.IGNORECASE)
+    assert not re.search(r"@import|url\(", page)
+    assert not re.search(r"\son[a-z]+\s*=", page, re.IGNORECASE)
+
+
+def test_it_says_what_the_json_says(tmp_path):
+    capture, page = made(tmp_path, "kz-2019-ladder")
+    document = json.loads(run("analyze", str(capture), "--json").stdout.splitlines()[0])
+    assert document["capture"]["sha256"] in page
+    for connection in document["connections"]:
+        if connection["state"] == "intercepted":
+            assert connection["server_name"] in page
+    assert "<svg" in page, "the ladder's path is drawn"
+
+
+def test_an_existing_file_stays(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("mine")
+    capture = next((CAPTURES / "lab-clean").glob("capture.pcap*"))
+    done = run("analyze", str(capture), "--html", str(path))
+    assert done.returncode == 2
+    assert b"exists already" in done.stderr
+    assert path.read_text() == "mine"
+
+
+def test_what_a_file_is_called_is_escaped(tmp_path):
+    capture = next((CAPTURES / "lab-clean").glob("capture.pcap*"))
+    strange = tmp_path / f"<img src=x onerror=alert(1)>{capture.suffix}"
+    strange.write_bytes(capture.read_bytes())
+    path = tmp_path / "report.html"
+    run("analyze", str(strange), "--html", str(path))
+    page = path.read_text()
+    assert "<img" not in page
+    assert "&lt;img" in page
