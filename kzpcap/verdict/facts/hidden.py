@@ -7,12 +7,13 @@ ClientHello fingerprint are compared, and two differences, one of them with a di
 from __future__ import annotations
 
 from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, is_tls13, version_name
-from kzpcap.observations import Observation
+from kzpcap.observations import Absent, Observation
 from kzpcap.profiles import ALERT_RECORD, NEEDED
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
+HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 
 
 def refused_hidden_certificate(observation: Observation, surroundings: Surroundings) -> Finding:
@@ -21,7 +22,9 @@ def refused_hidden_certificate(observation: Observation, surroundings: Surroundi
     size = observation.client_record
     for alert in observation.alerts:
         if alert.from_client and alert.code in CERTIFICATE_ALERTS and not observation.chain:
-            says = f"the client refused the hidden certificate with the alert {alert_name(alert.code)}"
+            hidden = observation.absent in HIDDEN
+            what = "the hidden certificate" if hidden else "a certificate that is not in the capture"
+            says = f"the client refused {what} with the alert {alert_name(alert.code)}"
             return Finding(True, says, (alert.seen.frame,))
     if observation.version is None or not is_tls13(observation.version) or size is None or observation.resumed:
         return Finding(None, "no answer of the client to a hidden certificate")
