@@ -1,0 +1,132 @@
+"""Scrubbing against what an attacker, or chance, may put where something stays: one hiding place each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kzpcap import reference
+from kzpcap.scrub.choose import Choices
+from kzpcap.scrub.work import scrub
+from tests.build import client_hello_body, message, record
+
+SHIPPED = reference.load()
+
+
+class Wire:
+    """A capture of TCP connections from one client, as scapy writes them."""
+
+    def __init__(self, path):
+        self.path, self.packets, self.now = path, [], 1_563_613_942.0
+
+    def add(self, packet):
+        self.now += 0.01
+        packet.time = self.now
+        self.packets.append(packet)
+
+    def tcp(self, *sent, port=50001, server="87.240.190.67", to=443, options=b"", client="192.168.1.77"):
+        from scapy.layers.inet import IP, TCP
+
+        ends, numbers = ((client, port), (server, to)), [1000 + port, 9000 + port]
+
+        def packet(who, flags, data=b"", raw=b""):
+            (source, sport), (target, dport) = ends[who], ends[1 - who]
+            head = TCP(
+                sport=sport,
+                dport=dport,
+                seq=numbers[who],
+                ack=numbers[1 - who] if "A" in flags else 0,
+                flags=flags,
+                dataofs=(20 + len(raw)) // 4,
+            )
+            wire = bytes(head)[:20] + raw + data
+            self.add(IP(src=source, dst=target, ttl=(64, 57)[who], proto=6) / wire)
+            numbers[who] += len(data) + ("S" in flags or "F" in flags)
+
+        packet(0, "S", raw=options)
+        packet(1, "SA")
+        packet(0, "A")
+        for who, data in sent:
+            for at in range(0, len(data), 1400):
+                packet(who, "PA", data[at : at + 1400])
+            packet(1 - who, "A")
+        packet(0, "FA")
+        packet(1, "FA")
+        packet(0, "A")
+
+    def scrub(self, profile="evidence", keep=()):
+        from scapy.utils import PcapWriter
+
+        with PcapWriter(str(self.path), linktype=101) as out:
+            for packet in self.packets:
+                out.write(packet)
+        scrubbed = scrub(str(self.path), SHIPPED, Choices(profile, frozenset(keep)))
+        with scrubbed.output:
+            return scrubbed, scrubbed.output.read()
+
+
+def hello(name=b"vk.com"):
+    return record(22, message(1, client_hello_body(name)))
+
+
+@pytest.fixture
+def wire(tmp_path):
+    pytest.importorskip("scapy", reason="scapy is not installed (pip install kzpcap[witnesses])")
+    return Wire(tmp_path / "made.pcap")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HTTP/1.1 403 Denied-for-203.0.113.77-acct-77015550000",
+        b"HTTP/1.1 302 u=c0a8014d",
+        b"HTTP/1.1 302 \xc0\xa8\x01M",
+    ],
+)
+def test_a_plain_answer_keeps_its_code_and_no_word_of_it(wire, line):
+    wire.tcp((0, hello()), (1, line + b"\r\nX-User: somebody\r\n\r\n"))
+    scrubbed, out = wire.scrub()
+    assert scrubbed.proof.compared == 1
+    assert line[:12] in out
+    assert line[12:20] not in out
+    assert b"somebody" not in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"CONNECT vk.com:443@user:s3cret HTTP/1.1", b"CONNECT vk.com:443?t=s3cret HTTP/1.1", b"CONNECT vk.com:443 s3cret"],
+)
+def test_a_proxys_request_keeps_no_password(wire, line):
+    wire.tcp((0, line + b"\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\n\r\n"), (0, hello()), to=8080)
+    scrubbed, out = wire.scrub()
+    assert scrubbed.proof.compared == 1
+    assert b"s3cret" not in out
+
+
+@pytest.mark.parametrize("raw", [b"\x02\x14", b"\x08\x0e", b"\x04\x10", b"\x03\x10", b"\x05\x0e"])
+def test_an_option_longer_than_its_kind_allows_hides_nothing(wire, raw):
+    options = (raw + b"s3cret-of-client-1")[: raw[1]].ljust(20, b"\0")
+    wire.tcp((0, hello()), options=options)
+    for profile in ("evidence", "public"):
+        scrubbed, out = wire.scrub(profile)
+        assert scrubbed.proof.compared == 1
+        assert b"s3c" not in out
+
+
+def test_a_second_hello_with_a_private_name_gives_nothing_away(wire):
+    wire.tcp((0, hello(b"private-clinic.example") + hello()))
+    scrubbed, out = wire.scrub()
+    told = json.dumps(scrubbed.manifest) + repr(scrubbed.proof.losses)
+    assert b"private-clinic" not in out
+    assert "private-clinic" not in told
+
+
+def test_more_clients_than_a_documentation_network_has_addresses(wire):
+    for number in range(300):
+        client = f"92.46.{number // 200}.{number % 200 + 1}"
+        wire.tcp((0, hello()), client=client)
+    scrubbed, _ = wire.scrub()
+    assert scrubbed.proof.compared == 300
+    assert scrubbed.manifest["changed"]["addresses"]["clients"] == 300
+    assert scrubbed.proof.unexpected == []
