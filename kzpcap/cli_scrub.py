@@ -289,9 +289,10 @@ def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
             os.fsync(file.fileno())
         try:
             os.link(part, path)
-        except PermissionError:  # no hard links there: a stick, a phone
-            if path.exists():
-                raise FileExistsError(17, "exists already") from None
-            part.rename(path)
+        except FileExistsError:
+            raise
+        except OSError:  # no hard links there: a stick, a phone
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # the name is ours, or it fails
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)

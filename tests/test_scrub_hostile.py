@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import os
+import random
+import sys
 
 import pytest
 
-from kzpcap import reference
+from kzpcap import analyze, cli_scrub, reference
 from kzpcap.scrub.choose import Choices
 from kzpcap.scrub.work import scrub
 from tests.build import client_hello_body, message, record
+from tests.conftest import CAPTURES
 
+sys.path.insert(0, str(CAPTURES))
 SHIPPED = reference.load()
 
 
@@ -130,3 +137,56 @@ def test_more_clients_than_a_documentation_network_has_addresses(wire):
     assert scrubbed.proof.compared == 300
     assert scrubbed.manifest["changed"]["addresses"]["clients"] == 300
     assert scrubbed.proof.unexpected == []
+
+
+def test_the_public_profile_keeps_no_byte_of_a_servers_random_but_the_sentinel(wire):
+    built, tls = pytest.importorskip("recipes.built"), pytest.importorskip("recipes.tls")
+    flight = tls.server_flight(built.genuine_chain(), 0x009C, random.Random(1))
+    shown = flight[11:43]
+    wire.tcp((0, hello()), (1, flight))
+    _, exact = wire.scrub("evidence")
+    assert shown in exact
+    scrubbed, out = wire.scrub("public")
+    assert scrubbed.proof.compared == 1
+    assert not [at for at in range(29) if shown[at : at + 4] in out]
+
+
+@pytest.mark.parametrize(
+    "order", [("clinic.kz", "www.facebook.com"), ("www.facebook.com", "clinic.kz", "www.facebook.com")]
+)
+def test_two_quic_connections_on_one_socket_are_two(tmp_path, order):
+    """The key of an Initial is in the Initial: whoever has the datagram reads the name in it."""
+    quic, made = pytest.importorskip("recipes.quic"), pytest.importorskip("recipes.packets")
+    capture = made.Capture(made.JULY_2019)
+    talk = quic.Datagrams(capture, 50001, "87.240.190.67")
+    for name in order:
+        quic.unanswered(talk, name, 1)
+    path, out = tmp_path / "in.pcapng", tmp_path / "out.pcapng"
+    capture.write(path)
+    scrubbed = scrub(str(path), SHIPPED, Choices("evidence"))
+    with scrubbed.output:
+        out.write_bytes(scrubbed.output.read())
+    report = analyze(str(out), SHIPPED)
+    names = {
+        name for one in report.connections() for name in (one.observation.server_name, *one.observation.other_names)
+    }
+    report.close()
+    assert "clinic.kz" not in names
+    assert names == {"www.facebook.com"} or not scrubbed.written.frames
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_place_without_hard_links(tmp_path, monkeypatch, number):
+    """FAT on a stick, a phone's shared storage: it is written there too, and never over what is there."""
+
+    def link(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(cli_scrub.os, "link", link)
+    path = tmp_path / "out.pcapng"
+    cli_scrub._write(path, io.BytesIO(b"new"), [])
+    assert path.read_bytes() == b"new"
+    with pytest.raises(FileExistsError):
+        cli_scrub._write(path, io.BytesIO(b"newer"), [])
+    assert path.read_bytes() == b"new"
+    assert [one.name for one in tmp_path.iterdir()] == ["out.pcapng"]

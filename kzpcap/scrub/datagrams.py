@@ -59,33 +59,36 @@ def _varint(reader: Reader) -> int:
 
 @dataclass
 class Chain:
-    """The connection ids that belong to the connection of the first Initial."""
+    """One connection: when it began, and what of it stays."""
 
-    client: bytes
-    servers: set[bytes] = field(default_factory=set)
+    began: int
+    found: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
 
-def kept(packets: Iterable[Packet], client: int) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Frame to the ranges of its payload that stay, of one flow."""
-    found: dict[int, tuple[tuple[int, int], ...]] = {}
-    chain: Chain | None = None
-    began = 0
+def kept(packets: Iterable[Packet], client: int, hello: int) -> dict[int, tuple[tuple[int, int], ...]]:
+    """Frame to the ranges of its payload that stay, of one flow: the connection whose ClientHello is in frame `hello`.
+
+    An answer stays where it can be that connection's alone: many clients choose an id of no length, and whom a Retry
+    or an Initial of the server belongs to is then open as soon as there are two.
+    """
+    routes: dict[tuple[bytes, bytes], Chain] = {}
+    answers: dict[bytes, Chain | None] = {}
     for packet in packets:
         one = read(packet.payload)
         if one is None:
             continue
-        if chain is None:
-            if packet.direction != client or one.kind != INITIAL:
-                continue
-            chain, began = Chain(one.of, {one.to}), packet.time_ns
-        if packet.time_ns - began > NS:
-            break
+        chain: Chain | None
         if packet.direction == client:
-            belongs = one.kind == INITIAL and one.of == chain.client and one.to in chain.servers
+            if one.kind != INITIAL:
+                continue
+            chain = routes.get((one.of, one.to))
+            if chain is None:
+                chain = routes[one.of, one.to] = Chain(packet.time_ns)
+                answers[one.of] = None if one.of in answers else chain
         else:
-            belongs = one.kind in (None, RETRY, INITIAL) and one.to == chain.client
-            if belongs and one.kind is not None:
-                chain.servers.add(one.of)
-        if belongs:
-            found[packet.frame] = ((0, one.end),)
-    return found
+            chain = answers.get(one.to) if one.kind in (None, RETRY, INITIAL) else None
+            if chain is not None and one.kind is not None:
+                routes.setdefault((one.to, one.of), chain)
+        if chain is not None and packet.time_ns - chain.began <= NS:
+            chain.found[packet.frame] = ((0, one.end),)
+    return next((chain.found for chain in routes.values() if hello in chain.found), {})

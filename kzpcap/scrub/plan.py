@@ -161,7 +161,9 @@ class Planner:
         forward = flow.key if first.direction == 0 else flow.reverse
         kept = Kept(role, flow.first_frame, flow.last_frame, flow.last_frame, turns, bytes(forward))
         if flow.protocol == UDP:
-            kept.data = {frame: (ranges, ()) for frame, ranges in datagrams.kept(flow.packets, client).items()}
+            hello = self.chosen.observations[flow.first_frame].hello_first_frame
+            stays = datagrams.kept(flow.packets, client, hello)
+            kept.data = {frame: (ranges, ()) for frame, ranges in stays.items()}
         elif handshake is not None:
             kept.until = self._tcp(flow, handshake, client, kept, role)
         for key in (bytes(flow.key), bytes(flow.reverse)):

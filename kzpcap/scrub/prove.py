@@ -71,7 +71,8 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
             there.pop(written.frames.get(frame, 0), None)  # a traceroute's probe: no connection to anything
             continue
         proof.compared += 1
-        other = there.pop(written.frames.get(frame, 0), None)
+        hello = written.frames.get(connection.observation.hello_first_frame, 0)
+        other = there.pop(written.frames.get(frame, hello), None)
         name = told(connection.observation, role) or f"a connection without a name ({role.why})"
         if other is None:
             proof.losses.append(Loss(frame, name, "the connection cannot be read any more", False))
@@ -80,6 +81,9 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         weaker = two is State.UNDETERMINED or (one, two) == (State.INTERCEPTED, State.SUSPECTED)
         if one is not two and not weaker:
             proof.wrong.append(Loss(frame, name, f"{one.value} became {two.value}", False))
+        # A name inside an Initial is found by no search of bytes, and cannot be masked.
+        if connection.observation.transport == "quic" and not _names(other) <= _names(connection):
+            proof.wrong.append(Loss(frame, name, "another name is in it", False))
         taken_out = not role.named or public
         mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()} if role.named else {}
         left_out = proof.left_out and (connection.verdict.place.where, other.verdict.place.where) == RESTED_ON_OTHERS
@@ -98,6 +102,10 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
             proof.wrong.append(loss)
     _ladders(before, after, made, chosen, proof, public)
     return proof
+
+
+def _names(connection: Connection) -> set[str | None]:
+    return {None, connection.observation.server_name, *connection.observation.other_names}
 
 
 def _by_design(after: Connection, what: str) -> bool:
