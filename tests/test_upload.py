@@ -659,7 +659,8 @@ def test_in_a_browser(server, browser, lang, scripts, width):
 @pytest.mark.parametrize("path", ["/", "/how", "/review"])
 @pytest.mark.parametrize("lang", list(NAMES))
 def test_accessible(server, browser, path, lang):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    from axe_playwright_python import sync_playwright as axe
+
     context = browser.new_context(bypass_csp=True)
     page = context.new_page()
     page.goto(f"{server.url}{path}?lang={lang}")
