@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzpcap.errors import CaseError, ReferenceDataError
+from kzpcap.errors import CaseError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
+    from kzpcap.cases.bring import Brought
     from kzpcap.cases.runner import Tally
     from kzpcap.cases.store import Case
+    from kzpcap.cases.work import Settings
 
 EXIT_FAILED = 1
+EXIT_MISSING = 5
 EXIT_NO_CASE = 6
 EXIT_FAULTS = 7
 EXIT_INTERRUPTED = 130
@@ -26,7 +29,9 @@ EXIT_OPEN = 8
 MAX_LINES = 50
 MAX_ROWS = 10_000
 
-cases = typer.Typer(help="Ask a case: summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None)
+cases = typer.Typer(
+    help="Fill and ask a case: import, summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None
+)
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
 
 
@@ -74,11 +79,7 @@ def batch(
     Captures are found by content, also inside archives. What was judged before under the same version, data and options
     is not judged again.
     """
-    from kzpcap.cases.pool import Limits
-    from kzpcap.cases.runner import batch as run
-    from kzpcap.cases.store import Case
     from kzpcap.cases.work import Settings
-    from kzpcap.report.text import safe
 
     settings = Settings(
         tuple(targets or ()),
@@ -90,11 +91,30 @@ def batch(
         None,
         keep_addresses,
     )
+    _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None))
+
+
+def _run(
+    case: Path,
+    settings: Settings,
+    jobs: int,
+    seconds: float,
+    megabytes: int,
+    retry: bool,
+    what: Callable[[Case], tuple[list[str], Brought | None]],
+) -> None:
+    """A run over what `what` gives, told on the terminal; ends with the exit status where something failed."""
+    from kzpcap.cases.pool import Limits
+    from kzpcap.cases.runner import batch as run
+    from kzpcap.cases.store import Case
+    from kzpcap.report.text import safe
+
     began = time.monotonic()
     try:
         opened = Case.create(case)
+        paths, brought = what(opened)
         limits = Limits(seconds, megabytes << 20)
-        tally = run(opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry)
+        tally = run(opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry, brought)
     except CaseError as error:
         typer.echo(f"kzpcap: {error}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
@@ -152,6 +172,53 @@ def _progress(began: float) -> Callable[[Tally], Any] | None:
         sys.stderr.flush()
 
     return show
+
+
+@cases.command("import")
+def bring(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Sealed files (age), captures, folders of them, a service's export."),
+    ],
+    case: Annotated[
+        Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")
+    ],
+    identity: Annotated[
+        Path | None, typer.Option("--identity", "-i", metavar="FILE", help="The age identity that opens sealed files.")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")] = 0,
+    trusted_root: Annotated[
+        list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+    ] = None,
+    interception_ca: Annotated[
+        list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
+    ] = None,
+) -> None:
+    """Take what volunteers sent into a case: open what is sealed, keep the captures in the case, and judge them.
+
+    Custody tells of each where it came from, the digest of the sealed file, and what the volunteer told.
+    """
+    from kzpcap.cases.bring import bring as take
+    from kzpcap.cases.work import Settings
+    from kzpcap.report.text import safe
+    from kzpcap.sealing import SealError, identities
+
+    keys: list[object] = []
+    if identity is not None:
+        try:
+            keys = identities(identity)
+        except WitnessMissing as missing:
+            typer.echo(f"kzpcap: --identity: {missing}", err=True)
+            raise typer.Exit(EXIT_MISSING) from None
+        except SealError as error:
+            raise typer.BadParameter(safe(str(error)), param_hint="--identity") from None
+
+    def opened(into: Case) -> tuple[list[str], Brought]:
+        brought = take(into, paths, keys)
+        return brought.captures, brought
+
+    settings = Settings(trusted_roots=tuple(trusted_root or ()), interception_cas=tuple(interception_ca or ()))
+    _run(case, settings, jobs, 3600.0, 2048, False, opened)
 
 
 @cases.command()

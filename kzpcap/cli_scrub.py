@@ -127,7 +127,9 @@ def upload(
             _fail("nothing was sent (--yes sends without asking)")
         body: IO[bytes] = scrubbed.output
         if recipients:
-            _seal(scrubbed.output, sealed, recipients)
+            from kzpcap.sealing import seal
+
+            seal(scrubbed.output, sealed, recipients)
             body = sealed
         size = body.seek(0, os.SEEK_END)
         try:
@@ -184,19 +186,15 @@ def _fail(text: str) -> NoReturn:
 def _recipients(given: list[str]) -> list[object]:
     if not given:
         return []
+    from kzpcap.sealing import SealError, recipients
+
     try:
-        from pyrage import RecipientError, x25519
-    except ImportError:
-        missing = WitnessMissing("--encrypt-to needs pyrage: pip install 'kzpcap[volunteers]'")
-        typer.echo(f"kzpcap: {missing}", err=True)
+        return recipients(given)
+    except WitnessMissing as missing:
+        typer.echo(f"kzpcap: --encrypt-to: {missing}", err=True)
         raise typer.Exit(EXIT_MISSING) from None
-    found = []
-    for text in given:
-        try:
-            found.append(x25519.Recipient.from_str(text.strip()))
-        except RecipientError as error:
-            raise typer.BadParameter(f"not an age recipient (age1...): {error}", param_hint="--encrypt-to") from None
-    return found
+    except SealError as error:
+        raise typer.BadParameter(str(error), param_hint="--encrypt-to") from None
 
 
 def _decided(file: str, known: Reference, choices: Choices) -> Scrubbed:
@@ -266,13 +264,6 @@ def _finish(scrubbed: Scrubbed, out: Path, manifest_path: Path, recipients: list
     typer.echo(f"manifest: {safe(str(manifest_path))}")
 
 
-def _seal(body: IO[bytes], out: IO[bytes], recipients: list[object]) -> None:
-    from pyrage import encrypt_io
-
-    body.seek(0)
-    encrypt_io(body, out, recipients)
-
-
 def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
     """Write a new file for its owner alone, whole or not at all; sealed where there are recipients."""
     body.seek(0)
@@ -281,7 +272,9 @@ def _write(path: Path, body: IO[bytes], recipients: list[object]) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             if recipients:
-                _seal(body, file, recipients)
+                from kzpcap.sealing import seal
+
+                seal(body, file, recipients)
             else:
                 while block := body.read(1 << 20):
                     file.write(block)

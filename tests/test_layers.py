@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 
 ROWS = [
     ["errors", "iana"],
-    ["wire"],
+    ["wire", "sealing"],
     ["capture", "certificates.certificate", "certificates.signature"],
     ["certificates.names", "certificates.possession", "certificates.transparency"],
     ["certificates.staple"],
@@ -40,7 +40,7 @@ HOMES = {
     "jinja2": ("upload", "report.html"),
     "python_multipart": ("upload",),
     "uvicorn": ("cli_serve",),
-    "pyrage": ("cli_scrub",),
+    "pyrage": ("sealing",),
     "duckdb": ("cases",),
     "dpkt": ("capture.witnesses",),
     "scapy": ("capture.witnesses",),

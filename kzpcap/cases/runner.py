@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.capture.source import may_hold_captures
+from kzpcap.cases.bring import Brought
 from kzpcap.cases.custody import Chain, logs, new_run
 from kzpcap.cases.pool import Limits, Pool
 from kzpcap.cases.store import Case, clear, workshop
@@ -90,14 +91,24 @@ def batch(
     limits: Limits,
     progress: Callable[[Tally], Any] | None = None,
     retry: bool = False,
+    brought: Brought | None = None,
 ) -> Tally:
-    """Judge every capture below some paths into a case; a capture that fails is told and does not stop the rest."""
+    """Judge every capture below some paths into a case; a capture that fails is told and does not stop the rest.
+
+    `brought` is what custody is to tell of captures that were opened for this run.
+    """
     analysis, what = identity(settings.load(), settings, settings.keys())
     tally = Tally(new_run(), analysis)
     clear(case)
     with workshop(case, tally.run) as folder:
         run = Run(case, analysis, tally, retry, {**what, "paths": [os.path.abspath(path) for path in paths]})
         try:
+            if brought is not None:
+                run.beside = brought.beside
+                for path, why in brought.failures:
+                    run.complain(path, why)
+                for path, why in brought.skipped:
+                    run.skip(path, why)
             arguments = (jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(run.vouched))
             with contextlib.closing(Pool(*arguments)) as pool:
                 for path, outcome in pool.run(run.files(paths), lambda: progress(tally) if progress else None):
@@ -125,6 +136,7 @@ class Run:
         self.chain = Chain(case, tally.run, {"analysis": analysis, **first})
         self.before: dict[str, dict[str, Any]] = {}
         self.held: dict[str, list[Outcome]] = {}
+        self.beside: dict[str, dict[str, Any]] = {}
 
     def files(self, paths: list[str]) -> Iterator[str]:
         """The files that workers are to read; custody is told of the others at once."""
@@ -177,7 +189,7 @@ class Run:
             name = path if outcome.member is None else f"{path}/{outcome.member}"
             self.tally.failures.append((name, outcome.why or kind))
         more = {"file": told}
-        beside = sidecar(path) if kind != "not a capture" else None
+        beside = (self.beside.get(path) or sidecar(path)) if kind != "not a capture" else None
         if beside is not None:
             more["sidecar"] = beside
         self.chain.add("capture", name=os.path.abspath(path), **more, **outcome.document())

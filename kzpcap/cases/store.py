@@ -3,6 +3,7 @@
     case.json                                       what this folder is
     results/<capture sha256>/<analysis id>/         report.json: the report, without file name, client addresses cut
     certificates/<sha256>.der                       every certificate that was seen
+    captures/<sha256>.pcapng                        what volunteers sent, opened (bring.py)
     custody/<run id>.jsonl                          what each run read and wrote (custody.py)
     runs/<run id>/                                  a run's workshop, held by a lock; the next run drops it
 
@@ -25,7 +26,7 @@ from kzpcap.errors import CaseError
 
 FORMAT = {"format": "kzpcap-case", "version": 1}
 REPORT = "report.json"
-PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", ".gate")
+PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", "captures", ".gate")
 
 
 def canonical(value: object) -> bytes:
@@ -47,6 +48,7 @@ class Case:
         self.certificates = folder / "certificates"
         self.custody = folder / "custody"
         self.runs = folder / "runs"
+        self.captures = folder / "captures"
 
     @classmethod
     def open(cls, folder: Path) -> Case:
@@ -95,7 +97,7 @@ class Case:
         place = self.result(capture, analysis)
         place.parent.mkdir(exist_ok=True)
         for path in made.iterdir():
-            _sync(path)
+            sync(path)
         try:
             made.rename(place)
         except OSError:
@@ -103,7 +105,7 @@ class Case:
                 raise
             shutil.rmtree(made)
             return False
-        _sync(place.parent)
+        sync(place.parent)
         return True
 
     def put_certificate(self, digest: str, der: bytes, workshop: Path) -> None:
@@ -113,7 +115,7 @@ class Case:
             return
         aside = workshop / f"{digest}.{os.getpid()}.der"
         aside.write_bytes(der)
-        _sync(aside)
+        sync(aside)
         aside.replace(place)
 
     def digests(self, capture: str, analysis: str) -> dict[str, str]:
@@ -128,7 +130,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Make sure that a file, or a folder's list of names, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -50,10 +50,11 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdi
     _results(case, named, found)
     lines = [line for log in known.values() for line in log.lines]
     _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
+    _captures(case, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in wrong_segments(case)]
     if rehash:
-        _originals(known, found)
+        _originals(case, known, found)
     return found
 
 
@@ -136,6 +137,15 @@ def _certificates(case: Case, told: set[str], found: Verdict) -> None:
         found.open.append(Fault(f"certificates/{digest}.der", "is in no run's custody"))
 
 
+def _captures(case: Case, found: Verdict) -> None:
+    """Captures that came sealed: they are kept in the case, so they are read each time."""
+    if not case.captures.is_dir():
+        return
+    for path in sorted(case.captures.iterdir()):
+        if not path.is_file() or file_digest(path) != path.stem:
+            found.faults.append(Fault(f"captures/{path.name}", "is not what its name says"))
+
+
 def _strays(case: Case, found: Verdict) -> None:
     strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in PARTS)
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
@@ -143,7 +153,7 @@ def _strays(case: Case, found: Verdict) -> None:
     found.faults += [Fault(f"custody/{path.name}", "does not belong there") for path in sorted(wrong)]
 
 
-def _originals(known: dict[str, Log], found: Verdict) -> None:
+def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
     """Read each original again that is still where it was."""
     last: dict[str, dict[str, Any]] = {}
     for log in known.values():
@@ -152,6 +162,8 @@ def _originals(known: dict[str, Log], found: Verdict) -> None:
                 last[line["name"]] = line
     for name, line in sorted(last.items()):
         path = Path(name)
+        if not path.is_file():
+            path = case.captures / path.name  # kept in the case, which may have moved since
         if not path.is_file():
             found.open.append(Fault(name, "the original is no longer there"))
             continue

@@ -16,7 +16,6 @@ from kzpcap.upload.config import Config
 from kzpcap.upload.store import TOLD, Store
 
 MAX_FIELDS = 16
-SEALED = b"age-encryption.org/v1"
 
 
 class Refused(Exception):
@@ -175,9 +174,3 @@ async def take_form(request: Request, gate: Gate, path: Path) -> Form:
     except OSError:
         raise Refused("full", 507) from None
     return form
-
-
-def is_sealed(path: Path) -> bool:
-    """Is it encrypted to somebody (age)?"""
-    with path.open("rb") as file:
-        return file.read(len(SEALED)) == SEALED

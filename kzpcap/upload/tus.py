@@ -13,7 +13,8 @@ import os
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kzpcap.upload.receive import Gate, Refused, is_sealed, pieces
+from kzpcap.sealing import is_sealed
+from kzpcap.upload.receive import Gate, Refused, pieces
 from kzpcap.upload.store import RECEIVING, TOLD, Upload
 from kzpcap.upload.worker import Workers
 

@@ -17,10 +17,11 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from kzpcap.guide import guide
+from kzpcap.sealing import is_sealed
 from kzpcap.upload import review, tus
 from kzpcap.upload.config import Config
 from kzpcap.upload.language import NAMES, WORDS
-from kzpcap.upload.receive import Gate, Refused, is_sealed, take_form
+from kzpcap.upload.receive import Gate, Refused, take_form
 from kzpcap.upload.store import ANALYSING, DONE, RECEIVING, WAITING, Store, Upload, days_ago
 from kzpcap.upload.worker import Workers
 

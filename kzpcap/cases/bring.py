@@ -1,0 +1,181 @@
+"""Captures that come from volunteers: opened where they are sealed, and kept in the case under their digest.
+
+Each is a file, sealed (age) or not, a folder with such files, or the tar that a service exports. A `told.json` beside a
+capture says what the volunteer told; custody tells it, with the digest of the sealed file, beside the capture's own.
+Nothing but captures is taken: a sealed file's content is looked at once it is open, and thrown away if it is anything
+else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kzpcap.capture.source import may_hold_captures
+from kzpcap.cases.custody import new_run
+from kzpcap.cases.store import Case, file_digest, sync, workshop
+from kzpcap.sealing import SealError, is_sealed, unseal
+
+TOLD = "told.json"
+MAX_TOLD = 16 << 10
+MAX_FIELD = 1_000
+MAX_MEMBERS = 100_000
+MAX_UNPACKED = 64 << 30
+PCAPNG = b"\x0a\x0d\x0d\x0a"
+LEFT = (TOLD, "report.json", "manifest.json")
+"""Files of an export that are no captures and need no word: the report is made again."""
+
+
+@dataclass
+class Brought:
+    """What was taken into a case, and what was not."""
+
+    captures: list[str] = field(default_factory=list)
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By the path in the case: where it came from and what was told of it."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def bring(case: Case, paths: list[Path], keys: list[object]) -> Brought:
+    """Take the captures of some files, folders and exported tars into a case; what does not open is in `failures`.
+
+    Opened bytes lie in a run's workshop until they are whole: what a crash leaves there, the next run drops.
+    """
+    with workshop(case, new_run()) as folder:
+        return Bringer(case, folder, keys).all(paths)
+
+
+class Bringer:
+    """What goes on while captures are taken in."""
+
+    def __init__(self, case: Case, folder: Path, keys: list[object]) -> None:
+        self.case = case
+        self.folder = folder
+        self.keys = keys
+        self.brought = Brought()
+
+    def all(self, paths: list[Path]) -> Brought:
+        """Each path in turn; one that fails is told and does not stop the rest."""
+        self.case.captures.mkdir(exist_ok=True)
+        for path in paths:
+            try:
+                if path.is_dir():
+                    for folder, folders, names in os.walk(path, onerror=self._unreadable):
+                        folders.sort()
+                        for name in sorted(names):
+                            self._take(Path(folder) / name, str(Path(folder) / name))
+                elif not is_sealed(path) and tarfile.is_tarfile(path):
+                    self._unpack(path)
+                else:
+                    self._take(path, str(path))
+            except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+                self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
+        return self.brought
+
+    def _unreadable(self, error: OSError) -> None:
+        self.brought.failures.append((str(error.filename), error.strerror or str(error)))
+
+    def _take(self, path: Path, shown: str) -> None:
+        """One file; a failure is told and not raised."""
+        if path.name in LEFT:
+            return
+        try:
+            if path.is_symlink() or not path.is_file():
+                self.brought.skipped.append((shown, "no plain file"))
+                return
+            sealed = is_sealed(path)
+            if sealed and not self.keys:
+                self.brought.failures.append((shown, "sealed, and no --identity was given"))
+                return
+            aside = self.folder / "opened"
+            with path.open("rb") as body, aside.open("wb") as out:
+                if sealed:
+                    unseal(body, out, self.keys)
+                else:
+                    shutil.copyfileobj(body, out, 1 << 20)
+            if not may_hold_captures(str(aside)):
+                self.brought.skipped.append((shown, "what was sealed is no capture" if sealed else "no capture"))
+                return
+            told: dict[str, Any] = {"imported_from": shown, **_told(path.with_name(TOLD))}
+            if sealed:
+                told["sealed_sha256"] = file_digest(path)
+            place = self._place(aside)
+        except (OSError, SealError) as error:
+            why = f"sealed, and not opened: {error}" if isinstance(error, SealError) else error.strerror or str(error)
+            self.brought.failures.append((shown, why))
+            return
+        if place not in self.brought.beside:
+            self.brought.captures.append(place)
+            self.brought.beside[place] = told
+
+    def _place(self, aside: Path) -> str:
+        """Move an opened capture to the name that its digest gives it; one that is there already stays."""
+        with aside.open("rb") as file:
+            kind = "pcapng" if file.read(4) == PCAPNG else "pcap"
+        place = self.case.captures / f"{file_digest(aside)}.{kind}"
+        if not place.exists():
+            aside.chmod(0o600)
+            sync(aside)
+            aside.replace(place)
+            sync(self.case.captures)
+        return str(place)
+
+    def _unpack(self, path: Path) -> None:
+        """Each plain member of a tar, under a name of our own: a member's path leads nowhere."""
+        groups: dict[str, list[tuple[Path, str]]] = {}
+        try:
+            with tarfile.open(path) as archive:
+                self._members(path, archive, groups)
+        except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # what came before it is taken
+            self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
+        for members in groups.values():
+            for file, shown in members:
+                self._take(file, shown)
+                file.unlink(missing_ok=True)
+
+    def _members(self, path: Path, archive: tarfile.TarFile, groups: dict[str, list[tuple[Path, str]]]) -> None:
+        left = MAX_UNPACKED
+        for number, member in enumerate(archive):
+            parent, _, name = member.name.rpartition("/")
+            left -= member.size
+            if number >= MAX_MEMBERS or left < 0:
+                raise tarfile.TarError("more in it than an export holds")
+            shown = f"{path}/{member.name}"
+            body = archive.extractfile(member) if member.isfile() else None
+            if body is None:
+                if not member.isdir():
+                    self.brought.skipped.append((shown, "no plain file"))
+                continue
+            if name in LEFT and name != TOLD:
+                continue
+            place = self.folder / f"of-{hashlib.sha256(parent.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+            place.mkdir(exist_ok=True)
+            file = place / (TOLD if name == TOLD else str(number))
+            with body, file.open("wb") as out:
+                shutil.copyfileobj(body, out, 1 << 20)
+            if name != TOLD:
+                groups.setdefault(parent, []).append((file, shown))
+
+
+def _told(path: Path) -> dict[str, str]:
+    """What the volunteer told: short strings under plain names, else nothing."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_TOLD:
+            return {}
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(key)[:40]: value[:MAX_FIELD]
+        for key, value in list(found.items())[:16]
+        if isinstance(value, str) and key not in ("imported_from", "sealed_sha256")
+    }

@@ -1,0 +1,164 @@
+"""Captures that volunteers sent: opened where they are sealed, kept in the case, told in custody."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+
+import pyrage
+import pytest
+
+from kzpcap.cases.bring import bring
+from kzpcap.cases.custody import logs
+from kzpcap.cases.store import Case, file_digest
+from kzpcap.cases.verify import verify
+from kzpcap.sealing import SealError, identities
+from tests.conftest import CAPTURES, run
+
+RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+LADDER = CAPTURES / "kz-2019-ladder" / "capture.pcapng"
+
+
+@pytest.fixture
+def key(tmp_path):
+    found = pyrage.x25519.Identity.generate()
+    (tmp_path / "key.txt").write_text(f"# public key: {found.to_public()}\n{found}\n")
+    return found
+
+
+def sealed(body: bytes, key) -> bytes:
+    return pyrage.encrypt(body, [key.to_public()])
+
+
+def told(case):
+    return [line for log in logs(case) for line in log.lines if line["what"] in ("capture", "unreadable", "skipped")]
+
+
+def test_sealed_by_scrub_and_opened_by_its_reader(tmp_path, key):
+    recipient = str(key.to_public())
+    out = tmp_path / "sent.age"
+    done = run("scrub", str(RCKU), "-o", str(out), "--encrypt-to", recipient)
+    assert done.returncode == 0, done.stderr
+    place = tmp_path / "case"
+    done = run("case", "import", str(out), "--case", str(place), "--identity", str(tmp_path / "key.txt"))
+    assert done.returncode == 0, done.stderr
+    assert b"1 new intercepted connections" in done.stdout
+    (capture,) = (place / "captures").iterdir()
+    assert file_digest(capture) == capture.stem
+    assert capture.stat().st_mode & 0o777 == 0o600
+    (line,) = told(Case(place))
+    assert line["sha256"] == capture.stem
+    assert line["sidecar"] == {"imported_from": str(out), "sealed_sha256": file_digest(out)}
+    assert not verify(Case(place), rehash=True).faults
+    again = run("case", "import", str(out), "--case", str(place), "--identity", str(tmp_path / "key.txt"))
+    assert b"1 already there" in again.stdout
+
+    with capture.open("r+b") as file:
+        file.seek(200)
+        byte = file.read(1)
+        file.seek(200)
+        file.write(bytes([byte[0] ^ 1]))
+    assert [fault.path for fault in verify(Case(place)).faults] == [f"captures/{capture.name}"]
+
+
+def test_what_does_not_open_is_told_and_stops_nothing(tmp_path, key):
+    whole = sealed(RCKU.read_bytes(), key)
+    stranger = pyrage.x25519.Identity.generate()
+    folder = tmp_path / "came"
+    folder.mkdir()
+    (folder / "a-other.age").write_bytes(sealed(RCKU.read_bytes(), stranger))
+    (folder / "b-cut.age").write_bytes(whole[:-40])
+    (folder / "c-altered.age").write_bytes(whole[:-40] + bytes(40))
+    (folder / "d-head.age").write_bytes(whole[:60])
+    (folder / "e-poem.age").write_bytes(sealed(b"no capture at all", key))
+    (folder / "f-link.age").symlink_to(folder / "g-good.age")
+    (folder / "g-good.age").write_bytes(whole)
+    case = Case.create(tmp_path / "case")
+    brought = bring(case, [folder, tmp_path / "nowhere"], [key])
+    assert [path.rpartition("/")[2] for path, _ in brought.failures] == [
+        "a-other.age", "b-cut.age", "c-altered.age", "d-head.age", "nowhere",
+    ]  # fmt: skip
+    assert [path.rpartition("/")[2] for path, _ in brought.skipped] == ["e-poem.age", "f-link.age"]
+    assert [path.name for path in case.captures.iterdir()] == [f"{file_digest(RCKU)}.pcapng"]
+    assert brought.captures == [str(case.captures / f"{file_digest(RCKU)}.pcapng")]
+    assert not list(case.runs.iterdir())  # nothing opened lies about
+
+
+def test_without_the_key_nothing_is_opened(tmp_path, key):
+    (tmp_path / "sent.age").write_bytes(sealed(RCKU.read_bytes(), key))
+    done = run("case", "import", str(tmp_path / "sent.age"), "--case", str(tmp_path / "case"))
+    assert done.returncode == 1
+    assert b"no --identity was given" in done.stderr
+    (line,) = told(Case(tmp_path / "case"))
+    assert line["what"] == "unreadable"
+
+
+def test_an_export_with_what_was_told_and_tricks(tmp_path, key):
+    archive = tmp_path / "export.tar"
+    with tarfile.open(archive, "w") as out:
+
+        def put(name, body, kind=tarfile.REGTYPE):
+            member = tarfile.TarInfo(name)
+            member.type, member.size = kind, len(body)
+            if kind == tarfile.SYMTYPE:
+                member.linkname = "/etc/passwd"
+            out.addfile(member, io.BytesIO(body))
+
+        put("u1/scrubbed.pcapng", RCKU.read_bytes())
+        put("u1/told.json", json.dumps({"isp": "KT", "sealed_sha256": "forged", "n": 3, "note": "x" * 5000}).encode())
+        put("u1/report.json", b"{}")
+        put("../../u2/sealed.age", sealed(LADDER.read_bytes(), key))
+        put("../../u2/told.json", b"[" * 9000)
+        put("/abs/told.json", b"{}")
+        put("u3/link.pcapng", b"", tarfile.SYMTYPE)
+    case = Case.create(tmp_path / "case")
+    brought = bring(case, [archive], [key])
+    assert not brought.failures
+    assert [path for path, _ in brought.skipped] == [f"{archive}/u3/link.pcapng"]
+    by_digest = {place.rpartition("/")[2][:64]: beside for place, beside in brought.beside.items()}
+    one, two = by_digest[file_digest(RCKU)], by_digest[file_digest(LADDER)]
+    assert one["isp"] == "KT"
+    assert len(one["note"]) == 1_000
+    assert set(one) == {"imported_from", "isp", "note"}
+    assert set(two) == {"imported_from", "sealed_sha256"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case", "export.tar", "key.txt"]
+    assert not list(case.runs.iterdir())
+
+
+def test_a_broken_archive_is_a_failure_and_its_beginning_is_kept(tmp_path):
+    archive = tmp_path / "export.tar"
+    with tarfile.open(archive, "w") as out:
+        out.add(RCKU, "u1/scrubbed.pcapng")
+        out.add(LADDER, "u2/scrubbed.pcapng")
+    archive.write_bytes(archive.read_bytes()[: RCKU.stat().st_size + 4_000])
+    case = Case.create(tmp_path / "case")
+    brought = bring(case, [archive], [])
+    assert len(brought.failures) == 1
+    assert [place.rpartition("/")[2] for place in brought.captures] == [f"{file_digest(RCKU)}.pcapng"]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "no age identity"), ("AGE-SECRET-KEY-1QQQ\n", "line 1"), ("#x\nhunter2\n", "line 2"), (None, "No such file")],
+)
+def test_identity_files(text, why, tmp_path):
+    path = tmp_path / "key"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SealError, match=why) as caught:
+        identities(path)
+    assert "hunter2" not in str(caught.value)
+    assert "QQQ" not in str(caught.value)
+
+
+def test_a_case_with_captures_of_its_own_moves_as_one_folder(tmp_path):
+    first, second = tmp_path / "one", tmp_path / "two"
+    done = run("case", "import", str(RCKU), "--case", str(first))
+    assert done.returncode == 0, done.stderr
+    shutil.move(first, second)
+    found = verify(Case(second), rehash=True)
+    assert not found.faults
+    assert not found.open
+    assert found.originals == 1
