@@ -113,6 +113,8 @@ def test_an_export_with_what_was_told_and_tricks(tmp_path, key):
         put("../../u2/told.json", b"[" * 9000)
         put("/abs/told.json", b"{}")
         put("u3/link.pcapng", b"", tarfile.SYMTYPE)
+        put("u4/scrubbed.pcapng", RCKU.read_bytes())
+        put("u4/told.json", b'{"isp": "another"}')
     case = Case.create(tmp_path / "case")
     brought = bring(case, [archive], [key])
     assert not brought.failures
@@ -123,6 +125,7 @@ def test_an_export_with_what_was_told_and_tricks(tmp_path, key):
     assert len(one["note"]) == 1_000
     assert set(one) == {"imported_from", "isp", "note"}
     assert set(two) == {"imported_from", "sealed_sha256"}
+    assert [entry["isp"] for _, entry in brought.again] == ["another"], "who sends the same has a word too"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["case", "export.tar", "key.txt"]
     assert not list(case.runs.iterdir())
 

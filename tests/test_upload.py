@@ -28,7 +28,7 @@ from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.language import NAMES, WORDS
 from kzpcap.upload.store import DONE, FAILED, SEALED, WAITING, Store, digest
 from kzpcap.upload.web import RECEIPT
-from tests.conftest import CAPTURES, ROOT
+from tests.conftest import CAPTURES, ROOT, run
 
 LADDER = CAPTURES / "kz-2019-ladder" / "capture.pcapng"
 RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
@@ -133,7 +133,8 @@ def test_without_scripts_from_the_form_to_the_verdict_and_away(server):
     assert "Qaznet Trust Network, Kazakhstan 2016-2019" in shown
     assert WORDS["kk"]["place_exact"] in shown
     kept = server.data / "kept" / upload.id
-    assert {path.name for path in kept.iterdir()} == {"scrubbed.pcapng", "manifest.json", "report.json", "result.json"}
+    reports = {"manifest.json", "report.json", "report.html", "result.json"}
+    assert {path.name for path in kept.iterdir()} == {"scrubbed.pcapng", *reports}
     assert b"my-own-name" not in everything(server.data)
     assert b"192.0.2.10" not in everything(kept)
     assert receipt.encode() not in everything(server.data), "a receipt is known by its digest alone"
@@ -520,6 +521,66 @@ def test_the_api_by_token_and_role(server):
     assert reader not in (server.data / "kzpcap.sqlite").read_bytes().decode("latin-1")
 
 
+def test_the_report_is_a_page_that_can_do_nothing(server):
+    upload = server.wait(server.receipt(server.send(LADDER.read_bytes())))
+    page = server.api(f"/api/uploads/{upload.id}/report.html")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"] == "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+    assert len([1 for name in page.headers if name == "content-security-policy"]) == 1
+    assert "between hop 4 (92.47.151.210) and hop 5 (95.56.243.92)" in page.text
+    assert "<script" not in page.text
+
+
+def test_what_is_exported_becomes_a_case(server, tmp_path):
+    pyrage = pytest.importorskip("pyrage")
+    identity = pyrage.x25519.Identity.generate()
+    (tmp_path / "key").write_text(f"{identity}\n")
+    sealed = pyrage.encrypt(RCKU.read_bytes(), [identity.to_public()])
+    one = server.wait(server.receipt(server.send(LADDER.read_bytes(), isp="Қазақтелеком", note="=1+1<b>")))
+    two = server.wait(server.receipt(server.send(sealed)))
+    assert httpx.get(server.url + "/api/export.tar").status_code == 401
+    got = server.api("/api/export.tar")
+    (tmp_path / "export.tar").write_bytes(got.content)
+    with tarfile.open(tmp_path / "export.tar") as archive:
+        names = archive.getnames()
+        assert {f"{one.id}/told.json", f"{one.id}/scrubbed.pcapng", f"{two.id}/sealed.age"} <= set(names)
+        assert archive.extractfile(f"{two.id}/sealed.age").read() == sealed
+        assert {member.mtime for member in archive} == {0}
+    case = str(tmp_path / "case")
+    done = run("case", "import", str(tmp_path / "export.tar"), "--case", case, "-i", str(tmp_path / "key"))
+    assert done.returncode in (0, 1), done.stderr  # other tests' sealed files are for others
+    lines = "".join(path.read_text() for path in (tmp_path / "case" / "custody").iterdir()).splitlines()
+    told = [json.loads(line)["sidecar"] for line in lines if '"sidecar"' in line]
+    (beside,) = [entry for entry in told if entry.get("upload") == one.id]
+    assert beside["isp"] == "Қазақтелеком"
+    assert beside["note"] == "=1+1<b>"
+    (beside,) = [entry for entry in told if entry.get("upload") == two.id]
+    assert beside["sealed_sha256"] == hashlib.sha256(sealed).hexdigest()
+    assert run("case", "verify", case).returncode == 0
+    assert "export" in {row["what"] for row in Store(server.data).accesses()}
+
+
+def test_originals_are_kept_sealed_or_not_at_all(tmp_path):
+    pyrage = pytest.importorskip("pyrage")
+    identity = pyrage.x25519.Identity.generate()
+    own = Server(tmp_path, keep_originals=True, age_recipient=str(identity.to_public()))
+    try:
+        assert WORDS["ru"]["thrown_text_kept"] in httpx.get(own.url + "/?lang=ru").text
+        body = RCKU.read_bytes()
+        receipt = own.receipt(own.send(body))
+        upload = own.wait(receipt)
+        assert upload.state == DONE
+        kept = own.api(f"/api/uploads/{upload.id}/original.age").content
+        assert pyrage.decrypt(kept, [identity]) == body
+        assert body not in everything(own.data)
+        assert not list((own.data / "incoming").iterdir())
+        assert WORDS["en"]["state_done_kept"] in httpx.get(f"{own.url}/r/{receipt}?lang=en").text
+        httpx.post(f"{own.url}/r/{receipt}/delete")
+        assert not list((own.data / "kept").iterdir())
+    finally:
+        own.stop()
+
+
 def test_the_same_bytes_are_found_without_their_digest(server):
     body = LADDER.read_bytes() + b"\0" * 4
     first, second = (server.wait(server.receipt(server.send(body))) for _ in range(2))
@@ -558,7 +619,32 @@ def test_the_description_fits_what_is_answered(server):
     schema = {**described["components"]["schemas"]["Upload"]}
     for row in server.api("/api/uploads").json():
         jsonschema.validate(row, schema)
-    assert set(described["paths"]) == {"/api/uploads", "/api/uploads/{id}", "/api/uploads/{id}/{file}"}
+    assert set(described["paths"]) == {
+        "/api/uploads", "/api/uploads/{id}", "/api/uploads/{id}/{file}", "/api/export.tar",
+    }  # fmt: skip
+
+
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+
+def test_schemathesis_finds_no_server_error_and_nothing_undescribed(server, tmp_path):
+    upload = server.wait(server.receipt(server.send(LADDER.read_bytes())))
+    described = httpx.get(server.url + "/api/openapi.json").json()
+    del described["paths"]["/api/uploads/{id}"]["delete"]  # it would delete what the others are about
+    for path in ("/api/uploads/{id}", "/api/uploads/{id}/{file}"):
+        described["paths"][path]["parameters"][0]["schema"]["enum"] = [upload.id, "0" * 32, "\u0000", "a b%"]
+    (tmp_path / "some.json").write_text(json.dumps(described))
+    for schema in (server.url + "/api/openapi.json", str(tmp_path / "some.json")):
+        command = [sys.executable, "-m", "schemathesis.cli", "run", schema, "--url", server.url, "--checks", CHECKS]
+        command += ["--header", f"Authorization: Bearer {server.token}", "--generation-database", "none"]
+        command += ["--max-examples", os.environ.get("SOAK_EXAMPLES", "25"), "--seed", str(SEED), "--no-color"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+        made = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+        assert made, done.stdout[-3_000:]
+        assert made[1] == made[2]
+        assert int(made[1]) > 100
+    assert "report.html" in {row["what"] for row in Store(server.data).accesses()}, "it got as far as the files"
 
 
 # words and settings
@@ -570,6 +656,19 @@ def test_every_language_says_everything():
         for key, text in words.items():
             assert text.count("%s") == WORDS["en"][key].count("%s"), (code, key)
             assert text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("keep_originals = true", "wants age_recipient"),
+        ('age_recipient = "age1nonsense"', "not an age recipient"),
+    ],
+)
+def test_originals_need_a_reader(text, why, tmp_path):
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=why):
+        load(tmp_path / "c.toml")
 
 
 def test_settings(tmp_path):

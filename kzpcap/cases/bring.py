@@ -40,6 +40,8 @@ class Brought:
     beside: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By the path in the case: where it came from and what was told of it."""
     failures: list[tuple[str, str]] = field(default_factory=list)
+    again: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """What came of a capture that had come already: its path in the case, and what was told of it this time."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -111,7 +113,9 @@ class Bringer:
             why = f"sealed, and not opened: {error}" if isinstance(error, SealError) else error.strerror or str(error)
             self.brought.failures.append((shown, why))
             return
-        if place not in self.brought.beside:
+        if place in self.brought.beside:
+            self.brought.again.append((place, told))
+        else:
             self.brought.captures.append(place)
             self.brought.beside[place] = told
 

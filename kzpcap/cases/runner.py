@@ -109,6 +109,8 @@ def batch(
                     run.complain(path, why)
                 for path, why in brought.skipped:
                     run.skip(path, why)
+                for path, told in brought.again:
+                    run.chain.add("came again", name=os.path.abspath(path), sidecar=told)
             arguments = (jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(run.vouched))
             with contextlib.closing(Pool(*arguments)) as pool:
                 for path, outcome in pool.run(run.files(paths), lambda: progress(tally) if progress else None):

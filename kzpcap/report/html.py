@@ -79,11 +79,15 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
 
 def write(report: Report, name: str) -> tuple[str, Summary]:
     """The page of a report, and its counts; `name` is what the capture is called on it."""
-    from jinja2 import Environment, FileSystemLoader
-
     out = io.StringIO()
     summary = report_json.write(report, out.write)
-    document = json.loads(out.getvalue())
+    return render(report, json.loads(out.getvalue()), name), summary
+
+
+def render(report: Report, document: dict[str, Any], name: str) -> str:
+    """The page of a report whose JSON document is at hand."""
+    from jinja2 import Environment, FileSystemLoader
+
     rows = [one for one in document["connections"] if _matters(one)]
     lists: dict[str, Counter[str]] = {}
     for one in document["connections"]:
@@ -91,7 +95,7 @@ def write(report: Report, name: str) -> tuple[str, Summary]:
             lists.setdefault(one["target"]["list"], Counter())[one["state"]] += 1
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
-    page = environment.get_template("report.html").render(
+    return environment.get_template("report.html").render(
         name=safe(name),
         d=document,
         capture=document["capture"],
@@ -108,7 +112,6 @@ def write(report: Report, name: str) -> tuple[str, Summary]:
             for document, judged in zip(document["ladders"], report.ladders, strict=True)
         ],
     )
-    return page, summary
 
 
 def _matters(connection: dict[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """The child process: scrub one capture into a folder, under limits, and without a network where the system can do that.
 
-`python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json and
-result.json into FOLDER; exit status 0, 3 where it is no capture, 4 where nothing in it is evidence, 5 where the result
-would leak.
+`python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json, report.html
+and result.json into FOLDER, and original.age where the settings say for whom originals are kept; exit status 0, 3 where
+it is no capture, 4 where nothing in it is evidence, 5 where the result would leak.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK = 3, 4, 5
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
+MAX_PAGE = 64 << 20
+"""Of a report's JSON: a page is made of it as a whole, and larger ones are for programs."""
 
 
 def limit(memory: int, seconds: int) -> None:
@@ -45,6 +47,7 @@ def main(arguments: list[str]) -> int:
     limit(settings["memory"], settings["seconds"])
     from kzpcap import analyze, reference
     from kzpcap.errors import CaptureError
+    from kzpcap.report import html
     from kzpcap.report import json as report_json
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import scrub
@@ -70,8 +73,12 @@ def main(arguments: list[str]) -> int:
     (folder / "manifest.json").write_text(json.dumps(scrubbed.manifest, ensure_ascii=False, indent=1))
     report = analyze(str(path), known)
     try:
-        with (folder / "report.json").open("w", encoding="utf-8") as file:
+        place = folder / "report.json"
+        with place.open("w", encoding="utf-8") as file:
             summary = report_json.write(report, file.write)
+        if place.stat().st_size <= MAX_PAGE:
+            page = html.render(report, json.loads(place.read_bytes()), "What a volunteer sent, scrubbed")
+            (folder / "report.html").write_text(page, "utf-8")
     finally:
         report.close()
     result |= {
@@ -83,8 +90,20 @@ def main(arguments: list[str]) -> int:
         "losses": len(scrubbed.proof.unexpected),
         "size": scrubbed.size,
     }
+    if settings["originals_to"]:
+        _keep(capture, folder / "original.age", settings["originals_to"])
     (folder / "result.json").write_text(json.dumps(result, ensure_ascii=False))
     return 0
+
+
+def _keep(capture: Path, place: Path, recipient: str) -> None:
+    """The original, for one reader whose key is not on this machine."""
+    from kzpcap.sealing import recipients, seal
+
+    with capture.open("rb") as body, place.open("xb") as out:
+        seal(body, out, recipients([recipient]))
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _title(known: Reference, identity: str) -> str:

@@ -6,7 +6,8 @@ import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from kzpcap.errors import KzpcapError
+from kzpcap.errors import KzpcapError, WitnessMissing
+from kzpcap.sealing import SealError, recipients
 
 
 class ConfigError(KzpcapError):
@@ -41,6 +42,8 @@ class Config:
     """An upload that sends nothing for so long is cut off; it can be resumed."""
     age_recipient: str = ""
     """Of the researcher: what `kzpcap upload` sends is encrypted to it, and the server cannot open it."""
+    keep_originals: bool = False
+    """Keep what came unscrubbed, sealed for `age_recipient`, whose key must not be here; the page says so."""
     onion: str = ""
     """The address of the onion service, told on the clearnet page."""
     trusted_roots: tuple[str, ...] = ()
@@ -67,4 +70,12 @@ def load(path: Path | None) -> Config:
         if type(value) is not wanted:
             raise ConfigError(f"{path}: {name} wants {wanted.__name__}, not {value!r}")
         values[name] = value
-    return Config(**values)  # type: ignore[arg-type]
+    made = Config(**values)  # type: ignore[arg-type]
+    if made.keep_originals and not made.age_recipient:
+        raise ConfigError(f"{path}: keep_originals wants age_recipient: originals are kept sealed or not at all")
+    if made.age_recipient:
+        try:
+            recipients([made.age_recipient])
+        except (SealError, WitnessMissing) as error:
+            raise ConfigError(f"{path}: age_recipient: {error}") from error
+    return made

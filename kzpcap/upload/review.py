@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+import os
 import secrets
+import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,17 @@ from kzpcap.upload.store import Store, Upload
 
 FILES = {
     "scrubbed.pcapng": "application/octet-stream",
+    "report.html": "text/html; charset=utf-8",
     "report.json": "application/json",
     "manifest.json": "application/json",
     "sealed.age": "application/octet-stream",
+    "original.age": "application/octet-stream",
 }
+EXPORTED = ("scrubbed.pcapng", "report.json", "manifest.json", "sealed.age")
+"""What `case import` takes, and what goes with it; originals are fetched one by one."""
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+BLOCK = 512
+PIECE = 1 << 20
 COOKIE = "kzpcap_review"
 SESSIONS = 256
 MANAGE = "manage"
@@ -63,16 +74,34 @@ class Review:
     def page(self, request: Request, found: tuple[str, str]) -> dict[str, Any]:
         """What the page shows."""
         token, role = found
-        state = request.query_params.get("state")
-        uploads = self.store.all(state if state and state.isalpha() else None)
+        everything = self.store.all()
+        state, verdict = request.query_params.get("state"), request.query_params.get("found")
+        uploads = [
+            one
+            for one in everything
+            if (not state or one.state == state) and (not verdict or _connections(one).get(verdict))
+        ]
         self.store.accessed(token, "list", "")
+        connections: Counter[str] = Counter()
+        by: Counter[str] = Counter()
+        for one in everything:
+            connections.update(_connections(one))
+            by.update((one.result or {}).get("by", []))
         return {
             "role": role,
             "uploads": uploads,
-            "states": dict(Counter(one.state for one in self.store.all())),
+            "states": dict(Counter(one.state for one in everything)),
+            "connections": connections,
+            "by": by,
+            "accesses": self.store.accesses(50) if role == MANAGE else [],
             "files": {one.id: files(self.store, one) for one in uploads},
             "csrf": self.csrf(request),
         }
+
+
+def _connections(upload: Upload) -> dict[str, int]:
+    """How many connections an upload has in each state of the verdict."""
+    return dict((upload.result or {}).get("states") or {})
 
 
 def files(store: Store, upload: Upload) -> list[str]:
@@ -101,7 +130,43 @@ def file_response(store: Store, upload: Upload, name: str) -> Response:
     path: Path = store.kept / upload.id / name
     if name not in FILES or not path.is_file():
         return JSONResponse({"error": "not found"}, 404)
-    return FileResponse(path, media_type=FILES[name], filename=f"{upload.id[:8]}-{name}")
+    answer = FileResponse(path, media_type=FILES[name], filename=f"{upload.id[:8]}-{name}")
+    if name == "report.html":  # to be looked at, and whatever it might hold can do nothing
+        answer.headers["content-disposition"] = "inline"
+        answer.headers["content-security-policy"] = REPORT_POLICY
+    return answer
+
+
+def export(store: Store, uploads: list[Upload]) -> Iterator[bytes]:
+    """A tar of what is kept, for `kzpcap case import`: `<id>/scrubbed.pcapng` and so on, and what was told.
+
+    Piece by piece, so that it takes no memory; an upload that is deleted meanwhile is left out.
+    """
+    for upload in uploads:
+        folder = store.kept / upload.id
+        told = json.dumps({**upload.told, "upload": upload.id, "day": upload.day}, ensure_ascii=False).encode()
+        names = [name for name in EXPORTED if (folder / name).is_file()]
+        if not names:
+            continue
+        yield _header(f"{upload.id}/told.json", len(told)) + told + bytes(-len(told) % BLOCK)
+        for name in names:
+            try:
+                file = (folder / name).open("rb")
+            except OSError:
+                continue
+            with file:
+                size = os.fstat(file.fileno()).st_size  # a file that is open stays whole, whoever deletes it
+                yield _header(f"{upload.id}/{name}", size)
+                while piece := file.read(PIECE):
+                    yield piece
+                yield bytes(-size % BLOCK)
+    yield bytes(2 * BLOCK)
+
+
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o600
+    return member.tobuf(tarfile.PAX_FORMAT)
 
 
 OPENAPI: dict[str, Any] = {
@@ -146,6 +211,15 @@ OPENAPI: dict[str, Any] = {
                 },
             }
         },
+        "/api/export.tar": {
+            "get": {
+                "summary": "What is kept of all uploads, for `kzpcap case import`",
+                "responses": {
+                    "200": {"description": "a tar", "content": {"application/x-tar": {}}},
+                    "401": {"description": "no valid token"},
+                },
+            }
+        },
         "/api/uploads/{id}": {
             "parameters": [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}],
             "get": {
@@ -179,7 +253,7 @@ OPENAPI: dict[str, Any] = {
                 "responses": {
                     "200": {
                         "description": "the file",
-                        "content": {"application/octet-stream": {}, "application/json": {}},
+                        "content": {"application/octet-stream": {}, "application/json": {}, "text/html": {}},
                     },
                     "401": {"description": "no valid token"},
                     "404": {"description": "no such upload or file"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 RECEIPT = re.compile(r"[a-z2-7]{5}(-[a-z2-7]{1,5}){5}")
 MAX_FORM = 8_192
 RENEW_SECONDS = 4
+MAX_EXPORTED = 1_000_000
 SECURITY = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -59,7 +61,9 @@ class Headers:
         async def add(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
-                headers += [(name.encode(), value.encode()) for name, value in SECURITY.items()]
+                given = {name for name, _ in headers}
+                added = ((name.encode(), value.encode()) for name, value in SECURITY.items())
+                headers += [(name, value) for name, value in added if name not in given]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
             await send(message)
@@ -164,9 +168,11 @@ class Service:
         if found.result and found.state == DONE:
             by = found.result.get("by", [])
         refresh = RENEW_SECONDS if found.state in (RECEIVING, WAITING, ANALYSING) else None
+        original = found.state == DONE and (self.store.kept / found.id / "original.age").exists()
         return self.page(
-            request, "receipt.html", upload=found, code=request.path_params["receipt"], by=by, refresh=refresh
-        )
+            request, "receipt.html", upload=found, code=request.path_params["receipt"], by=by, refresh=refresh,
+            original=original,
+        )  # fmt: skip
 
     async def look_up(self, request: Request) -> Response:
         """From a code that was typed to its page."""
@@ -272,6 +278,16 @@ class Service:
             return review.file_response(self.store, upload, file)
         return JSONResponse(review.document(self.store, upload))
 
+    async def export(self, request: Request) -> Response:
+        """All that is kept, as one tar."""
+        found = self.review.token(request)
+        if found is None:
+            return JSONResponse({"error": "no valid token"}, 401, {"WWW-Authenticate": "Bearer"})
+        self.store.accessed(found[0], "export", "")
+        named = {"content-disposition": 'attachment; filename="kzpcap-export.tar"'}
+        uploads = await asyncio.to_thread(self.store.all, None, MAX_EXPORTED)
+        return StreamingResponse(review.export(self.store, uploads), media_type="application/x-tar", headers=named)
+
     async def openapi(self, request: Request) -> Response:
         """The description of the API."""
         del request
@@ -306,6 +322,7 @@ class Service:
             Route("/review/delete", self.review_delete, methods=["POST"]),
             Route("/review/leave", self.review_leave, methods=["POST"]),
             Route("/api/openapi.json", self.openapi),
+            Route("/api/export.tar", self.export),
             Route("/api/uploads", self.api),
             Route("/api/uploads/{id}", self.api, methods=["GET", "DELETE"]),
             Route("/api/uploads/{id}/{file}", self.api),

@@ -73,6 +73,7 @@ class Workers:
             "seconds": self.config.analysis_seconds,
             "roots": self.config.trusted_roots,
             "cas": self.config.interception_cas,
+            "originals_to": self.config.age_recipient if self.config.keep_originals else "",
         }
         code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
         if code == 0:
