@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,6 +51,7 @@ def serve(
     try:
         import uvicorn
 
+        from kzpcap.upload.door import Door
         from kzpcap.upload.store import Store
         from kzpcap.upload.web import Service
     except ImportError as error:
@@ -63,13 +65,21 @@ def serve(
         typer.echo(f"kzpcap: {data}: {error.strerror}", err=True)
         raise typer.Exit(EXIT_CONFIG) from None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    typer.echo(f"http://{host}:{settings.port}/  for volunteers; /review for researchers")
+    scheme = "https" if settings.tls_certificate else "http"
+    typer.echo(f"{scheme}://{host}:{settings.port}/  for volunteers; /review for researchers")
     if not store.tokens():
         typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")
-    uvicorn.run(
-        Service(store, settings).app(),
+    # With TLS of its own the server listens on this machine alone, and the door in front of it on the address.
+    door, sockets = None, None
+    if settings.tls_certificate:
+        inner = socket.create_server(("127.0.0.1", 0), backlog=1_024)
+        door, sockets = Door(settings.host, settings.port, inner.getsockname()[1]), [inner]
+    options = uvicorn.Config(
+        Service(store, settings, door).app(),
         host=settings.host,
         port=settings.port,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
         access_log=False,
         log_level="warning",
         server_header=False,
@@ -79,6 +89,15 @@ def serve(
         h11_max_incomplete_event_size=32_768,
         proxy_headers=False,
     )
+    try:
+        options.load()
+    except OSError as error:  # ssl.SSLError is one
+        typer.echo(f"kzpcap: tls_certificate, tls_key: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+    server = uvicorn.Server(options)
+    server.run(sockets)
+    if not server.started:
+        raise typer.Exit(EXIT_CONFIG)
 
 
 def token(

@@ -1,4 +1,4 @@
-"""JA3, JA3S (Salesforce, BSD-3-Clause) and JA4 (FoxIO, the TLS client part, BSD-3-Clause).
+"""JA3, JA3S (Salesforce, BSD-3-Clause), JA4 (FoxIO, the TLS client part, BSD-3-Clause), tlsfingerprint.io ids.
 
 Computed only from whole hellos: a fingerprint of half a message would be one of nothing.
 """
@@ -6,9 +6,21 @@ Computed only from whole hellos: a fingerprint of half a message would be one of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from kzpcap.iana import is_grease
-from kzpcap.tls.messages import ALPN, GROUPS, POINT_FORMATS, SERVER_NAME, ClientHello, ServerHello
+from kzpcap.tls.messages import (
+    ALPN,
+    COMPRESS_CERTIFICATE,
+    GROUPS,
+    POINT_FORMATS,
+    PSK_MODES,
+    RECORD_SIZE_LIMIT,
+    SERVER_NAME,
+    SIGNATURE_ALGORITHMS,
+    ClientHello,
+    ServerHello,
+)
 
 JA4_VERSIONS = {
     0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2",
@@ -84,3 +96,39 @@ def _alpn_marks(value: bytes) -> str:
         return chr(ends[0]) + chr(ends[1])
     text = value.hex()
     return text[0] + text[-1]
+
+
+def tlsfingerprint_id(hello: ClientHello, record_version: int) -> str | None:
+    """The id of tlsfingerprint.io (Frolov and Wustrow, NDSS 2019), as clienthellod describes it; 16 hex digits.
+
+    SHA-1 over the record's and the hello's version, then each list with its length in four bytes, GREASE as 0x0a0a;
+    the first eight bytes. None for a hello that is cut or in SSLv2 format.
+    """
+    if not hello.complete or hello.sslv2_format:
+        return None
+
+    def listed(values: Iterable[int]) -> bytes:
+        return b"".join((0x0A0A if is_grease(value) else value).to_bytes(2) for value in values)
+
+    groups = listed(hello.supported_groups)
+    shares = b""
+    for group, length in hello.key_shares:
+        shares += listed([group]) + length.to_bytes(2)
+    parts = (
+        listed(hello.cipher_suites),
+        hello.compression_methods,
+        listed(kind for kind, _ in hello.extensions),
+        len(groups).to_bytes(2) + groups if hello.extension(GROUPS) is not None else b"",
+        hello.extension(POINT_FORMATS) or b"",
+        hello.extension(SIGNATURE_ALGORITHMS) or b"",
+        hello.extension(ALPN) or b"",
+        shares,
+        (hello.extension(PSK_MODES) or b"")[1:],
+        listed(hello.supported_versions),
+        hello.extension(COMPRESS_CERTIFICATE) or b"",
+        hello.extension(RECORD_SIZE_LIMIT) or b"",
+    )
+    digest = hashlib.sha1(record_version.to_bytes(2) + hello.legacy_version.to_bytes(2), usedforsecurity=False)
+    for part in parts:
+        digest.update(len(part).to_bytes(4) + part)
+    return digest.hexdigest()[:16]

@@ -15,6 +15,7 @@ HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb
 
 SERVER_NAME, STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 5, 10, 11, 13, 16
 SCT, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS, KEY_SHARE = 18, 35, 41, 42, 43, 51
+COMPRESS_CERTIFICATE, RECORD_SIZE_LIMIT, PSK_MODES = 27, 28, 45
 ECH = 0xFE0D
 MAX_CERTIFICATES = 64
 
@@ -101,6 +102,21 @@ class ClientHello:
         """Extension 13."""
         body = self.extension(SIGNATURE_ALGORITHMS)
         return _numbers(body, 2, 2) if body else ()
+
+    @property
+    def key_shares(self) -> tuple[tuple[int, int], ...]:
+        """(group, length of the key) of each share offered by extension 51, as sent."""
+        body = self.extension(KEY_SHARE)
+        found: list[tuple[int, int]] = []
+        try:
+            reader = Reader(body or b"")
+            reader.uint(2)
+            while reader.left() > 0:
+                group = reader.uint(2)
+                found.append((group, len(reader.vector(2))))
+        except ShortRead:
+            pass
+        return tuple(found)
 
     @property
     def session_ticket(self) -> bytes:

@@ -44,6 +44,9 @@ class Config:
     """Of the researcher: what `kzpcap upload` sends is encrypted to it, and the server cannot open it."""
     keep_originals: bool = False
     """Keep what came unscrubbed, sealed for `age_recipient`, whose key must not be here; the page says so."""
+    tls_certificate: str = ""
+    """A PEM file: the service ends TLS itself, and looks who opened it (door.py). Empty: whoever is in front does."""
+    tls_key: str = ""
     onion: str = ""
     """The address of the onion service, told on the clearnet page."""
     trusted_roots: tuple[str, ...] = ()
@@ -73,6 +76,8 @@ def load(path: Path | None) -> Config:
     made = Config(**values)  # type: ignore[arg-type]
     if made.keep_originals and not made.age_recipient:
         raise ConfigError(f"{path}: keep_originals wants age_recipient: originals are kept sealed or not at all")
+    if bool(made.tls_certificate) != bool(made.tls_key):
+        raise ConfigError(f"{path}: tls_certificate and tls_key go together")
     if made.age_recipient:
         try:
             recipients([made.age_recipient])

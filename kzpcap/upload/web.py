@@ -21,6 +21,7 @@ from kzpcap.guide import guide
 from kzpcap.sealing import is_sealed
 from kzpcap.upload import review, tus
 from kzpcap.upload.config import Config
+from kzpcap.upload.door import Door, contradicts
 from kzpcap.upload.language import NAMES, WORDS
 from kzpcap.upload.receive import Gate, Refused, take_form
 from kzpcap.upload.store import ANALYSING, DONE, RECEIVING, WAITING, Store, Upload, days_ago
@@ -74,9 +75,10 @@ class Headers:
 class Service:
     """The service over one data folder."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, door: Door | None = None) -> None:
         self.store = store
         self.config = config
+        self.door = door
         self.gate = Gate(store, config)
         self.workers = Workers(store, config)
         self.review = review.Review(store)
@@ -113,13 +115,20 @@ class Service:
             said = said % (self.config.max_file >> 20)
         return self.page(request, "message.html", status, said=said)
 
+    def between(self, request: Request) -> bool:
+        """Did somebody else open this TLS connection, as far as its ClientHello shows?"""
+        hello = self.door.hellos.get(request.client.port) if self.door and request.client else None
+        return hello is not None and contradicts(hello, request.headers.get("user-agent", ""))
+
     # the volunteer
 
     async def home(self, request: Request) -> Response:
         """The page: what this is and what it risks, before anything else; then the form."""
         host = request.url.hostname or ""
         clearnet = not host.endswith(".onion")
-        return self.page(request, "home.html", clearnet=clearnet, onion=self.config.onion)
+        return self.page(
+            request, "home.html", clearnet=clearnet, onion=self.config.onion, between=self.between(request)
+        )
 
     async def how(self, request: Request) -> Response:
         """The guide."""
@@ -129,6 +138,8 @@ class Service:
         """A whole form at once: what a browser without scripts sends."""
         language = self.language(request)
         try:
+            if self.between(request):
+                raise Refused("between", 403)
             self.gate.enter()
         except Refused as refused:
             return self.message(request, refused.why, refused.status)
@@ -198,6 +209,8 @@ class Service:
         try:
             if request.method == "OPTIONS":
                 return tus.options(self.gate)
+            if self.between(request):
+                raise Refused("between", 403)
             if request.headers.get("tus-resumable") != "1.0.0":
                 return Response(None, 412, tus.OFFERS)
             if request.method == "POST":
@@ -224,6 +237,8 @@ class Service:
     async def review_page(self, request: Request) -> Response:
         """The list of uploads, behind a token."""
         template = self.pages.get_template("review.html")
+        if self.between(request):  # a token is as good as the uploads
+            return self.message(request, "between", 403)
         if request.method == "POST":
             entered = self.review.enter((await short_form(request)).get("token", ""), request.url.scheme == "https")
             return entered or HTMLResponse(template.render(role=None, wrong=True), 403)
@@ -305,7 +320,11 @@ class Service:
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             del app
             self.workers.start()
+            if self.door is not None:
+                await self.door.start()
             yield
+            if self.door is not None:
+                self.door.stop()
             await self.workers.stop()
 
         routes = [
