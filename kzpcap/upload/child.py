@@ -12,6 +12,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from kzpcap.reference import Reference
 
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK = 3, 4, 5
+PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
 MAX_PAGE = 64 << 20
@@ -39,9 +41,19 @@ def limit(memory: int, seconds: int) -> None:
             library.unshare(CLONE_NEWUSER | CLONE_NEWNET)
 
 
+def die_with(parent: int) -> None:
+    """End when the service does, however that ends: what it left is begun anew at its next start (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
 def main(arguments: list[str]) -> int:
     """See above."""
     capture, folder, settings = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
+    die_with(settings["parent"])
+    os.nice(10)  # pages come first
     os.umask(0o077)
     os.environ["TMPDIR"] = str(folder)  # unpacked bytes are unscrubbed bytes: they lie beside the upload, unnamed
     limit(settings["memory"], settings["seconds"])

@@ -118,7 +118,9 @@ class Form:
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
-        if self._name == "file" and not self.seen_file:
+        if self._name == "file" and self.seen_file:
+            self._name = ""  # one file a form: a second one goes nowhere
+        elif self._name == "file":
             self.seen_file = True
             self._out = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
 
@@ -132,9 +134,7 @@ class Form:
             self._text += data[start:end]
 
     def _end(self) -> None:
-        if self._name == "file":
-            self.close()
-        elif self._name in TOLD:
+        if self._name in TOLD:
             self.fields[self._name] = self._text.decode("utf-8", "replace")
 
     def close(self) -> None:
@@ -167,7 +167,7 @@ async def take_form(request: Request, gate: Gate, path: Path) -> Form:
                 since = 0
                 gate.room(0)
         form.parser.finalize()
-        form.close()
+        await asyncio.to_thread(form.close)  # a full disk queue may take seconds, and pages come first
         gate.room(form.size, form.size)
     except FormParserError:
         raise Refused("broken", 400) from None

@@ -181,11 +181,11 @@ class Store:
             database.execute("UPDATE uploads SET state = ?, size = ? WHERE id = ?", (state, size, name))
 
     def next_waiting(self) -> Upload | None:
-        """Take the next upload to analyse."""
+        """Take the next upload to analyse: those first that no server ended with."""
         with self.database() as database:
             row = database.execute(
                 "UPDATE uploads SET state = ?, tries = tries + 1 WHERE id = (SELECT id FROM uploads WHERE state = ? "
-                f"ORDER BY day, id LIMIT 1) RETURNING {COLUMNS}",
+                f"ORDER BY tries, day, id LIMIT 1) RETURNING {COLUMNS}",
                 (ANALYSING, WAITING),
             ).fetchone()
         return _upload(row) if row else None

@@ -6,6 +6,7 @@ on the disk before the offset says so.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import os
@@ -49,7 +50,7 @@ def _number(request: Request, name: str) -> int:
 
 
 def create(request: Request, gate: Gate, language: str) -> Response:
-    """A new upload of a known length."""
+    """A new upload of a known length; blocks on the disk."""
     length = _number(request, "upload-length")
     if not length:
         raise Refused("no_file", 400)
@@ -96,9 +97,9 @@ async def patch(request: Request, gate: Gate, upload: Upload, workers: Workers) 
         offset = await _write(request, gate, upload, offset, length)
         if offset == length:
             if is_sealed(gate.store.part(upload.id)):
-                gate.store.sealed(upload.id, length)
+                await asyncio.to_thread(gate.store.sealed, upload.id, length)
             else:
-                gate.store.arrived(upload.id, length)
+                await asyncio.to_thread(gate.store.arrived, upload.id, length)
                 workers.wake.set()
     finally:
         gate.writers.discard(upload.id)
@@ -118,7 +119,7 @@ async def _write(request: Request, gate: Gate, upload: Upload, offset: int, leng
                     offset += len(piece)
             finally:
                 file.flush()
-                os.fsync(file.fileno())
+                await asyncio.to_thread(os.fsync, file.fileno())
     except OSError:
         raise Refused("full", 507) from None
     return offset

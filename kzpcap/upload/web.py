@@ -145,15 +145,15 @@ class Service:
             return self.message(request, refused.why, refused.status)
         name = ""
         try:
-            name, receipt = self.store.create(language, {})
+            name, receipt = await asyncio.to_thread(self.store.create, language, {})
             form = await take_form(request, self.gate, self.store.part(name))
             if not form.size:
                 raise Refused("no_file", 400)
-            self.store.tell(name, form.fields, language)
+            await asyncio.to_thread(self.store.tell, name, form.fields, language)
             if is_sealed(self.store.part(name)):
-                self.store.sealed(name, form.size)
+                await asyncio.to_thread(self.store.sealed, name, form.size)
             else:
-                self.store.arrived(name, form.size)
+                await asyncio.to_thread(self.store.arrived, name, form.size)
                 self.workers.wake.set()
         except Refused as refused:
             self.store.delete(name)
@@ -214,7 +214,7 @@ class Service:
             if request.headers.get("tus-resumable") != "1.0.0":
                 return Response(None, 412, tus.OFFERS)
             if request.method == "POST":
-                return tus.create(request, self.gate, self.language(request))
+                return await asyncio.to_thread(tus.create, request, self.gate, self.language(request))
             found = self._upload(request)
             if found is None:
                 return Response(None, 404, tus.HEADERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -69,6 +70,7 @@ class Workers:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
         settings = {
+            "parent": os.getpid(),
             "memory": self.config.analysis_memory,
             "seconds": self.config.analysis_seconds,
             "roots": self.config.trusted_roots,
