@@ -94,6 +94,8 @@ def test_a_hello_in_many_records_and_one_that_is_cut():
     pieces = b"".join(b"\x16\x03\x01" + len(part).to_bytes(2) + part for part in (body[:1], body[1:7], body[7:]))
     assert read_hello(pieces) == read_hello(CURL)
     assert all(read_hello(CURL[:length]) is None for length in range(len(CURL)))
+    dust = b"".join(b"\x16\x03\x01\x00\x01" + bytes([byte]) for byte in body)
+    assert read_hello(dust) is None, "a hello in five hundred records is nobody's"
 
 
 class Secure(Server):

@@ -23,7 +23,9 @@ from kzpcap.tls.messages import client_hello
 
 BOXES = frozenset({"f09427b5aaf9304b"})
 """tlsfingerprint.io ids of interceptors' own hellos: the box of 2019, seen at a server of Censored Planet's."""
-MAX_HELLO = 65_536
+MAX_HELLO = 16_384
+MAX_RECORDS = 64
+"""A hello fits in one or two; each further byte that comes has the ones before it looked at again."""
 HELLO_SECONDS = 15
 MAX_OPEN = 4_096
 PIECE = 65_536
@@ -48,8 +50,9 @@ class Hello:
 
 def read_hello(data: bytes) -> Hello | None:
     """The ClientHello at the beginning of a connection (RFC 8446 section 5.1); None where it is not whole, or none."""
-    message, at, version = b"", 0, 0
-    while at + 5 <= len(data) and data[at] == HANDSHAKE:
+    message, at, version, records = b"", 0, 0, 0
+    while at + 5 <= len(data) and data[at] == HANDSHAKE and records < MAX_RECORDS:
+        records += 1
         version = version or int.from_bytes(data[at + 1 : at + 3])
         length = int.from_bytes(data[at + 3 : at + 5])
         message += data[at + 5 : at + 5 + length]
