@@ -10,14 +10,18 @@ import random
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, cli_scrub, reference
 from kzpcap.scrub.choose import Choices
 from kzpcap.scrub.work import scrub
-from tests.build import client_hello_body, message, record
+from tests.build import certificate_body, client_hello_body, message, record, server_hello_body
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.packets import SPRING_2026
+from recipes.tls import Authority
+
 SHIPPED = reference.load()
 
 
@@ -109,6 +113,47 @@ def test_a_proxys_request_keeps_no_password(wire, line):
     scrubbed, out = wire.scrub()
     assert scrubbed.proof.compared == 1
     assert b"s3cret" not in out
+
+
+def answer(*names):
+    """A server's flight of TLS 1.2 with a certificate for these names."""
+    _, certificate = Authority.make("Some CA", SPRING_2026).issue(list(names), SPRING_2026)
+    der = certificate.public_bytes(Encoding.DER)
+    flight = message(2, server_hello_body()) + message(11, certificate_body(der)) + message(14, b"")
+    return record(22, flight), der
+
+
+def nameless():
+    """A ClientHello without server_name."""
+    body = client_hello_body(b"")
+    return record(22, message(1, body[: 2 + 32 + 1 + 2 + 4 + 2]))
+
+
+@pytest.mark.parametrize("proxied", [True, False])
+def test_a_certificate_without_a_name_asked_stays_only_where_everyone_gets_it(wire, proxied):
+    """At a server's address the answer to no name is the server's own; at a proxy's it is that of any site."""
+    flight, der = answer("private-clinic.example")
+    ahead = ((0, b"CONNECT vk.com:443 HTTP/1.1\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\n\r\n")) if proxied else ()
+    other = ((0, b"CONNECT private-clinic.example:443 HTTP/1.1\r\n\r\n"), ahead[1]) if proxied else ()
+    wire.tcp(*ahead, (0, hello()), (1, answer("vk.com")[0]), to=8080 if proxied else 443)
+    wire.tcp(*other, (0, nameless()), (1, flight), port=50002, to=8080 if proxied else 443)
+    scrubbed, out = wire.scrub()
+    assert scrubbed.proof.compared >= 1
+    assert (b"private-clinic" in out) != proxied
+    assert (der in out) != proxied
+
+
+def test_an_address_of_the_users_own_in_a_kept_certificate_is_told_and_asked(wire):
+    """A certificate's bytes stay as they are, or its signature is worth nothing: so it is said what it holds."""
+    flight, _ = answer("vk.com", "192.168.1.77")
+    wire.tcp((0, hello()), (1, flight))
+    scrubbed, out = wire.scrub()
+    assert b"192.168.1.77" in out
+    assert not scrubbed.proof.leaks
+    (loss,) = [one for one in scrubbed.proof.losses if one.name == "a certificate"]
+    assert not loss.expected
+    assert loss in scrubbed.proof.unexpected
+    assert "holds an address" in loss.what
 
 
 @pytest.mark.parametrize("raw", [b"\x02\x14", b"\x08\x0e", b"\x04\x10", b"\x03\x10", b"\x05\x0e"])

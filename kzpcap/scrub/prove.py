@@ -198,6 +198,21 @@ def _text(raw: bytes) -> str:
     return str(ipaddress.ip_address(raw))
 
 
+def _written(address: bytes) -> re.Pattern[bytes]:
+    """An address as text, and not within a longer one.
+
+    In a certificate it may be followed by the next element's tag, 0x30, which is the digit 0 as well: that ends an IPv4
+    address whose last number it cannot lengthen, and any address after which the text does not go on.
+    """
+    text = _text(address)
+    goes_on = rb"(?!0[0-9a-z.:/,;\"' )\]]|0\Z)"
+    if len(address) != 4:
+        return re.compile(rb"(?<![0-9a-f.:])" + re.escape(text.encode()) + rb"(?![1-9a-f.:])" + goes_on)
+    longest = address[3] * 10 > 255  # one more digit would be no number of an address
+    after = rb"(?![1-9.])" + goes_on if not longest else rb"(?![.])"
+    return re.compile(rb"(?<![0-9.])" + re.escape(text.encode()) + after)
+
+
 def look_for_leaks(
     output: bytes, said: bytes, names: Iterable[str], addresses: Iterable[bytes], allowed: bytes, proof: Proof
 ) -> None:
@@ -219,7 +234,7 @@ def look_for_leaks(
             else:
                 proof.leaks.append(f"the name {name}")
     for address in addresses:
-        text = re.compile(rb"(?<![0-9a-f.:])" + re.escape(_text(address).encode()) + rb"(?![0-9a-f.:])")
+        text = _written(address)
         if text.search(known):
             what = "a kept certificate holds an address that is replaced elsewhere"
             proof.losses.append(Loss(0, "a certificate", what, False))
