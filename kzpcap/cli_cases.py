@@ -33,6 +33,14 @@ cases = typer.Typer(
     help="Fill and ask a case: import, summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
+TrustedRoots = Annotated[
+    list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+]
+InterceptionCAs = Annotated[
+    list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
+]
+Into = Annotated[Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")]
 
 
 def _open(folder: Path) -> Case:
@@ -49,19 +57,13 @@ def _open(folder: Path) -> Case:
 
 def batch(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Captures, and folders to search for them.")],
-    case: Annotated[
-        Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")
-    ],
-    jobs: Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")] = 0,
+    case: Into,
+    jobs: Jobs = 0,
     targets: Annotated[
         list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
     ] = None,
-    trusted_root: Annotated[
-        list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
-    ] = None,
-    interception_ca: Annotated[
-        list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
-    ] = None,
+    trusted_root: TrustedRoots = None,
+    interception_ca: InterceptionCAs = None,
     genuine: Annotated[
         list[str] | None, typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside.")
     ] = None,
@@ -180,19 +182,13 @@ def bring(
         list[Path],
         typer.Argument(metavar="PATH...", help="Sealed files (age), captures, folders of them, a service's export."),
     ],
-    case: Annotated[
-        Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")
-    ],
+    case: Into,
     identity: Annotated[
         Path | None, typer.Option("--identity", "-i", metavar="FILE", help="The age identity that opens sealed files.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")] = 0,
-    trusted_root: Annotated[
-        list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
-    ] = None,
-    interception_ca: Annotated[
-        list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
-    ] = None,
+    jobs: Jobs = 0,
+    trusted_root: TrustedRoots = None,
+    interception_ca: InterceptionCAs = None,
 ) -> None:
     """Take what volunteers sent into a case: open what is sealed, keep the captures in the case, and judge them.
 
