@@ -86,6 +86,22 @@ def test_what_does_not_open_is_told_and_stops_nothing(tmp_path, key):
     assert not list(case.runs.iterdir())  # nothing opened lies about
 
 
+def test_a_services_folder_gives_what_was_scrubbed_and_a_case_in_it_nothing(tmp_path, key):
+    folder = tmp_path / "kept" / "u1"
+    folder.mkdir(parents=True)
+    (folder / "scrubbed.pcapng").write_bytes(RCKU.read_bytes())
+    (folder / "original.age").write_bytes(sealed(LADDER.read_bytes(), key))
+    for name in ("report.html", "report.json", "manifest.json", "result.json"):
+        (folder / name).write_text("{}")
+    case = Case.create(tmp_path / "kept" / "case")
+    for _ in range(2):
+        brought = bring(case, [tmp_path / "kept"], [key])
+        assert [path.rpartition("/")[2] for path in brought.captures] == [f"{file_digest(RCKU)}.pcapng"]
+        assert [path for path, _ in brought.skipped] == [str(folder / "original.age")]
+        assert not brought.again
+    assert bring(case, [folder / "original.age"], [key]).captures, "named, it is taken"
+
+
 def test_without_the_key_nothing_is_opened(tmp_path, key):
     (tmp_path / "sent.age").write_bytes(sealed(RCKU.read_bytes(), key))
     done = run("case", "import", str(tmp_path / "sent.age"), "--case", str(tmp_path / "case"))

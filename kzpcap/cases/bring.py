@@ -28,8 +28,10 @@ MAX_FIELD = 1_000
 MAX_MEMBERS = 100_000
 MAX_UNPACKED = 64 << 30
 PCAPNG = b"\x0a\x0d\x0d\x0a"
-LEFT = (TOLD, "report.json", "manifest.json")
-"""Files of an export that are no captures and need no word: the report is made again."""
+LEFT = (TOLD, "report.json", "report.html", "manifest.json", "result.json")
+"""Files of a service that are no captures and need no word: the report is made again."""
+ORIGINAL = "original.age"
+"""What was not scrubbed, beside the capture that was: taken only where it is named, not with its folder."""
 
 
 @dataclass
@@ -70,8 +72,11 @@ class Bringer:
             try:
                 if path.is_dir():
                     for folder, folders, names in os.walk(path, onerror=self._unreadable):
-                        folders.sort()
+                        folders[:] = sorted(name for name in folders if not self._is_case(Path(folder) / name))
                         for name in sorted(names):
+                            if name == ORIGINAL:
+                                self.brought.skipped.append((str(Path(folder) / name), "an original: not scrubbed"))
+                                continue
                             self._take(Path(folder) / name, str(Path(folder) / name))
                 elif not is_sealed(path) and tarfile.is_tarfile(path):
                     self._unpack(path)
@@ -80,6 +85,10 @@ class Bringer:
             except (OSError, EOFError, tarfile.TarError, ValueError) as error:
                 self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         return self.brought
+
+    def _is_case(self, path: Path) -> bool:
+        """Is this the case itself, below a folder that is taken in?"""
+        return os.path.realpath(path) == os.path.realpath(self.case.folder)
 
     def _unreadable(self, error: OSError) -> None:
         self.brought.failures.append((str(error.filename), error.strerror or str(error)))
