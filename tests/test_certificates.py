@@ -379,3 +379,19 @@ def test_dates_shifted_by_whole_hours_speak_only_where_the_issuer_was_seen(secon
         not_after=GENUINE.not_after + shift,
     )
     assert compare(other, GENUINE).is_copy(issuer_seen) is copy
+
+
+def test_a_known_key_is_found_among_any_number_of_one_name():
+    """A pool that keeps few certificates of a name must not drop what the reference data or the user gave."""
+    subject = "CN=Information Security Certification Authority,O=ISCA,C=KZ"
+    given = [make(subject, ca=True, serial=number + 1) for number in range(70)]
+    last, key = given[-1]
+    middle, middle_key = make("CN=Issuing", subject, signer=key, ca=True)
+    leaf, _ = make("CN=vk.com", "CN=Issuing", signer=middle_key)
+    data = replace(REFERENCE, supplied_interception=tuple(ca.der for ca, _ in given))
+    facts = judge(leaf, middle, data=data)
+    assert facts.interception is not None
+    assert facts.interception.anchor.sha256 == last.sha256
+    anchored = judge(leaf, middle, data=replace(REFERENCE, supplied_roots=tuple(ca.der for ca, _ in given)))
+    assert anchored.supplied is not None
+    assert anchored.supplied.anchor.sha256 == last.sha256

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from kzpcap.certificates.certificate import Certificate
-from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, Path, Pool, paths_to, signed_by
+from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, MAX_TRUSTED, Path, Pool, paths_to, signed_by
 from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
@@ -135,8 +135,10 @@ class ChainJudge:
     cache: dict[tuple[tuple[str, ...], int], ChainFacts] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.shipped = Pool.of(self.reference.intermediates)
-        self.anchors = Pool.of(self.reference.anchors)
+        self.shipped = Pool.of(self.reference.intermediates, MAX_TRUSTED)
+        self.anchors = Pool.of(self.reference.anchors, MAX_TRUSTED)
+        self.interceptors = Pool.of((ca.certificate for ca in self.reference.interception_cas), MAX_TRUSTED)
+        self.nationals = Pool.of((ca.certificate for ca in self.reference.national_cas), MAX_TRUSTED)
         self.known = {ca.certificate.spki_sha256: ca for ca in reversed(self.reference.interception_cas)}
         self.national = {ca.certificate.spki_sha256: ca for ca in self.reference.national_cas}
 
@@ -218,8 +220,7 @@ class ChainJudge:
         """
         if leaf.spki_sha256 in self.known:
             return Path((leaf,)), self.known[leaf.spki_sha256]
-        cas = Pool.of(ca.certificate for ca in self.reference.interception_cas)
-        for path in paths_to(leaf, pools, cas.named):
+        for path in paths_to(leaf, pools, self.interceptors.named):
             return path, self.known[path.anchor.spki_sha256]
         if not trusted:
             for ca in self.reference.interception_cas:
@@ -228,8 +229,7 @@ class ChainJudge:
         return None, None
 
     def _national(self, leaf: Certificate, pools: tuple[Pool, ...]) -> NationalCA | None:
-        cas = Pool.of(ca.certificate for ca in self.reference.national_cas)
-        for path in paths_to(leaf, pools, cas.named):
+        for path in paths_to(leaf, pools, self.nationals.named):
             return self.national[path.anchor.spki_sha256]
         return None
 

@@ -17,7 +17,9 @@ from kzpcap.certificates.signature import verify
 MAX_DEPTH = 8
 MAX_CHECKS = 64
 MAX_SAME_SUBJECT = 8
-"""Certificates of one subject that a pool keeps: cross-signs are few, floods are many."""
+"""Certificates of one subject that a pool of a capture's keeps: cross-signs are few, floods are many."""
+MAX_TRUSTED = 4096
+"""The same for a pool of reference data or of what the user gave: nobody floods those."""
 MAX_EXPONENT_BITS = 64
 
 
@@ -87,7 +89,7 @@ def paths_to(
 ) -> list[Path]:
     """Every way from `leaf` over the pools to an anchor, each link verified; shortest first, bounded.
 
-    `anchors_named` gives the anchors with a subject.
+    `anchors_named` gives the anchors with a subject. They are the reader's own: the bound is on the others' checks.
     """
     found: list[Path] = []
     checks = 0
@@ -95,8 +97,7 @@ def paths_to(
     while queue and checks < MAX_CHECKS:
         path = queue.pop(0)
         last = path[-1]
-        for anchor in anchors_named(last.issuer_key):
-            checks += 1
+        for anchor in _likely_first(last, anchors_named(last.issuer_key)):
             if anchor.path_length is not None and anchor.path_length < len(path) - 1 and anchor.sha256 != last.sha256:
                 continue
             if anchor.sha256 == last.sha256 or signed_by(last.der, anchor.der):
@@ -105,7 +106,7 @@ def paths_to(
             continue
         seen = {certificate.sha256 for certificate in path}
         for pool in pools:
-            for issuer in pool.named(last.issuer_key):
+            for issuer in _likely_first(last, pool.named(last.issuer_key)):
                 if issuer.sha256 in seen or not may_issue(issuer, len(path) - 1):
                     continue
                 seen.add(issuer.sha256)
@@ -113,3 +114,9 @@ def paths_to(
                 if checks < MAX_CHECKS and signed_by(last.der, issuer.der):
                     queue.append((*path, issuer))
     return found
+
+
+def _likely_first(child: Certificate, issuers: Iterable[Certificate]) -> list[Certificate]:
+    """Those first whose key id the child names (RFC 5280 section 4.2.1.1): an order, and no proof."""
+    named = child.authority_key_id
+    return sorted(issuers, key=lambda issuer: named is None or issuer.subject_key_id != named)
