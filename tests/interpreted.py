@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.machinery
 import importlib.util
+import io
+import json
 import sys
 from pathlib import Path
 
@@ -26,9 +29,29 @@ def install() -> None:
     sys.meta_path.insert(0, SourceFirst)
 
 
+def each(commands: list[list[str]]) -> list[str]:
+    """What each command line prints, run one after the other in this process; SystemExit where one fails."""
+    from kzpcap.cli import app
+
+    outputs = []
+    for arguments in commands:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            status = app(arguments, standalone_mode=False)
+        if status:
+            raise SystemExit(f"{arguments}: exit status {status}")
+        outputs.append(out.getvalue())
+    return outputs
+
+
 if __name__ == "__main__":
     sys.path.insert(0, str(PACKAGE.parent))
-    install()
-    from kzpcap.cli import main
+    if "--each" in sys.argv:  # the command lines come as JSON; compiled unless --interpreted is given
+        if "--interpreted" in sys.argv:
+            install()
+        print(json.dumps(each(json.load(sys.stdin))))
+    else:
+        install()
+        from kzpcap.cli import main
 
-    main()
+        main()
