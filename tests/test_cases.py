@@ -355,7 +355,8 @@ def test_the_summary_counts_what_the_reports_say(disk, tmp_path):
     truths = (json.loads((CAPTURES / name / "truth.json").read_text()) for name in ("kz-2019-rcku", "kz-2019-ladder"))
     expected = sum(known["state"] == "intercepted" for truth in truths for known in truth["connections"])
     assert total.identities["known_generation:kz-2019-qaznet"] == {"2019-07-20": expected}
-    assert total.edges["92.47.151.210", "95.56.243.92", "exact", "certificate"] == 1
+    (edge,) = total.document()["across"]["edges"]
+    assert (edge["before"], edge["after"], edge["ladders"]) == ("92.47.151.210", "95.56.243.92", {"exact": 1})
     assert total.document()["captures"]["judged"] == 6
     shown = run("case", "summary", str(tmp_path / "case"))
     assert shown.returncode == 0

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kzpcap.cases import words
+from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
@@ -38,9 +40,7 @@ class Total:
     captures_intercepted: int = 0
     days: dict[str, Counter[str]] = field(default_factory=dict)
     """Day to the states of its target connections."""
-    edges: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
-    """(last clean hop, first intercepted hop, bound, effect) of each ladder that found a box."""
-    networks: dict[str, str] = field(default_factory=dict)
+    across: Across = field(default_factory=Across)
     reasons: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     not_captures: int = 0
@@ -67,12 +67,8 @@ class Total:
             "targets": {name: dict(sorted(states.items())) for name, states in sorted(self.targets.items())},
             "interceptors": {name: dict(sorted(days.items())) for name, days in sorted(self.identities.items())},
             "days": {day: dict(sorted(states.items())) for day, states in sorted(self.days.items())},
-            "edges": [
-                {"before": edge[0], "after": edge[1], "bound": edge[2], "effect": edge[3], "ladders": count}
-                for edge, count in sorted(self.edges.items(), key=lambda item: (-item[1], item[0]))
-            ],
-            "networks": dict(sorted(self.networks.items())),
             "reasons": dict(self.reasons.most_common()),
+            "across": self.across.document(),
         }
 
 
@@ -84,7 +80,9 @@ def total(case: Case, analysis: str | None = None) -> Total:
         for made in folder.iterdir() if folder.is_dir() else ():
             analyses.add(made.name)
             if made.name == found.analysis:
-                _add(found, json.loads((made / REPORT).read_bytes()))
+                report = json.loads((made / REPORT).read_bytes())
+                _add(found, report)
+                found.across.add(folder.name, report)
     if analysis is not None and analysis not in analyses:
         raise CaseError(f"no result of the analysis {analysis}")
     found.others = len(analyses - {found.analysis})
@@ -123,10 +121,6 @@ def _add(found: Total, report: dict[str, Any]) -> None:
     found.captures_intercepted += any(one["state"] == "intercepted" for one in report["connections"])
     for connection in report["connections"]:
         _connection(found, connection)
-    for ladder in report["ladders"]:
-        if ladder["interceptor_ttl"] is not None:
-            before, after = (_hop(found, ladder[which]) for which in ("last_clean_hop", "first_intercepted_hop"))
-            found.edges[before, after, ladder["bound"], ladder["effect"] or "?"] += 1
 
 
 def _connection(found: Total, connection: dict[str, Any]) -> None:
@@ -142,14 +136,6 @@ def _connection(found: Total, connection: dict[str, Any]) -> None:
     if target and target["match"] == "exact":
         found.targets.setdefault(target["name"], Counter())[state] += 1
         found.days.setdefault(day, Counter())[state] += 1
-
-
-def _hop(found: Total, hop: dict[str, Any] | None) -> str:
-    if hop is None or not hop["address"]:
-        return "(not seen)"
-    if hop["asn"]:
-        found.networks[hop["address"]] = f"AS{hop['asn']} {hop['network'] or ''}".strip()
-    return str(hop["address"])
 
 
 def lines(found: Total) -> Iterator[str]:
@@ -190,7 +176,7 @@ def lines(found: Total) -> Iterator[str]:
             counts = [states[state] or "-" for state in STATES]
             yield f"  {day:<28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
         yield "  A day that is not here had no target connection: that is silence, not 'off'."
-    yield from _places(found)
+    yield from words.lines(found.across.document())
     if found.reasons:
         yield ""
         yield "NOT JUDGED, AND WHY"
@@ -208,23 +194,3 @@ def lines(found: Total) -> Iterator[str]:
 
 def _minute(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
-
-
-def _places(found: Total) -> Iterator[str]:
-    if not found.edges:
-        return
-    yield ""
-    yield "BETWEEN HOPS (by TTL ladders)"
-    for (before, after, bound, effect), count in found.edges.most_common(12):
-        how = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}[bound]
-        yield f"  {before:>18} | {after:<18} {how:<10}{effect:<22}{count:>4}"
-    for address, network in sorted(found.networks.items()):
-        yield f"    {address}: {network}"[:80]
-    exact = Counter[tuple[str, str]]()
-    for (before, after, bound, _), count in found.edges.items():
-        if bound == "exact" and "(not seen)" not in (before, after):
-            exact[before, after] += count
-    if exact.total() > 1:
-        (before, after), most = exact.most_common(1)[0]
-        yield f"  {most} of {exact.total()} exact edges with both hops seen: the last before is {before},"
-        yield f"  the first after is {after}."

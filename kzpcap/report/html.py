@@ -55,13 +55,16 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
     hops = []
     for step in ladder["steps"]:
         sides = [side for side in (step["target"], step["control"]) if side]
-        seen = [entry["address"] for side in sides for entry in side["time_exceeded"]]
+        routers = [entry for side in sides for entry in side["time_exceeded"]]
+        seen = [entry["address"] for entry in routers]
+        asn = routers[0]["asn"] if routers else None
         answer = step["target"]["answer"] if step["target"] else ""
         hops.append(
             {
                 "ttl": step["ttl"],
                 "address": safe(seen[0]) if seen else "not seen",
                 "more": len(set(seen)) - 1 if seen else 0,
+                "network": safe(f"AS{asn} {routers[0]['network'] or ''}").strip() if asn else "",
                 "answer": answer,
                 "control": step["control"]["answer"] if step["control"] else "",
                 "frames": [frame for side in sides for frame in side["frames"][:2]],
@@ -71,7 +74,7 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
     for end in ("last_clean_hop", "first_intercepted_hop"):
         known = ladder[end]
         for hop in hops:
-            if known and hop["ttl"] == known["ttl"] and known["asn"]:
+            if known and hop["ttl"] == known["ttl"] and known["asn"] and not hop["network"]:
                 hop["network"] = safe(f"AS{known['asn']} {known['network'] or ''}").strip()
     effect = EFFECTS.get(ladder["effect"] or "", "") if k is not None else ""
     return {"hops": hops, "k": k, "effect": effect, "height": 46 * len(hops) + 60}

@@ -61,8 +61,24 @@ def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
         },
         "notes": list(ladder.notes),
         "as_source": networks.source,
-        "steps": [{"ttl": step.ttl, "target": step.target, "control": step.control} for step in ladder.steps],
+        "steps": [
+            {"ttl": step.ttl, "target": _side(step.target, networks), "control": _side(step.control, networks)}
+            for step in ladder.steps
+        ],
     }
+
+
+def _side(side: dict[str, object] | None, networks: Networks) -> dict[str, object] | None:
+    """What one series drew at a TTL, with the AS of each router that answered."""
+    if side is None:
+        return None
+    entries: Any = side["time_exceeded"]
+    told = []
+    for entry in entries:
+        network = networks.of(entry["address"])
+        whose = {"asn": network.asn, "network": network.operator or network.name} if network else {}
+        told.append({**entry, "asn": None, "network": None, **whose})
+    return {**side, "time_exceeded": told}
 
 
 def hop(seen: Hop | None, networks: Networks) -> dict[str, Any] | None:

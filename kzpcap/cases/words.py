@@ -1,0 +1,133 @@
+"""What the captures of a case show together, in words for the terminal: made of the JSON document alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kzpcap.report.text import wrap
+
+BOUNDS = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}
+MAX_EDGES = 12
+MAX_PERIODS = 20
+
+
+def lines(across: dict[str, Any]) -> Iterator[str]:
+    """Edges, their explanation, and on and off; at most 80 columns."""
+    for part in _lines(across):
+        yield from part.split("\n")
+
+
+def _lines(across: dict[str, Any]) -> Iterator[str]:
+    yield from _edges(across)
+    yield from _timeline(across["timeline"])
+    again = across["leaf_keys_seen_again"]
+    if again or across["issuer_keys"]:
+        yield ""
+        yield "KEYS          in chains of intercepted connections"
+        for key in across["issuer_keys"][:8]:
+            yield f"  {key['spki_sha256'][:16]}  {key['subjects'][0]}"[:80]
+            yield (
+                f"    {key['connections']:,} connections, {key['captures']:,} captures, {key['vantage_networks']:,}"
+                f" networks; {key['first'][:10]} to {key['last'][:10]}"
+            )
+        yield f"  {across['leaf_keys']:,} leaf keys, {len(again):,} of them in several captures or certificates"
+
+
+def _edges(across: dict[str, Any]) -> Iterator[str]:
+    rows = across["edges"]
+    if not rows:
+        return
+    yield ""
+    yield "BETWEEN HOPS  by TTL ladders; clean: listed name, trusted origin, box on then"
+    yield f"  {'last before':>18} | {'first after':<26}{'ladders':<13}{'intercepted':>11}{'clean':>6}"
+    for row in rows[:MAX_EDGES]:
+        how = ", ".join(f"{count} {BOUNDS[bound]}" for bound, count in row["ladders"].items())
+        yield (
+            f"  {row['before']:>18.18} | {row['after']:<26.25}{how:<13.12}{row['intercepted']:>11,}"
+            f"{row['clean_eligible']:>6,}"
+        )
+    if len(rows) > MAX_EDGES:
+        yield f"  (+{len(rows) - MAX_EDGES} more: --json has them)"
+    networks = {row[end]: row[f"{end}_network"] for row in rows[:MAX_EDGES] for end in ("before", "after")}
+    for address, network in sorted(networks.items()):
+        if network:
+            yield f"    {address}: {network}"[:80]
+    if across["mostly"]:
+        yield wrap(across["mostly"]["says"], 2)
+    for said in across["disagreements"][:5]:
+        yield wrap(said, 2, 4)
+    yield from _explanations(across["explanations"])
+
+
+def _explanations(found: dict[str, Any]) -> Iterator[str]:
+    if not found["intercepted"]:
+        return
+    yield ""
+    yield f"EXPLAINED BY  {found['intercepted']:,} intercepted, {found['clean_eligible']:,} clean on known ways"
+    for number, one in enumerate(found["explanations"][:5]):
+        if number:
+            yield "  or, less likely:"
+        for group in one["groups"]:
+            yield wrap(group_words(group), 2, 4)
+    if len(found["explanations"]) > 5:
+        yield f"  (+{len(found['explanations']) - 5} more: --json has them)"
+    for said in found["contradictions"]:
+        yield wrap(said, 2, 4)
+    if found["neutral"]:
+        yield f"  {sum(found['neutral'].values()):,} count neither way:"
+        for why, count in list(found["neutral"].items())[:6]:
+            yield f"    {count:>7,} {why}"[:80]
+
+
+def group_words(group: dict[str, Any]) -> str:
+    """One group of an explanation: a single edge, or several that cannot be told apart."""
+    edges = [edge_words(edge) for edge in group["edges"]]
+    where = f"a box on a path through {edges[0]}"
+    if len(edges) > 1:
+        where = f"a box on one of {len(edges)} edges that cannot be told apart: {'; '.join(edges[:6])}"
+        where += f" (+{len(edges) - 6} more)" if len(edges) > 6 else ""
+    return (
+        f"{where}: {group['intercepted']:,} intercepted, {group['clean_eligible']:,} passed while it was on"
+        f" (miss rate {group['miss_rate']:.2f})"
+    )
+
+
+def edge_words(edge: dict[str, Any]) -> str:
+    """An edge in a sentence."""
+    silent = edge["routers_not_seen_between"]
+    between = f" ({silent} router{'' if silent == 1 else 's'} between them not seen)" if silent else ""
+    return f"{edge['before']} and {edge['after']}{between}"
+
+
+def _timeline(when: dict[str, Any]) -> Iterator[str]:
+    if not when["periods"]:
+        return
+    yield ""
+    share = f"{100 * when['share_intercepted_while_on']:.0f} %"
+    yield f"ON AND OFF    {when['eligible']:,} connections that could be intercepted; {share} were, while on"
+    for one in when["periods"][:MAX_PERIODS]:
+        yield wrap(period_words(one), 2, 4)
+    if len(when["periods"]) > MAX_PERIODS:
+        yield f"  (+{len(when['periods']) - MAX_PERIODS} more: --json has them)"
+    if when["gaps"]:
+        yield f"  {len(when['gaps']):,} silences of three hours or more: nobody looked; that is not 'off'"
+
+
+def moment(stamp: str) -> str:
+    """A time to the minute, for a sentence."""
+    return stamp[:16].replace("T", " ")
+
+
+def period_words(one: dict[str, Any]) -> str:
+    """A period in words, each change between two observations."""
+    first, last = moment(one["first"]), moment(one["last"])
+    counts = f"{one['intercepted']:,} intercepted, {one['clean_eligible']:,} clean"
+    if one["is"] == "on":
+        return f"on       {first} to {last}: {counts}"
+    if one["is"] == "unclear":
+        return f"unclear  {first} to {last}: {one['clean_eligible']:,} clean, too few to call it off"
+    before, after = one["last_intercepted_before"], one["first_intercepted_after"]
+    went = f"went off between {moment(before)} and {first}" if before else f"off, surely from {first}"
+    back = f"on again between {last} and {moment(after)}" if after else f"and not seen on again, surely until {last}"
+    return f"off      {went}, {back}: {one['clean_eligible']:,} clean on {one['ways']} ways"
