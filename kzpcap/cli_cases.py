@@ -27,6 +27,8 @@ EXIT_FAULTS = 7
 EXIT_INTERRUPTED = 130
 EXIT_OPEN = 8
 MAX_LINES = 50
+PUBLIC = "The public profile: hours, networks, listed names; what was left out is counted at the end."
+EVIDENCE = "The evidence profile: exact times, addresses and keys. It can lead to a volunteer: keep it in the house."
 MAX_ROWS = 10_000
 
 cases = typer.Typer(
@@ -239,6 +241,54 @@ def summary(
         return
     for line in counting.lines(total):
         typer.echo(safe(line))
+
+
+@cases.command()
+def report(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Tell all: exact times, addresses, keys. Not for others' eyes.")
+    ] = False,
+    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
+) -> None:
+    """Write what a case comes to as one HTML file: when, where, what, how sure; no script, printable.
+
+    What could lead an operator to a subscriber is left out, and counted, unless --evidence is given.
+    """
+    from kzpcap import reference
+    from kzpcap.cases import custody
+    from kzpcap.cases.public import public
+    from kzpcap.cases.summary import total
+    from kzpcap.report.text import safe
+    from kzpcap.verdict.rules import RULES
+
+    if output.exists():
+        raise typer.BadParameter("it exists already", param_hint="--output")
+    try:
+        from kzpcap.report.case_page import render
+
+        case = _open(folder)
+        found = total(case, analysis)
+        document = found.document()
+        shown, suppressed = (document, dict[str, int]()) if evidence else public(document)
+        loaded = reference.load()
+        made = {
+            "profile": EVIDENCE if evidence else PUBLIC,
+            "heads": {log.run: log.head for log in custody.logs(case) if log.head},
+            "reference": custody.reference_of(case, found.analysis),
+            "suppressed": suppressed,
+        }
+        titles = {key: generation.title for key, generation in loaded.generations.items()}
+        page = render(shown, titles, {rule.id: rule.says for rule in RULES}, made)
+        output.write_text(page, "utf-8")
+    except ImportError as missing:
+        typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes. {made['profile']}")
 
 
 @cases.command()

@@ -93,3 +93,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     counts = ", ".join(f"{kind}s {sum(text.startswith(kind) for text in counted)}" for kind in kinds)
     connections, ladders = sum(value[0] for value in seen), sum(value[1] for value in seen)
     terminalreporter.write_line(f"laboratory: {connections} connections, {ladders} ladders; {counts}")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+NO_BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield found
+        found.close()

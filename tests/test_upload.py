@@ -11,7 +11,6 @@ import json
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.language import NAMES, WORDS
 from kzpcap.upload.store import DONE, FAILED, SEALED, WAITING, Store, digest
 from kzpcap.upload.web import RECEIPT
-from tests.conftest import CAPTURES, ROOT, run
+from tests.conftest import CAPTURES, CHROMIUM, NO_BROWSER, ROOT, run
 
 LADDER = CAPTURES / "kz-2019-ladder" / "capture.pcapng"
 RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
@@ -751,24 +750,12 @@ def test_tokens_from_the_command_line(tmp_path):
 
 # a browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NO_BROWSER = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: chromium)")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDTHS = {"phone": 360, "desktop": 1280}
 
 
 def test_there_is_a_browser_in_ci():
     if os.environ.get("CI"):
         assert CHROMIUM, "chromium is missing (Debian: chromium)"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield found
-        found.close()
 
 
 @NO_BROWSER

@@ -17,6 +17,8 @@ from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, netwo
 MAX_PATHS = 12
 MAX_ROWS = 200
 MAX_NAMES = 12
+FACTS = ("subject", "issuer", "not_before", "not_after", "serial", "key", "exponent", "has_scts", "sha256")
+"""What is laid side by side of a forged certificate and its genuine twin."""
 NOT_IN_FORCE = "the list was not in force on that day"
 
 
@@ -25,6 +27,7 @@ class Key:
     """A public key that stood in chains of intercepted connections."""
 
     subjects: set[str] = field(default_factory=set)
+    identities: set[str] = field(default_factory=set)
     certificates: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     captures: set[str] = field(default_factory=set)
@@ -36,6 +39,7 @@ class Key:
     def add(self, certificate: dict[str, Any], capture: str, connection: dict[str, Any]) -> None:
         """It was seen once more."""
         self.subjects.add(certificate["subject"])
+        self.identities.add(identity_of(connection))
         self.certificates.add(certificate["sha256"])
         self.names.add(connection["server_name"] or "(no name)")
         self.captures.add(capture)
@@ -49,6 +53,7 @@ class Key:
         return {
             "spki_sha256": spki,
             "subjects": sorted(self.subjects)[:MAX_NAMES],
+            "identities": sorted(self.identities),
             "certificates": sorted(self.certificates)[:MAX_NAMES],
             "certificate_count": len(self.certificates),
             "server_names": sorted(self.names)[:MAX_NAMES],
@@ -79,6 +84,8 @@ class Across:
     """(listed name, server, hour in UTC) -> outcomes."""
     forged: dict[tuple[str, str, str], list[tuple[str, int]]] = field(default_factory=dict)
     """(name, shift, serial difference) of a re-signed copy -> where it was seen."""
+    pairs: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)
+    """The first forged certificate of each, and its genuine twin where that is in the capture."""
     clocks: Counter[str] = field(default_factory=Counter)
     vantages: Counter[str] = field(default_factory=Counter)
     icmp: Counter[bool] = field(default_factory=Counter)
@@ -93,7 +100,7 @@ class Across:
             if path is not None:
                 self.routers.update(path.networks)
                 if crossing.where and crossing.bound == EXACT:
-                    self.paths.setdefault(path, []).append((capture, crossing.frame))
+                    self.paths.setdefault(path.as_far_as_seen(), []).append((capture, crossing.frame))
             if crossing.path:
                 hour = datetime.fromtimestamp(crossing.time, UTC).strftime("%Y-%m-%d %H")
                 self.triggers.setdefault((crossing.name, crossing.server, hour), Counter())[crossing.outcome] += 1
@@ -121,7 +128,7 @@ class Across:
         for position, certificate in enumerate(chain):
             keys = self.issuers if position or certificate["is_ca"] else self.leaves
             keys.setdefault(certificate["spki_sha256"], Key()).add(certificate, capture, one)
-        identity = one["interceptor"]["identity"] if one["interceptor"] else "unknown"
+        identity = identity_of(one)
         by = chain[0]["issuer"] if chain else "(no chain)"
         self.identities.setdefault(identity, {}).setdefault(by, Counter())[one["time"][:10]] += 1
         twin = one.get("twin")
@@ -129,6 +136,9 @@ class Across:
             shift = "" if twin["shift_seconds"] is None else f"{twin['shift_seconds']:+d} s"
             key = one["server_name"] or "(no name)", shift, twin["serial_difference"] or ""
             seen = self.forged.setdefault(key, [])
+            genuine = certificates.get(twin["sha256"])
+            if genuine is not None and chain:
+                self.pairs.setdefault(key, (_facts(chain[0]), _facts(genuine)))
             if len(seen) < edges.MAX_EXAMPLES:
                 seen.append((capture, one["frame"]))
 
@@ -188,10 +198,7 @@ class Across:
                 {"server_name": name, "server": server, "hour": hour, **dict(sorted(counts.items()))}
                 for (name, server, hour), counts in sorted(self.triggers.items())[:MAX_ROWS]
             ],
-            "forged_minus_genuine": [
-                {"server_name": name, "dates": shift, "serial": serial, "seen": _references(seen)}
-                for (name, shift, serial), seen in sorted(self.forged.items())[:MAX_ROWS]
-            ],
+            "forged_minus_genuine": self._forged(),
             "how_sure": {
                 "clocks": dict(sorted(self.clocks.items())),
                 "vantages": dict(sorted(self.vantages.items())),
@@ -219,6 +226,14 @@ class Across:
             for path, seen in order[:MAX_PATHS]
         ]
 
+    def _forged(self) -> list[dict[str, Any]]:
+        found = []
+        for key, seen in sorted(self.forged.items())[:MAX_ROWS]:
+            forged, genuine = self.pairs.get(key, (None, None))
+            told = {"server_name": key[0], "dates": key[1], "serial": key[2], "seen": _references(seen)}
+            found.append({**told, "forged": forged, "genuine": genuine})
+        return found
+
     def _servers(self) -> list[dict[str, Any]]:
         order = sorted(self.servers.items(), key=lambda item: (item[0][0], not item[0][2], item[0][1]))
         return [
@@ -234,6 +249,15 @@ def _is_listed(connection: dict[str, Any]) -> bool:
 def _has_icmp(ladder: dict[str, Any]) -> bool:
     sides = (step[side] for step in ladder["steps"] for side in ("target", "control"))
     return any(side and side["time_exceeded"] for side in sides)
+
+
+def _facts(certificate: dict[str, Any]) -> dict[str, Any]:
+    return {key: certificate[key] for key in FACTS if key in certificate}
+
+
+def identity_of(connection: dict[str, Any]) -> str:
+    """By whom, as far as a verified key or a product's names tell."""
+    return connection["interceptor"]["identity"] if connection["interceptor"] else "unknown"
 
 
 def stamp(time: float) -> str:

@@ -70,6 +70,12 @@ class Path:
     hops: tuple[tuple[int, str | None], ...]
     networks: tuple[tuple[str, str], ...]
 
+    def as_far_as_seen(self) -> Path:
+        """Without the silent hops at its end, and without what it says of routers that are not on it."""
+        last = max((number for number, (_, router) in enumerate(self.hops, 1) if router), default=0)
+        routers = {router for _, router in self.hops}
+        return Path(self.hops[:last], tuple(entry for entry in self.networks if entry[0] in routers))
+
 
 def seconds(stamp: str) -> float:
     """A time of a report as seconds since 1970."""

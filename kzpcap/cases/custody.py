@@ -163,3 +163,13 @@ def latest(case: Case) -> str | None:
     """The analysis of the run that began last."""
     begun = [(log.lines[0]["time"], log.lines[0].get("analysis")) for log in logs(case) if log.lines]
     return max(begun)[1] if begun else None
+
+
+def reference_of(case: Case, analysis: str) -> dict[str, str]:
+    """The reference data of an analysis: file -> digest, as the run that began last under it tells."""
+    found: dict[str, str] = {}
+    for log in logs(case):
+        if log.lines and log.lines[0].get("analysis") == analysis:
+            told = log.lines[0].get("reference", {})
+            found = {**told.get("files", {}), **told.get("supplied", {})}
+    return found

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from kzpcap.cases import words
 from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
+from kzpcap.report import words
 
 STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"

@@ -1,8 +1,8 @@
-"""What the captures of a case show together, in words for the terminal: made of the JSON document alone."""
+"""What the captures of a case show together, in words: made of the case's JSON document alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kzpcap.report.text import wrap
@@ -105,9 +105,9 @@ def _timeline(when: dict[str, Any]) -> Iterator[str]:
         return
     yield ""
     share = f"{100 * when['share_intercepted_while_on']:.0f} %"
-    yield f"ON AND OFF    {when['eligible']:,} connections that could be intercepted; {share} were, while on"
+    yield f"ON AND OFF    UTC; of {when['eligible']:,} that could be intercepted, {share} were, while on"
     for one in when["periods"][:MAX_PERIODS]:
-        yield wrap(period_words(one), 2, 4)
+        yield wrap(f"{one['is']:<9}{period_words(one)}", 2, 11)
     if len(when["periods"]) > MAX_PERIODS:
         yield f"  (+{len(when['periods']) - MAX_PERIODS} more: --json has them)"
     if when["gaps"]:
@@ -119,15 +119,15 @@ def moment(stamp: str) -> str:
     return stamp[:16].replace("T", " ")
 
 
-def period_words(one: dict[str, Any]) -> str:
-    """A period in words, each change between two observations."""
-    first, last = moment(one["first"]), moment(one["last"])
-    counts = f"{one['intercepted']:,} intercepted, {one['clean_eligible']:,} clean"
+def period_words(one: dict[str, Any], told: Callable[[str], str] = moment) -> str:
+    """A period in words, each change between two observations; `told` gives a time as the reader sees it."""
+    first, last = told(one["first"]), told(one["last"])
     if one["is"] == "on":
-        return f"on       {first} to {last}: {counts}"
+        return f"{first} to {last}: {one['intercepted']:,} intercepted, {one['clean_eligible']:,} clean"
     if one["is"] == "unclear":
-        return f"unclear  {first} to {last}: {one['clean_eligible']:,} clean, too few to call it off"
+        return f"{first} to {last}: {one['clean_eligible']:,} clean, too few to call it off"
     before, after = one["last_intercepted_before"], one["first_intercepted_after"]
-    went = f"went off between {moment(before)} and {first}" if before else f"off, surely from {first}"
-    back = f"on again between {last} and {moment(after)}" if after else f"and not seen on again, surely until {last}"
-    return f"off      {went}, {back}: {one['clean_eligible']:,} clean on {one['ways']} ways"
+    went = f"went off between {told(before)} and {first}" if before else f"surely off from {first}"
+    back = f"on again between {last} and {told(after)}" if after else f"not seen on again, surely until {last}"
+    ways = f"{one['ways']} way{'' if one['ways'] == 1 else 's'}"
+    return f"{went}; {back}: {one['clean_eligible']:,} clean on {ways}"

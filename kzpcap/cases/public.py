@@ -1,0 +1,164 @@
+"""The public profile of a case: what may leave the house, and a list of what was left out.
+
+A forged leaf's digest or serial, or a server with the exact time, lets an operator find the subscriber in its logs. So
+times are hours, servers are networks, leaf keys are told only if they were seen from three networks, names on no list
+are not told, and routers are told by address only where the ladders of three networks name their edge.
+"""
+
+from __future__ import annotations
+
+import copy
+import ipaddress
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from kzpcap.cases.crossings import SERVER, START
+from kzpcap.report.json import cut_address
+
+ENOUGH = 3
+"""Networks from which something must have been seen."""
+NAMELESS = ("known_generation:", "supplied_ca")
+"""Who is told by the names in the certificate: the others' issuer may be a company's, or a volunteer's own."""
+
+
+def public(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The case's document for others, and what was left out of it, counted by kind."""
+    out = copy.deepcopy(document)
+    left = Counter[str]()
+    listed = set(out["targets"])
+    captures, across = out["captures"], out["across"]
+    if captures["failed"]:
+        left["file names of captures that failed"] += len(captures["failed"])
+    captures["failed"] = len(captures["failed"])
+    captures["first"], captures["last"] = _down(captures["first"]), _up(captures["last"])
+    _times(across["timeline"], left)
+    known = {
+        row[end]
+        for row in across["edges"]
+        if row["vantage_networks"] >= ENOUGH and row["ladders"].get("exact")
+        for end in ("before", "after")
+    }
+    _routers(across, known, left)
+    _keys(across, listed, left)
+    _servers(across, left)
+    if across["disagreements"]:
+        left["ladders that disagree, with network and server"] += len(across["disagreements"])
+        across["disagreements"] = []
+    for one in across["interceptors"]:
+        if not one["identity"].startswith(NAMELESS):
+            one["issuer"] = "(not told)"
+            left["issuer names of products and of unknown signers"] += 1
+    forged: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in across["forged_minus_genuine"]:
+        left["serial numbers of forged certificates, as differences"] += bool(one["serial"])
+        name = one["server_name"] if one["server_name"] in listed else "(a name on no list)"
+        row = forged.setdefault(
+            (name, one["dates"]), {"server_name": name, "dates": one["dates"], "serial": "", "seen": []}
+        )
+        row["seen"] += one["seen"]
+    across["forged_minus_genuine"] = list(forged.values())
+    return out, dict(sorted((what, count) for what, count in left.items() if count))
+
+
+def _times(when: dict[str, Any], left: Counter[str]) -> None:
+    for one in when["periods"]:
+        ends = ("last", "last_intercepted_before") if one["is"] == "on" else ("first", "first_intercepted_after")
+        for key in ("first", "last", "last_intercepted_before", "first_intercepted_after"):
+            if one[key]:
+                one[key] = _up(one[key]) if key in (*ends, "first_intercepted_after") else _down(one[key])
+                left["minutes and seconds of times"] += 1
+    for gap in when["gaps"]:
+        gap["from"], gap["to"] = _down(gap["from"]), _up(gap["to"])
+
+
+def _moment(stamp: str) -> datetime:
+    return datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+
+
+def _down(stamp: str | None) -> str | None:
+    """The hour that a time is in."""
+    return stamp and stamp[:13] + ":00:00Z"
+
+
+def _up(stamp: str | None) -> str | None:
+    """The next full hour."""
+    if not stamp:
+        return stamp
+    moment = _moment(stamp)
+    whole = moment.replace(minute=0, second=0)
+    return (whole if whole == moment else whole + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def node(name: str, known: set[str]) -> str:
+    """A router or server of an edge for others: its address only where it is known widely enough, else its network."""
+    if name in known or name == START:
+        return name
+    address, _, rest = name.partition(" ")
+    try:
+        kind = f" {SERVER}" if rest == SERVER else " (private)" if not ipaddress.ip_address(address).is_global else ""
+        return f"{cut_address(address)}{kind}" if kind != " (private)" else "a private address"
+    except ValueError:  # a network already: the client's own
+        return name
+
+
+def _routers(across: dict[str, Any], known: set[str], left: Counter[str]) -> None:
+    def cut(edge: dict[str, Any]) -> None:
+        for end in ("before", "after"):
+            shown = node(edge[end], known)
+            left["addresses of routers and servers, told as networks"] += shown != edge[end]
+            edge[end] = shown
+
+    for row in across["edges"]:
+        cut(row)
+    for path in across["paths"]:
+        for edge in path["edges"]:
+            cut(edge)
+        for hop in path["hops"]:
+            if hop["address"]:
+                hop["address"] = node(hop["address"], known)
+    for one in across["explanations"]["explanations"]:
+        for group in one["groups"]:
+            for edge in group["edges"]:
+                cut(edge)
+    mostly = across["mostly"]
+    if mostly and not {*mostly["before"], *mostly["after"]} <= known:
+        across["mostly"] = None
+        left["the sentence of the commonest edge: too few networks saw it"] += 1
+
+
+def _keys(across: dict[str, Any], listed: set[str], left: Counter[str]) -> None:
+    for key in across["issuer_keys"]:
+        more = [name for name in key["server_names"] if name not in listed]
+        left["names on no list"] += len(more)
+        key["server_names"] = [name for name in key["server_names"] if name in listed]
+        if not all(identity.startswith(NAMELESS) for identity in key["identities"]):
+            key["subjects"] = ["(not told)"]
+            left["issuer names of products and of unknown signers"] += 1
+        for end in ("first", "last"):
+            key[end] = key[end][:10]
+    kept = [key for key in across["leaf_keys_seen_again"] if key["vantage_networks"] >= ENOUGH]
+    left["keys of end entities seen from fewer than three networks"] += len(across["leaf_keys_seen_again"]) - len(kept)
+    for key in kept:
+        key["server_names"] = [name for name in key["server_names"] if name in listed]
+    across["leaf_keys_seen_again"] = kept
+
+
+def _servers(across: dict[str, Any], left: Counter[str]) -> None:
+    servers: dict[tuple[str, str, bool], Counter[str]] = {}
+    for one in across["servers"]:
+        name = one["server_name"] if one["listed"] else "(names on no list)"
+        left["names on no list"] += not one["listed"]
+        servers.setdefault((cut_address(one["server"]), name, one["listed"]), Counter()).update(one["states"])
+    across["servers"] = [
+        {"server": server, "server_name": name, "listed": is_listed, "states": dict(sorted(states.items()))}
+        for (server, name, is_listed), states in sorted(servers.items())
+    ]
+    triggers: dict[tuple[str, str, str], Counter[str]] = {}
+    for one in across["triggers"]:
+        counts = Counter({what: one[what] for what in ("intercepted", "clean", "neutral") if what in one})
+        triggers.setdefault((one["server_name"], cut_address(one["server"]), one["hour"]), Counter()).update(counts)
+    across["triggers"] = [
+        {"server_name": name, "server": server, "hour": hour, **dict(sorted(counts.items()))}
+        for (name, server, hour), counts in sorted(triggers.items())
+    ]
