@@ -149,6 +149,10 @@ def test_the_sentence_of_2019_comes_out_by_itself():
         " C or D."
     )
     assert edges.disagreements(every) == []
+    reversed_pair = replace(crossing([Edge("C", "A")], True, network="abroad"), bound="exact", effect="certificate")
+    found = edges.mostly(edges.table([*every, reversed_pair]))
+    assert (found.before, found.after, found.of, found.other_side) == (("A", "B"), ("C", "D"), 100, 1)
+    assert found.sentence().endswith("1 more ladder names the same routers from the other side.")
 
 
 def test_routers_of_private_addresses_are_told_apart_by_network():

@@ -16,14 +16,21 @@ from kzpcap.cases.public import public
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
 from kzpcap.report.case_page import findings, render
-from tests.conftest import CAPTURES, NO_BROWSER, judged, run
+from tests.conftest import CAPTURES, NO_BROWSER, ROOT, judged, run
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 TITLES = {key: generation.title for key, generation in reference.load().generations.items()}
 MADE = {"profile": "", "heads": {}, "reference": {}, "suppressed": {}}
-SOME = ["kz-2019-ladder", "kz-2019-ladder-from-outside", "kz-2019-rcku", "clean-ladder", "products-and-strangers"]
+SOME = [
+    "kz-2019-ladder",
+    "kz-2019-ladder-one-connection",
+    "kz-2019-ladder-from-outside",
+    "kz-2019-rcku",
+    "clean-ladder",
+    "products-and-strangers",
+]
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +178,18 @@ def test_a_case_without_interception_says_so_and_nothing_more(tmp_path):
     Case.create(empty)
     done = run("case", "report", str(empty), "-o", str(tmp_path / "empty.html"))
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_case_in_the_readme_is_a_real_one(tmp_path):
+    told = (ROOT / "README.md").read_text()
+    judged(tmp_path / "demo", *sorted(CAPTURES.glob("kz-2019-*")), CAPTURES / "clean-ladder")
+    shown = run("case", "summary", str(tmp_path / "demo")).stdout.decode().splitlines()
+    begin = next(number for number, line in enumerate(shown) if line.startswith("BETWEEN HOPS"))
+    end = next(number for number, line in enumerate(shown) if line.endswith("from the other side."))
+    for line in shown[begin : end + 1]:
+        assert f"    {line}\n" in told, line
+    for command in ("batch", "case summary", "case report", "case sql", "case verify", "case import"):
+        assert f"kzpcap {command}" in told
 
 
 def test_an_existing_file_stays(case, tmp_path):

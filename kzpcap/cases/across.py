@@ -274,7 +274,8 @@ def _edge(edge: Edge) -> dict[str, Any]:
 
 
 def _plain(mostly: edges.Mostly) -> dict[str, Any]:
-    return {"before": list(mostly.before), "after": list(mostly.after), "ladders": mostly.count, "of": mostly.of}
+    told = {"before": list(mostly.before), "after": list(mostly.after), "ladders": mostly.count, "of": mostly.of}
+    return {**told, "from_the_other_side": mostly.other_side}
 
 
 def _keys(keys: Iterable[tuple[str, Key]]) -> list[dict[str, Any]]:

@@ -110,33 +110,48 @@ class Mostly:
     after: tuple[str, ...]
     count: int
     of: int
+    other_side: int
+    """Ladders beside these that name the same routers from the other side."""
 
     def sentence(self) -> str:
         """In words, with n and the denominator."""
+        more = ""
+        if self.other_side:
+            names = "ladder names" if self.other_side == 1 else "ladders name"
+            more = f" {self.other_side} more {names} the same routers from the other side."
         return (
             f"In {self.count} of {self.of} ladders with an exact edge ({100 * self.count / self.of:.0f} %), the last"
             f" hop before injection is {' or '.join(self.before)}, and the hop after is {' or '.join(self.after)}."
+            f"{more}"
         )
 
 
 def mostly(rows: Sequence[Row]) -> Mostly | None:
     """The sentence's facts; None where fewer than two ladders have an exact edge of which both ends are known."""
-    exact = [(row.edge, row.ladders[EXACT]) for row in rows if row.ladders[EXACT] and not row.edge.silent]
-    total = sum(count for _, count in exact)
+    named = {row.edge: row.ladders[EXACT] for row in rows if row.ladders[EXACT] and not row.edge.silent}
+    order = sorted(named, key=lambda edge: (-named[edge], edge))
+    exact: dict[Edge, int] = {}
+    other_side = 0
+    for edge in order:
+        if Edge(edge.after, edge.before) in exact:
+            other_side += named[edge]
+        else:
+            exact[edge] = named[edge]
+    total = sum(exact.values())
     if total < 2:
         return None
     before, after, most = Counter[str](), Counter[str](), 0
-    for edge, count in sorted(exact, key=lambda item: (-item[1], item[0])):
+    for edge, count in exact.items():
         if most >= SHARE * total:
             break
         before[edge.before] += count
         after[edge.after] += count
-        most = sum(number for one, number in exact if one.before in before and one.after in after)
+        most = sum(number for one, number in exact.items() if one.before in before and one.after in after)
 
     def told(counts: Counter[str]) -> tuple[str, ...]:
         return tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
-    return Mostly(told(before), told(after), most, total)
+    return Mostly(told(before), told(after), most, total, other_side)
 
 
 def disagreements(crossings: Sequence[Crossing]) -> list[str]:

@@ -12,6 +12,11 @@ MAX_EDGES = 12
 MAX_PERIODS = 20
 
 
+def count(number: int, what: str) -> str:
+    """A number with its noun."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def lines(across: dict[str, Any]) -> Iterator[str]:
     """Edges, their explanation, and on and off; at most 80 columns."""
     for part in _lines(across):
@@ -28,10 +33,10 @@ def _lines(across: dict[str, Any]) -> Iterator[str]:
         for key in across["issuer_keys"][:8]:
             yield f"  {key['spki_sha256'][:16]}  {key['subjects'][0]}"[:80]
             yield (
-                f"    {key['connections']:,} connections, {key['captures']:,} captures, {key['vantage_networks']:,}"
-                f" networks; {key['first'][:10]} to {key['last'][:10]}"
+                f"    {count(key['connections'], 'connection')}, {count(key['captures'], 'capture')},"
+                f" {count(key['vantage_networks'], 'network')}; {key['first'][:10]} to {key['last'][:10]}"
             )
-        yield f"  {across['leaf_keys']:,} leaf keys, {len(again):,} of them in several captures or certificates"
+        yield f"  {count(across['leaf_keys'], 'leaf key')}, {len(again):,} of them in several captures or certificates"
 
 
 def _edges(across: dict[str, Any]) -> Iterator[str]:
@@ -42,7 +47,7 @@ def _edges(across: dict[str, Any]) -> Iterator[str]:
     yield "BETWEEN HOPS  by TTL ladders; clean: listed name, trusted origin, box on then"
     yield f"  {'last before':>18} | {'first after':<26}{'ladders':<13}{'intercepted':>11}{'clean':>6}"
     for row in rows[:MAX_EDGES]:
-        how = ", ".join(f"{count} {BOUNDS[bound]}" for bound, count in row["ladders"].items())
+        how = ", ".join(f"{number} {BOUNDS[bound]}" for bound, number in row["ladders"].items())
         yield (
             f"  {row['before']:>18.18} | {row['after']:<26.25}{how:<13.12}{row['intercepted']:>11,}"
             f"{row['clean_eligible']:>6,}"
@@ -76,8 +81,8 @@ def _explanations(found: dict[str, Any]) -> Iterator[str]:
         yield wrap(said, 2, 4)
     if found["neutral"]:
         yield f"  {sum(found['neutral'].values()):,} count neither way:"
-        for why, count in list(found["neutral"].items())[:6]:
-            yield f"    {count:>7,} {why}"[:80]
+        for why, number in list(found["neutral"].items())[:6]:
+            yield f"    {number:>7,} {why}"[:80]
 
 
 def group_words(group: dict[str, Any]) -> str:
@@ -129,5 +134,4 @@ def period_words(one: dict[str, Any], told: Callable[[str], str] = moment) -> st
     before, after = one["last_intercepted_before"], one["first_intercepted_after"]
     went = f"went off between {told(before)} and {first}" if before else f"surely off from {first}"
     back = f"on again between {last} and {told(after)}" if after else f"not seen on again, surely until {last}"
-    ways = f"{one['ways']} way{'' if one['ways'] == 1 else 's'}"
-    return f"{went}; {back}: {one['clean_eligible']:,} clean on {ways}"
+    return f"{went}; {back}: {one['clean_eligible']:,} clean on {count(one['ways'], 'way')}"
