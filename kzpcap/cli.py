@@ -236,6 +236,13 @@ def analyze(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one HTML file, of one capture.")
     ] = None,
+    ooni: Annotated[
+        Path | None,
+        typer.Option("--ooni", metavar="FILE", help="Write OONI measurements, a JSON object a line: hours, no leaf."),
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="With --ooni: exact times, addresses, every name and certificate.")
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 10 where any connection is intercepted.")
     ] = False,
@@ -251,8 +258,11 @@ def analyze(
 
     tally = Tally()
     intercepted = shown = 0
-    if html is not None and html.exists():
-        raise typer.BadParameter("it exists already", param_hint="--html")
+    for option, path in (("--html", html), ("--ooni", ooni)):
+        if path is not None and path.exists():
+            raise typer.BadParameter("it exists already", param_hint=option)
+    if html is not None and ooni is not None:
+        raise typer.BadParameter("one of --html and --ooni", param_hint="--ooni")
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = _keylog(keylog)
@@ -266,6 +276,8 @@ def analyze(
                     raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
                 shown += 1
                 summary = _html(report, name, html)
+            elif ooni is not None:
+                summary = _ooni(report, ooni, evidence)
             elif as_json:
                 summary = report_json.write(report, sys.stdout.write)
             else:
@@ -301,6 +313,30 @@ def _html(report: Report, name: str, path: Path) -> Summary:
         raise typer.Exit(EXIT_WITNESS_MISSING) from None
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--html") from None
+    return summary
+
+
+def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
+    """Add the measurements of a report to a file."""
+    import io
+    import json
+
+    from kzpcap.report import json as report_json
+    from kzpcap.report.ooni import measurements
+
+    out = io.StringIO()
+    summary = report_json.write(report, out.write)
+    certificates = report.surroundings.certificates
+
+    def der(digest: str) -> bytes | None:
+        return certificates[digest].der if digest in certificates else None
+
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            for found in measurements(json.loads(out.getvalue()), der, evidence):
+                file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--ooni") from None
     return summary
 
 

@@ -292,6 +292,45 @@ def report(
 
 
 @cases.command()
+def ooni(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file of JSON lines to write.")],
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Exact times, addresses, every name and certificate.")
+    ] = False,
+) -> None:
+    """Write a case as OONI measurements: handshakes (df-006) of each capture, and its ladders (tlsmiddlebox)."""
+    import json
+
+    from kzpcap.cases.custody import latest
+    from kzpcap.cases.summary import reports
+    from kzpcap.report.ooni import measurements
+    from kzpcap.report.text import safe
+
+    case = _open(folder)
+
+    def der(digest: str) -> bytes | None:
+        try:
+            return (case.certificates / f"{digest}.der").read_bytes()
+        except OSError:
+            return None
+
+    count = 0
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            for _, document in reports(case, latest(case) or ""):
+                for found in measurements(document, der, evidence):
+                    file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
+                    count += 1
+    except FileExistsError:
+        raise typer.BadParameter("it exists already", param_hint="--output") from None
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    typer.echo(f"{safe(str(output))}: {count:,} measurements. {EVIDENCE if evidence else PUBLIC}")
+
+
+@cases.command()
 def sql(
     folder: Folder,
     select: Annotated[str | None, typer.Argument(metavar="SELECT", help="One SELECT; none lists the tables.")] = None,

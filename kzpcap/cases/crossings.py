@@ -154,12 +154,12 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
     ways: dict[str, tuple[Path, tuple[Edge, ...], dict[str, Any]]] = {}
     listed = {}
-    frames: dict[int, dict[str, Any]] = {}
+    probing: list[dict[str, Any]] = []
     for one in report["connections"]:
         if one["target"] and one["target"]["match"] == EXACT:
             listed[one["server_name"], one["server"]["address"]] = one["target"]["name"]
         if one["probe_ttl"] is not None:
-            frames[one["frame"]] = one
+            probing.append(one)
     for ladder in report["ladders"]:
         server = ladder["server"]["address"]
         name = listed.get((ladder["server_name"], server))
@@ -171,7 +171,7 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
             ways[server] = path, _where(ladder, edges) if ladder["interceptor_ttl"] is not None else along, ladder
         if name is None:
             continue
-        probes = _probes(ladder, frames)
+        probes = _probes(ladder, probing)
         if not probes:
             continue
         outcome, why = _ladder_outcome(ladder, probes)
@@ -218,16 +218,14 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
             )
 
 
-def _probes(ladder: dict[str, Any], frames: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
+def _probes(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The connections of a ladder's target series, in order."""
-    own = {frame for step in ladder["steps"] if step["target"] for frame in step["target"]["frames"]}
-    exact = [one for frame, one in frames.items() if frame in own]
-    if exact:
-        return exact
     return [
         one
-        for one in frames.values()
-        if one["server"]["address"] == ladder["server"]["address"] and one["server_name"] == ladder["server_name"]
+        for one in probes
+        if one["server"] == ladder["server"]
+        and one["server_name"] == ladder["server_name"]
+        and one["client"]["address"] == ladder["client"]
     ]
 
 

@@ -13,8 +13,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kzpcap.cases.crossings import SERVER, START
-from kzpcap.report.json import cut_address
+from kzpcap.cases.crossings import SERVER, START, network_of
 
 ENOUGH = 3
 """Networks from which something must have been seen."""
@@ -97,7 +96,7 @@ def node(name: str, known: set[str]) -> str:
     address, _, rest = name.partition(" ")
     try:
         kind = f" {SERVER}" if rest == SERVER else " (private)" if not ipaddress.ip_address(address).is_global else ""
-        return f"{cut_address(address)}{kind}" if kind != " (private)" else "a private address"
+        return f"{network_of(address)}{kind}" if kind != " (private)" else "a private address"
     except ValueError:  # a network already: the client's own
         return name
 
@@ -149,7 +148,7 @@ def _servers(across: dict[str, Any], left: Counter[str]) -> None:
     for one in across["servers"]:
         name = one["server_name"] if one["listed"] else "(names on no list)"
         left["names on no list"] += not one["listed"]
-        servers.setdefault((cut_address(one["server"]), name, one["listed"]), Counter()).update(one["states"])
+        servers.setdefault((network_of(one["server"]), name, one["listed"]), Counter()).update(one["states"])
     across["servers"] = [
         {"server": server, "server_name": name, "listed": is_listed, "states": dict(sorted(states.items()))}
         for (server, name, is_listed), states in sorted(servers.items())
@@ -157,7 +156,7 @@ def _servers(across: dict[str, Any], left: Counter[str]) -> None:
     triggers: dict[tuple[str, str, str], Counter[str]] = {}
     for one in across["triggers"]:
         counts = Counter({what: one[what] for what in ("intercepted", "clean", "neutral") if what in one})
-        triggers.setdefault((one["server_name"], cut_address(one["server"]), one["hour"]), Counter()).update(counts)
+        triggers.setdefault((one["server_name"], network_of(one["server"]), one["hour"]), Counter()).update(counts)
     across["triggers"] = [
         {"server_name": name, "server": server, "hour": hour, **dict(sorted(counts.items()))}
         for (name, server, hour), counts in sorted(triggers.items())

@@ -75,19 +75,25 @@ class Total:
 def total(case: Case, analysis: str | None = None) -> Total:
     """The counts over every capture judged under one analysis (the last run's, where none is named)."""
     found = Total(analysis or latest(case) or "")
-    analyses = set()
-    for folder in sorted(case.results.iterdir()):
-        for made in folder.iterdir() if folder.is_dir() else ():
-            analyses.add(made.name)
-            if made.name == found.analysis:
-                report = json.loads((made / REPORT).read_bytes())
-                _add(found, report)
-                found.across.add(folder.name, report)
+    analyses: set[str] = set()
+    for capture, report in reports(case, found.analysis, analyses):
+        _add(found, report)
+        found.across.add(capture, report)
     if analysis is not None and analysis not in analyses:
         raise CaseError(f"no result of the analysis {analysis}")
     found.others = len(analyses - {found.analysis})
     _custody(case, found)
     return found
+
+
+def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(capture, report) of every capture judged under one analysis; `others` is told of each analysis that is there."""
+    for folder in sorted(case.results.iterdir()):
+        for made in folder.iterdir() if folder.is_dir() else ():
+            if others is not None:
+                others.add(made.name)
+            if made.name == analysis:
+                yield folder.name, json.loads((made / REPORT).read_bytes())
 
 
 def _custody(case: Case, found: Total) -> None:

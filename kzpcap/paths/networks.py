@@ -79,6 +79,14 @@ class Networks:
             found.update(dict.fromkeys(entry["names"], service))
         return found
 
+    @cached_property
+    def _countries(self) -> dict[int, str]:
+        return {asn: entry["code"] for entry in self._operators.get("country", ()) for asn in entry["asns"]}
+
+    def country(self, asn: int) -> str | None:
+        """The country code of an AS, for the countries that the reference data lists; None for others."""
+        return self._countries.get(asn)
+
     def service_of(self, name: str) -> Service | None:
         """Whose a name is, by itself or a name that it is below; None where the reference data does not say."""
         while name:

@@ -79,6 +79,12 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
             full.frame if full else None,
             report.surroundings.syn_times.get(connection.observation.server[0]),
         )
+        whose = report.networks.of(document["client"]["address"])
+        document["client"] |= {
+            "asn": whose.asn if whose else None,
+            "network": (whose.operator or whose.name) if whose else None,
+            "country": report.networks.country(whose.asn) if whose else None,
+        }
         document["twin"] = twin.document(connection.observation, report.surroundings)
         if client:
             document["client"]["address"] = client(document["client"]["address"])

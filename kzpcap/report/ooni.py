@@ -1,0 +1,266 @@
+"""OONI measurements of a report: TLS handshakes (df-006) and ladders as `tlsmiddlebox` (ts-037), a JSON object a line.
+
+Made of the JSON document alone, and the certificates' DER. Nobody verified the certificates while the packets were
+captured, so `no_tls_verify` is true; kzpcap's own verdict is in the tags. In the public profile only connections to
+listed names are told, times are hours, addresses are "[scrubbed]" as OONI's own probe writes them, and of chains that
+are not genuine only the issuers of known interceptors: with a forged leaf an operator could find the subscriber.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from kzpcap.iana import suite_name
+
+QUIET: dict[str, Any] = {
+    "certificates": [],
+    "certificate_absent": None,
+    "cipher_suite": None,
+    "alpn_chosen": None,
+    "tls_version": None,
+    "alerts": [],
+    "state": "undetermined",
+    "rule_id": "probe-unanswered",
+    "interceptor": None,
+    "timing": {"syn_ack_ms": None, "server_hello_ms": None},
+}
+"""What a probe that nobody answered tells."""
+Der = Callable[[str], bytes | None]
+SCRUBBED = "[scrubbed]"
+EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
+NAMED = ("known_generation:", "supplied_ca")
+FAILURES = {
+    "reset-by-another-sender": "connection_reset",
+    "client-reset-by-another-sender": "connection_reset",
+    "reset-once": "connection_reset",
+    "plain-answer": "ssl_failed_handshake",
+    "plain-answer-by-another-sender": "ssl_failed_handshake",
+    "no-answer": "generic_timeout_error",
+    "probe-unanswered": "generic_timeout_error",
+}
+"""Rule of a connection without an answer in TLS -> the failure that a probe would have told (df-007)."""
+REFUSALS = {48: "ssl_unknown_authority", 42: "ssl_invalid_certificate", 46: "ssl_invalid_certificate"}
+"""The client's alert -> its failure; others of its alerts on certificates as well."""
+
+
+def measurements(document: dict[str, Any], der: Der, evidence: bool) -> Iterator[dict[str, Any]]:
+    """One measurement of all handshakes, and one for each ladder; none of a capture without TLS."""
+    told = [one for one in document["connections"] if evidence or _is_listed(one)]
+    shown = [one for one in told if one["probe_ttl"] is None]
+    if shown:
+        head = _head(document, shown, "kzpcap", "0.1.0", None, evidence)
+        start = seconds(shown[0]["time"])
+        yield {
+            **head,
+            "test_keys": {
+                "network_events": [],
+                "queries": [],
+                "tcp_connect": [
+                    found
+                    for number, one in enumerate(shown, 1)
+                    if (found := _connect(one, number, start, evidence)) is not None
+                ],
+                "tls_handshakes": [
+                    _handshake(one, number, start, der, evidence) for number, one in enumerate(shown, 1)
+                ],
+            },
+        }
+    for ladder in document["ladders"]:
+        found = _ladder(document, ladder, told, der, evidence)
+        if found is not None:
+            yield found
+
+
+def seconds(stamp: str) -> float:
+    """A time of the report as seconds since 1970."""
+    text, _, rest = stamp.rstrip("Z").partition(".")
+    moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
+    return moment + (float(f"0.{rest}") if rest else 0.0)
+
+
+def _is_listed(connection: dict[str, Any]) -> bool:
+    return bool(connection["target"] and connection["target"]["match"] == "exact")
+
+
+def _head(
+    document: dict[str, Any], shown: list[dict[str, Any]], test: str, version: str, target: str | None, evidence: bool
+) -> dict[str, Any]:
+    """The keys that every measurement has, in OONI's order."""
+    clients = Counter((one["client"].get("asn"), one["client"].get("network")) for one in shown)
+    asn, network = clients.most_common(1)[0][0]
+    country = next((one["client"].get("country") for one in shown if one["client"].get("asn") == asn), None)
+    begins, ends = (seconds(one["time"]) for one in (shown[0], shown[-1]))
+    start = datetime.fromtimestamp(begins, UTC).strftime("%Y-%m-%d %H:%M:%S" if evidence else "%Y-%m-%d %H:00:00")
+    notes = {"passive": "true", "profile": "evidence" if evidence else "public", "clock": _clock(document)}
+    if document["reference"]["laboratory"]:
+        notes["laboratory"] = "true"
+    if evidence and document["capture"].get("sha256"):
+        notes["capture_sha256"] = document["capture"]["sha256"]
+    return {
+        "annotations": notes,
+        "data_format_version": "0.2.0",
+        "extensions": dict(EXTENSIONS),
+        "input": target,
+        "measurement_start_time": start,
+        "options": [],
+        "probe_asn": f"AS{asn or 0}",
+        "probe_cc": country or "ZZ",
+        "probe_ip": "127.0.0.1",
+        "probe_network_name": network or "",
+        "report_id": "",
+        "resolver_asn": "AS0",
+        "resolver_ip": "127.0.0.2",
+        "resolver_network_name": "",
+        "software_name": document["tool"]["name"],
+        "software_version": document["tool"]["version"],
+        "test_helpers": {},
+        "test_name": test,
+        "test_runtime": round(max(0.0, ends - begins), 6) if evidence else 0.0,
+        "test_start_time": start,
+        "test_version": version,
+    }
+
+
+def _clock(document: dict[str, Any]) -> str:
+    return str(document["capture"]["clock"]["status"])
+
+
+def _address(connection: dict[str, Any], evidence: bool) -> str:
+    address, port = connection["server"]["address"], connection["server"]["port"]
+    shown = (f"[{address}]" if ":" in address else address) if evidence else SCRUBBED
+    return f"{shown}:{port}"
+
+
+def _times(connection: dict[str, Any], start: float, evidence: bool, key: str) -> dict[str, float]:
+    """`t0` and `t` in seconds since the measurement began; in the public profile only how long it took."""
+    began = max(0.0, seconds(connection["time"]) - start) if evidence else 0.0
+    took = connection["timing"][key]
+    return {"t0": round(began, 6), "t": round(began + (took or 0.0) / 1000, 6)}
+
+
+def _connect(connection: dict[str, Any], number: int, start: float, evidence: bool) -> dict[str, Any] | None:
+    """A df-005 entry; None where the SYN was not captured, or there was none."""
+    if connection["transport"] != "tcp" or connection["syn"] is None:
+        return None
+    reached = connection["syn_ack"] is not None
+    return {
+        "ip": connection["server"]["address"] if evidence else SCRUBBED,
+        "port": connection["server"]["port"],
+        "status": {"failure": None if reached else "generic_timeout_error", "success": reached},
+        **_times(connection, start, evidence, "syn_ack_ms"),
+        "tags": [],
+        "transaction_id": number,
+    }
+
+
+def _handshake(connection: dict[str, Any], number: int, start: float, der: Der, evidence: bool) -> dict[str, Any]:
+    """A df-006 entry, its keys in the order of OONI's own probe."""
+    tags = [f"kzpcap_state={connection['state']}", f"kzpcap_rule={connection['rule_id']}"]
+    chain = list(connection["certificates"])
+    if not evidence and connection["state"] != "genuine" and chain:
+        identity = connection["interceptor"]["identity"] if connection["interceptor"] else ""
+        known = identity.startswith(NAMED)  # others' names may be a company's, or a volunteer's own
+        chain = chain[1:] if known else []
+        tags.append("kzpcap_certificates_left_out")
+    if connection["certificate_absent"]:
+        tags.append(f"kzpcap_certificate_absent={connection['certificate_absent']}")
+    suite = connection["cipher_suite"]
+    return {
+        "network": "tcp" if connection["transport"] == "tcp" else "udp",
+        "address": _address(connection, evidence),
+        "cipher_suite": suite_name(int(suite, 16)) if suite else "",
+        "failure": _failure(connection),
+        "negotiated_protocol": connection["alpn_chosen"] or "",
+        "no_tls_verify": True,
+        "peer_certificates": [
+            {"data": base64.b64encode(found).decode(), "format": "base64"}
+            for digest in chain
+            if (found := der(digest)) is not None
+        ],
+        "server_name": connection["server_name"] or "",
+        **_times(connection, start, evidence, "server_hello_ms"),
+        "tags": tags,
+        "tls_version": (connection["tls_version"] or "").replace("TLS ", "TLSv").replace("TLSv1.0", "TLSv1"),
+        "transaction_id": number,
+    }
+
+
+def _failure(connection: dict[str, Any]) -> str | None:
+    """What the client's side would have told as its failure; None where the handshake went on, as far as is seen."""
+    for alert in connection["alerts"]:
+        if alert["from"] == "client" and alert["code"] in REFUSALS:
+            return REFUSALS[alert["code"]]
+    if connection["certificates"] or connection["tls_version"]:
+        return None
+    if connection["rule_id"] in FAILURES:
+        return FAILURES[connection["rule_id"]]
+    if any(alert["from"] == "server" for alert in connection["alerts"]):
+        return "ssl_failed_handshake"
+    return f"unknown_failure: {connection['rule_id']}"
+
+
+def _ladder(
+    document: dict[str, Any], ladder: dict[str, Any], told: list[dict[str, Any]], der: Der, evidence: bool
+) -> dict[str, Any] | None:
+    """A `tlsmiddlebox` measurement; None where the target is not told."""
+    server = ladder["server"]
+    own = [one for one in document["connections"] if one["server"] == server and one["probe_ttl"] is not None]
+    targets = [one for one in told if one in own and one["server_name"] == ladder["server_name"]]
+    if not targets:
+        return None
+    start = seconds(own[0]["time"])
+    traces: dict[str, dict[str, Any]] = {}
+    for side, name in (("target", ladder["server_name"]), ("control", ladder["control_server_name"])):
+        series = [one for one in own if one["server_name"] == name]
+        shown = SCRUBBED if name and side == "control" and not evidence else name or ""
+        steps = [(step["ttl"], step[side]) for step in ladder["steps"] if step[side] is not None]
+        traces[side] = {
+            "server_name": shown,
+            "iterations": [
+                {"ttl": ttl, "handshake": _step(ttl, step, series or own, number, start, der, evidence)}
+                for number, (ttl, step) in enumerate(steps, 1)
+            ],
+        }
+        for iteration in traces[side]["iterations"]:
+            iteration["handshake"]["server_name"] = shown
+    port, name = server["port"], ladder["server_name"] or ""
+    address = _address(own[0], evidence)
+    return {
+        **_head(document, own, "tlsmiddlebox", "0.1.0", f"tlshandshake://{name}:{port}", evidence),
+        "test_keys": {
+            "queries": [],
+            "tcp_connect": [found for one in own[:1] if (found := _connect(one, 1, start, evidence)) is not None],
+            "iterative_trace": [
+                {"address": address, "control_trace": traces["control"], "target_trace": traces["target"]}
+            ],
+        },
+    }
+
+
+def _step(
+    ttl: int,
+    step: dict[str, Any],
+    series: list[dict[str, Any]],
+    number: int,
+    start: float,
+    der: Der,
+    evidence: bool,
+) -> dict[str, Any]:
+    """One iteration: what one TTL drew, as a handshake; an ICMP Time Exceeded is OONI's `host_unreachable`.
+
+    A ladder in one connection has one answer for all its TTLs: the steps without it are told as unanswered.
+    """
+    answered = step["answer"] not in ("silence", "time_exceeded")
+    own = [one for one in series if one["probe_ttl"] == ttl] or series
+    probe = next((one for one in own if bool(one["tls_version"]) == answered), own[0])
+    if not answered:
+        probe = {**probe, **QUIET}
+    found = _handshake(probe, number, start, der, evidence)
+    if step["time_exceeded"]:
+        keys = list(found.items())
+        found = dict([*keys[:4], ("so_error", "host_unreachable"), *keys[4:]])
+    return found
