@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kzpcap import __version__, cli_cases, cli_scrub, cli_serve
+from kzpcap import __version__, cli_case_reports, cli_cases, cli_scrub, cli_serve
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -463,6 +463,7 @@ app.command()(cli_scrub.upload)
 app.command()(cli_scrub.guide)
 app.command()(cli_serve.serve)
 app.command()(cli_serve.token)
+cli_case_reports.add()
 app.add_typer(cli_cases.cases, name="case")
 
 

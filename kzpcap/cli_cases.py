@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -27,12 +26,11 @@ EXIT_FAULTS = 7
 EXIT_INTERRUPTED = 130
 EXIT_OPEN = 8
 MAX_LINES = 50
-PUBLIC = "The public profile: hours, networks, listed names; what was left out is counted at the end."
-EVIDENCE = "The evidence profile: exact times, addresses and keys. It can lead to a volunteer: keep it in the house."
-MAX_ROWS = 10_000
 
 cases = typer.Typer(
-    help="Fill and ask a case: import, summary, sql, verify.", no_args_is_help=True, rich_markup_mode=None
+    help="Fill a case and ask it: what it comes to, what may be said of it, what may be published.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
 TrustedRoots = Annotated[
@@ -45,7 +43,8 @@ Into = Annotated[Path, typer.Option("--case", metavar="DIR", help="The folder of
 Jobs = Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")]
 
 
-def _open(folder: Path) -> Case:
+def opened(folder: Path) -> Case:
+    """The case in a folder; where there is none, that is told and the command ends."""
     from kzpcap.cases.store import Case
 
     try:
@@ -77,6 +76,9 @@ def batch(
     seconds: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For one capture.")] = 3600.0,
     megabytes: Annotated[int, typer.Option("--memory-limit", metavar="MB", help="For one worker.")] = 2048,
     retry: Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")] = False,
+    witness: Annotated[
+        bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
+    ] = False,
 ) -> None:
     """Judge every capture below some paths into a case: resumable, with a chain of custody.
 
@@ -94,7 +96,16 @@ def batch(
         keylog,
         None,
         keep_addresses,
+        witness,
     )
+    if witness:
+        from kzpcap.capture.witnesses import with_tshark
+
+        try:
+            with_tshark.program()
+        except WitnessMissing as missing:
+            typer.echo(f"kzpcap: {missing}", err=True)
+            raise typer.Exit(EXIT_MISSING) from None
     _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None))
 
 
@@ -211,174 +222,12 @@ def bring(
         except SealError as error:
             raise typer.BadParameter(safe(str(error)), param_hint="--identity") from None
 
-    def opened(into: Case) -> tuple[list[str], Brought]:
+    def brought_in(into: Case) -> tuple[list[str], Brought]:
         brought = take(into, paths, keys)
         return brought.captures, brought
 
     settings = Settings(trusted_roots=tuple(trusted_root or ()), interception_cas=tuple(interception_ca or ()))
-    _run(case, settings, jobs, 3600.0, 2048, False, opened)
-
-
-@cases.command()
-def summary(
-    folder: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
-    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
-) -> None:
-    """Print what a case comes to: states, interceptors, targets, days, edges, and what was not judged and why."""
-    import json
-
-    from kzpcap.cases import summary as counting
-    from kzpcap.report.text import safe
-
-    try:
-        total = counting.total(_open(folder), analysis)
-    except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
-    if as_json:
-        typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
-        return
-    for line in counting.lines(total):
-        typer.echo(safe(line))
-
-
-@cases.command()
-def report(
-    folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
-    evidence: Annotated[
-        bool, typer.Option("--evidence", help="Tell all: exact times, addresses, keys. Not for others' eyes.")
-    ] = False,
-    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
-) -> None:
-    """Write what a case comes to as one HTML file: when, where, what, how sure; no script, printable.
-
-    What could lead an operator to a subscriber is left out, and counted, unless --evidence is given.
-    """
-    from kzpcap import reference
-    from kzpcap.cases import custody
-    from kzpcap.cases.public import public
-    from kzpcap.cases.summary import total
-    from kzpcap.report.text import safe
-    from kzpcap.verdict.rules import RULES
-
-    if output.exists():
-        raise typer.BadParameter("it exists already", param_hint="--output")
-    try:
-        from kzpcap.report.case_page import render
-
-        case = _open(folder)
-        found = total(case, analysis)
-        document = found.document()
-        shown, suppressed = (document, dict[str, int]()) if evidence else public(document)
-        loaded = reference.load()
-        made = {
-            "profile": EVIDENCE if evidence else PUBLIC,
-            "heads": {log.run: log.head for log in custody.logs(case) if log.head},
-            "reference": custody.reference_of(case, found.analysis),
-            "suppressed": suppressed,
-        }
-        titles = {key: generation.title for key, generation in loaded.generations.items()}
-        page = render(shown, titles, {rule.id: rule.says for rule in RULES}, made)
-        output.write_text(page, "utf-8")
-    except ImportError as missing:
-        typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
-        raise typer.Exit(EXIT_MISSING) from None
-    except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
-    typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes. {made['profile']}")
-
-
-@cases.command()
-def ooni(
-    folder: Folder,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file of JSON lines to write.")],
-    evidence: Annotated[
-        bool, typer.Option("--evidence", help="Exact times, addresses, every name and certificate.")
-    ] = False,
-) -> None:
-    """Write a case as OONI measurements: handshakes (df-006) of each capture, and its ladders (tlsmiddlebox)."""
-    import json
-
-    from kzpcap.cases.custody import latest
-    from kzpcap.cases.summary import reports
-    from kzpcap.report.ooni import measurements
-    from kzpcap.report.text import safe
-
-    case = _open(folder)
-
-    def der(digest: str) -> bytes | None:
-        try:
-            return (case.certificates / f"{digest}.der").read_bytes()
-        except OSError:
-            return None
-
-    count = 0
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            for _, document in reports(case, latest(case) or ""):
-                for found in measurements(document, der, evidence):
-                    file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
-                    count += 1
-    except FileExistsError:
-        raise typer.BadParameter("it exists already", param_hint="--output") from None
-    except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
-    typer.echo(f"{safe(str(output))}: {count:,} measurements. {EVIDENCE if evidence else PUBLIC}")
-
-
-@cases.command()
-def sql(
-    folder: Folder,
-    select: Annotated[str | None, typer.Argument(metavar="SELECT", help="One SELECT; none lists the tables.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
-) -> None:
-    """Ask the tables of a case (DuckDB, locked to this case): captures, connections, certificates, edges, probes."""
-    import csv
-    import json
-
-    from kzpcap.cases.tables import TABLES, query
-    from kzpcap.report.text import safe
-
-    if select is None:
-        for table, columns in TABLES.items():
-            typer.echo(table)
-            for name, kind, says in columns:
-                typer.echo(f"  {name:<24}{kind:<11}{says}")
-        return
-    try:
-        names, rows = query(_open(folder), select)
-        if as_csv:
-            writer = csv.writer(sys.stdout)
-            writer.writerow(names)
-            writer.writerows(rows)
-        elif as_json:
-            if len(set(names)) < len(names):
-                raise CaseError("two columns have one name: give them names of their own with AS")
-            for row in rows:
-                values = (None if isinstance(one, float) and one != one else one for one in row)
-                typer.echo(json.dumps(dict(zip(names, values, strict=True)), default=str))
-        else:
-            shown = [[safe(str(value)) for value in row] for row in itertools.islice(rows, MAX_ROWS + 1)]
-            _table([safe(name) for name in names], shown[:MAX_ROWS])
-            if len(shown) > MAX_ROWS:
-                typer.echo(f"kzpcap: only the first {MAX_ROWS:,} rows are shown: --csv or --json gives all", err=True)
-    except CaseError as error:
-        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
-
-
-def _table(names: list[str], rows: list[list[str]]) -> None:
-    """Aligned columns; nothing is cut."""
-    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
-    for row in (names, *rows):
-        cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())
-    typer.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
+    _run(case, settings, jobs, 3600.0, 2048, False, brought_in)
 
 
 @cases.command()
@@ -394,7 +243,7 @@ def verify(
     from kzpcap.report.text import safe
 
     try:
-        found = check(_open(folder), rehash, head or ())
+        found = check(opened(folder), rehash, head or ())
     except OSError as error:
         typer.echo(f"kzpcap: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None

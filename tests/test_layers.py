@@ -30,12 +30,13 @@ ROWS = [
     ["cases"],
     ["upload"],
     ["cli_cases", "cli_scrub", "cli_serve"],
+    ["cli_case_reports"],
     ["cli"],
     ["__main__"],
 ]
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
-    "typer": ("cli", "cli_cases", "cli_scrub", "cli_serve"),
+    "typer": ("cli", "cli_cases", "cli_case_reports", "cli_scrub", "cli_serve"),
     "starlette": ("upload",),
     "jinja2": ("upload", "report.html", "report.case_page"),
     "matplotlib": ("report.charts",),

@@ -118,6 +118,13 @@ class Case:
         sync(aside)
         aside.replace(place)
 
+    def certificate(self, digest: str) -> bytes | None:
+        """The DER of a certificate by its digest; None where the case has it not."""
+        try:
+            return (self.certificates / f"{digest}.der").read_bytes()
+        except OSError:
+            return None
+
     def digests(self, capture: str, analysis: str) -> dict[str, str]:
         """Name -> SHA-256 of each file of a result."""
         folder = self.result(capture, analysis)

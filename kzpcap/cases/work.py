@@ -16,6 +16,7 @@ from typing import Any
 from kzpcap import __version__, analysis, reference
 from kzpcap.capture.source import open_all
 from kzpcap.cases.store import REPORT, Case, analysis_id, file_digest
+from kzpcap.corroborate import corroborate_report
 from kzpcap.errors import CaptureError, KzpcapError, NotACapture, ReferenceDataError
 from kzpcap.reference import Reference
 from kzpcap.report import json as report_json
@@ -36,6 +37,8 @@ class Settings:
     keylog: str | None = None
     reference: str | None = None
     keep_addresses: bool = False
+    witness: bool = False
+    """Have tshark read each capture too."""
 
     def load(self) -> Reference:
         """The reference data; ReferenceDataError where something is wrong with it."""
@@ -140,8 +143,11 @@ class Worker:
             yield outcome
 
     def _analyse(self, outcome: Outcome, source: Any, notes: Any, alien: Callable[[], str | None]) -> None:
+        again = source.again() if self.settings.witness else None
         report = analysis.analyze(source, self.reference, None, True, self.keys, notes)
         try:
+            if again is not None:
+                corroborate_report(report, again)
             self.count += 1
             made = self.workshop / f"{os.getpid()}-{self.count}"
             made.mkdir()
@@ -168,6 +174,8 @@ class Worker:
             outcome.outcome = "analysed" if self.case.put(made, source.sha256, self.analysis) else "already there"
         finally:
             report.close()
+            if again is not None:
+                again.close()
 
 
 def identity(loaded: Reference, settings: Settings, keys: bytes) -> tuple[str, dict[str, Any]]:
@@ -177,6 +185,7 @@ def identity(loaded: Reference, settings: Settings, keys: bytes) -> tuple[str, d
         "reference": {"files": loaded.digests, "supplied": loaded.supplied_digests},
         "options": {
             "keep_addresses": settings.keep_addresses,
+            **({"witness": "tshark"} if settings.witness else {}),
             "targets": sorted(target.id for target in loaded.target_lists),
             "keylog": hashlib.sha256(keys).hexdigest() if keys else None,
         },

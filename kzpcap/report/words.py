@@ -135,3 +135,40 @@ def period_words(one: dict[str, Any], told: Callable[[str], str] = moment) -> st
     went = f"went off between {told(before)} and {first}" if before else f"surely off from {first}"
     back = f"on again between {last} and {told(after)}" if after else f"not seen on again, surely until {last}"
     return f"{went}; {back}: {one['clean_eligible']:,} clean on {count(one['ways'], 'way')}"
+
+
+def claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
+    """The claims for the terminal, each with its conditions and alternatives; at most 80 columns."""
+    for part in _claim_lines(dossier):
+        yield from part.split("\n")
+
+
+def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
+    days = dossier["vantage_days"]
+    low, high = days["share_interval_95"]
+    yield wrap(
+        f"{days['with_interception']:,} of {days['eligible']:,} vantage-days (what one network saw on one day) with"
+        f" connections that could be intercepted show interception; 95 % interval {low:.2f} to {high:.2f}."
+        " Volunteers are not a sample.",
+        0,
+    )
+    if dossier["laboratory"]:
+        yield "LABORATORY: trust anchors or interception CAs were given on the command line."
+    if not dossier["claims"]:
+        yield ""
+        yield "No claim: nothing in this case is shown to be intercepted."
+    for claim in dossier["claims"]:
+        support = claim["support"]
+        yield ""
+        yield wrap(f"{claim['level'].upper()}: {claim['says']}.", 0, 2)
+        yield wrap(
+            f"{count(support['connections'], 'connection')}, {count(support['vantage_days'], 'vantage-day')},"
+            f" {count(support['captures'], 'capture')}; scope: {claim['scope']}; AS of clients:"
+            f" {', '.join(f'AS{asn}' for asn in support['client_as']) or 'not known'}",
+            2,
+        )
+        for one in claim["conditions"]:
+            yield wrap(f"{'+' if one['met'] else '-'} {one['condition']}", 4, 6)
+        yield "  instead it could be"
+        for one in claim["alternatives"]:
+            yield wrap(f"{one['alternative']}: {one['excluded_by']}", 4, 6)

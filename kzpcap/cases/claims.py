@@ -1,0 +1,296 @@
+"""Claims of a case: what may be said, how well it is supported, and every other explanation with what excludes it.
+
+A claim is *observed* (seen at all), *corroborated* (from two networks, or on two days, with possession of the leaf's
+key proved or a witness that agrees), or *publishable* (all of the conditions below). The unit is the vantage-day: what
+one network saw on one day. The same connection in two captures counts once. Shares carry n, the denominator and a 95 %
+interval (Wilson 1927), and volunteers are not a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kzpcap.cases.across import identity_of
+from kzpcap.cases.crossings import EXACT, TRUSTED_RULES, Crossing, Edge, crossings, network_of, seconds
+from kzpcap.cases.tomography import Tomography
+
+VANTAGES, SYSTEMS, DAYS = 3, 2, 2
+INTERLEAVED = 600.0
+"""Seconds within which a control of the same client stands beside a target."""
+MAX_EXAMPLES = 20
+NOT_EXCLUDED = "not excluded"
+GOT_THROUGH = TRUSTED_RULES | {"no-name-sent", "name-not-captured"}
+"""Rules by which a control was answered with a trusted chain, whatever its names."""
+VantageDay = tuple[str, str]
+
+
+@dataclass
+class Support:
+    """What stands behind one claim."""
+
+    connections: int = 0
+    vantage_days: set[VantageDay] = field(default_factory=set)
+    networks: set[str] = field(default_factory=set)
+    systems: set[int] = field(default_factory=set)
+    """AS of the clients, where known."""
+    days: set[str] = field(default_factory=set)
+    captures: set[str] = field(default_factory=set)
+    interleaved: set[str] = field(default_factory=set)
+    """Captures in which a control got through within ten minutes of a target."""
+    same_server: set[str] = field(default_factory=set)
+    """Captures in which the very server answered another name, or a later TTL, with a trusted chain."""
+    possession: int = 0
+    verified: int = 0
+    """Connections whose chain leads to a known key by signatures."""
+    anchored: set[str] = field(default_factory=set)
+    agree: int = 0
+    differ: int = 0
+    examples: list[tuple[str, int]] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON, counts only."""
+        return {
+            "connections": self.connections,
+            "vantage_days": len(self.vantage_days),
+            "vantage_networks": len(self.networks),
+            "client_as": sorted(self.systems),
+            "days": sorted(self.days),
+            "captures": len(self.captures),
+            "captures_with_interleaved_controls": len(self.interleaved),
+            "captures_with_a_control_at_the_same_server": len(self.same_server),
+            "possession_proved": self.possession,
+            "signatures_by_a_known_key": self.verified,
+            "captures_with_anchored_clock": len(self.anchored),
+            "witness_agrees": self.agree,
+            "witness_differs": self.differ,
+            "examples": [{"capture": capture, "frame": frame} for capture, frame in self.examples],
+        }
+
+
+@dataclass
+class Gathered:
+    """What the claims are made of, from each report in turn."""
+
+    by_identity: dict[str, Support] = field(default_factory=dict)
+    by_edge: dict[Edge, Support] = field(default_factory=dict)
+    eligible: dict[str, set[VantageDay]] = field(default_factory=dict)
+    """Outcome -> vantage-days of connections to listed names that could be intercepted."""
+    crossings: list[Crossing] = field(default_factory=list)
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    laboratory: bool = False
+    again: int = 0
+    """Connections that were in another capture too, and counted there."""
+
+    def add(self, capture: str, report: dict[str, Any]) -> None:
+        """Take in the report of one capture."""
+        self.laboratory |= report["reference"]["laboratory"]
+        controls = [one for one in report["connections"] if not one["target"] and one["rule_id"] in GOT_THROUGH]
+        anchored = report["capture"]["clock"]["status"] == "anchored"
+        for one in report["connections"]:
+            if one["state"] != "intercepted" or not one["target"] or self._again(one):
+                continue
+            support = self.by_identity.setdefault(identity_of(one), Support())
+            self._support(support, capture, one, controls, anchored)
+        ladders = {}
+        for crossing, path in crossings(capture, report):
+            self.crossings.append(crossing)
+            day = crossing.network, _day(crossing.time)
+            if crossing.outcome != "neutral":
+                self.eligible.setdefault(crossing.outcome, set()).add(day)
+            if path is not None and crossing.bound == EXACT and len(crossing.where) == 1:
+                ladders[crossing.frame] = crossing
+        for one in report["connections"]:
+            found = ladders.get(one["frame"])
+            if found is not None:
+                support = self.by_edge.setdefault(found.where[0], Support())
+                probes = [
+                    probe
+                    for probe in report["connections"]
+                    if probe["state"] == "intercepted"
+                    and probe["server"] == one["server"]
+                    and probe["server_name"] == one["server_name"]
+                ]
+                self._support(support, capture, probes[0] if probes else one, controls, anchored)
+                support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
+
+    def _again(self, one: dict[str, Any]) -> bool:
+        """Was this connection in another capture?"""
+        leaf = one["certificates"][0] if one["certificates"] else ""
+        client = network_of(one["client"]["address"]), one["client"]["port"]
+        server = one["server"]["address"], one["server"]["port"], one["server_name"], one["ja3"], leaf
+        minute = int(seconds(one["time"]) // 60)
+        keys = [(*client, *server, minute + shift) for shift in (-1, 0, 1)]
+        if any(key in self.seen for key in keys):
+            self.again += 1
+            return True
+        self.seen.add(keys[1])
+        return False
+
+    def _support(
+        self, support: Support, capture: str, one: dict[str, Any], controls: list[dict[str, Any]], anchored: bool
+    ) -> None:
+        network, day = network_of(one["client"]["address"]), one["time"][:10]
+        support.connections += 1
+        support.vantage_days.add((network, day))
+        support.networks.add(network)
+        support.days.add(day)
+        support.captures.add(capture)
+        if one["client"].get("asn"):
+            support.systems.add(one["client"]["asn"])
+        if anchored:
+            support.anchored.add(capture)
+        support.possession += one["possession"] == "proved"
+        identity = identity_of(one)
+        support.verified += identity.startswith("known_generation:") or identity == "supplied_ca"
+        support.agree += one.get("corroboration") == "agrees"
+        support.differ += one.get("corroboration") == "differs"
+        when = seconds(one["time"])
+        beside = [two for two in controls if abs(seconds(two["time"]) - when) <= INTERLEAVED]
+        if any(two["client"]["address"] == one["client"]["address"] for two in beside):
+            support.interleaved.add(capture)
+        if any(two["server"]["address"] == one["server"]["address"] for two in beside):
+            support.same_server.add(capture)
+        if len(support.examples) < MAX_EXAMPLES:
+            support.examples.append((capture, one["frame"]))
+
+
+def _day(time: float) -> str:
+    from kzpcap.cases.edges import day
+
+    return day(time)
+
+
+def wilson(hits: int, of: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927)."""
+    if not of:
+        return 0.0, 1.0
+    z, share = 1.959964, hits / of
+    middle = (share + z * z / (2 * of)) / (1 + z * z / of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of)) / (1 + z * z / of)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim: its fixed words, its level, each condition met or not, and each alternative with what excludes it."""
+
+    says: str
+    about: str
+    level: str
+    scope: str
+    conditions: tuple[tuple[str, bool], ...]
+    alternatives: tuple[tuple[str, str], ...]
+    support: Support
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "says": self.says,
+            "about": self.about,
+            "level": self.level,
+            "scope": self.scope,
+            "conditions": [{"condition": what, "met": met} for what, met in self.conditions],
+            "alternatives": [{"alternative": what, "excluded_by": why} for what, why in self.alternatives],
+            "support": self.support.document(),
+        }
+
+
+def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> list[Claim]:
+    """Every claim of a case, the best supported first."""
+    made = [
+        _claim(f"TLS to listed names was intercepted {by(identity, titles)}", "identity", identity, support)
+        for identity, support in found.by_identity.items()
+    ]
+    best = {edge for one in explained.explanations[:1] for group in one.groups for edge in group.edges}
+    for edge, support in found.by_edge.items():
+        says = f"TLS to listed names was intercepted on a path through {edge.before} and {edge.after}"
+        claim = _claim(says, "place", "known_generation:" if support.verified == support.connections else "", support)
+        alone = edge in best and len(explained.explanations) == 1
+        made.append(_with(claim, "no other set of edges explains the case as well", alone))
+    if found.laboratory:
+        made = [_with(claim, "no trust anchor or interception CA of a laboratory", False) for claim in made]
+    order = ("publishable", "corroborated", "observed")
+    return sorted(made, key=lambda one: (order.index(one.level), -one.support.connections, one.says))
+
+
+def by(identity: str, titles: dict[str, str]) -> str:
+    """By whom, in fixed words."""
+    kind, _, name = identity.partition(":")
+    if kind == "known_generation":
+        return f"with a certificate signed by a key of {titles.get(name, name)}"
+    if kind == "product":
+        return f"under the issuer names of a product ({name})"
+    return {"supplied_ca": "with a certificate signed by a CA given on the command line"}.get(
+        kind, "by someone unknown"
+    )
+
+
+def _with(claim: Claim, condition: str, met: bool) -> Claim:
+    """The claim under one more condition."""
+    level = claim.level if met or claim.level != "publishable" else "corroborated"
+    return replace(claim, level=level, conditions=(*claim.conditions, (condition, met)))
+
+
+def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
+    alternatives = tuple(_alternatives(identity, support))
+    one_network = len(support.networks) < VANTAGES or len(support.systems) < SYSTEMS
+    conditions = (
+        (f"seen from {VANTAGES} networks in {SYSTEMS} AS", not one_network),
+        (f"seen on {DAYS} days", len(support.days) >= DAYS),
+        ("targets and controls interleaved in the same captures", bool(support.interleaved)),
+        ("possession of the leaf's key proved at least once", support.possession > 0),
+        ("a clock that is anchored", bool(support.anchored)),
+        ("an independent reader agrees, and nowhere differs", support.agree > 0 and not support.differ),
+        ("no alternative left", all(why != NOT_EXCLUDED for _, why in alternatives)),
+    )
+    scope = "one network" if len(support.networks) == 1 else f"{len(support.networks)} networks"
+    rest = [met for _, met in conditions[1:]]
+    # With its scope said, what one network alone saw may be published, if everything else holds.
+    if all(rest) and (not one_network or len(support.networks) == 1):
+        level = "publishable"
+    elif (len(support.networks) > 1 or len(support.days) > 1) and (support.possession or support.agree):
+        level = "corroborated"
+    else:
+        level = "observed"
+    return Claim(says, about, level, scope, conditions, alternatives, support)
+
+
+def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
+    """Every other explanation, with the fact that excludes it."""
+    known = identity.startswith("known_generation:") and support.verified == support.connections
+    signed = f"{support.verified} verified signatures by a key that was published as the system's" if known else ""
+    proofs = f"{support.possession} proofs that whoever answered held the leaf's key" if support.possession else ""
+    control = (
+        f"the same server answered beyond, or another name, with a trusted chain in {len(support.same_server)} captures"
+    )
+    yield "a local product (antivirus, company gateway)", signed or NOT_EXCLUDED
+    yield "an accelerator or other TLS terminator of the site's", signed or NOT_EXCLUDED
+    yield "a CDN with other certificates", signed or NOT_EXCLUDED
+    yield "DNS that led to another server", control if support.same_server else NOT_EXCLUDED
+    yield "the server refused the name", "a certificate was shown, nothing was refused"
+    yield "an imitation of the names", signed or NOT_EXCLUDED
+    yield "a fabricated or replayed capture", proofs or NOT_EXCLUDED
+    clock = f"the clock is anchored in {len(support.anchored)} captures"
+    yield "a wrong clock", clock if support.anchored else NOT_EXCLUDED
+
+
+def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
+    """The dossier as JSON."""
+    hit, clean = (found.eligible.get(outcome, set()) for outcome in ("intercepted", "clean"))
+    low, high = wilson(len(hit), len(hit | clean))
+    return {
+        "claims": [claim.document() for claim in made],
+        "vantage_days": {
+            "with_interception": len(hit),
+            "eligible": len(hit | clean),
+            "share_interval_95": [round(low, 3), round(high, 3)],
+            "note": "volunteers are not a sample: this is a share of what was recorded",
+        },
+        "connections_counted_once_though_in_several_captures": found.again,
+        "laboratory": found.laboratory,
+        "levels": dict(Counter(claim.level for claim in made)),
+    }

@@ -1,0 +1,147 @@
+"""What may be published of a case, as a folder: report, summary, claims, connections, OONI measurements, and what not.
+
+    report.html        the report, public profile
+    summary.json       the document that it is made of
+    claims.json        the claims, with references to captures left out
+    connections.csv    connections to listed names, counted by day, client's network, name, state and rule
+    ooni.jsonl         OONI measurements, public profile
+    left-out.csv       what was left out, and how much of it
+    README.txt         what this is, what it was made of, and the custody digests
+
+A row of `connections.csv` that few networks stand behind is told without the network. Nothing here can be turned back:
+the exact evidence stays in the case (`kzpcap scrub --to` encrypts a capture to a named recipient).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from kzpcap import __version__, reference
+from kzpcap.cases import claims as claiming
+from kzpcap.cases.crossings import network_of
+from kzpcap.cases.custody import latest, logs, reference_of
+from kzpcap.cases.public import ENOUGH, public
+from kzpcap.cases.store import Case
+from kzpcap.cases.summary import reports, total
+from kzpcap.cases.tomography import explain
+from kzpcap.report.ooni import measurements
+from kzpcap.verdict.rules import RULES
+
+PROFILE = "The public profile: hours, networks, listed names; what was left out is counted at the end."
+COLUMNS = ("day", "client_as", "client_network", "target", "state", "rule_id", "identity", "tls_version", "connections")
+ABOUT = """\
+What may be published of a case of kzpcap {version}.
+
+Analysis {analysis}
+Custody  {heads}
+
+report.html is for reading; summary.json is what it was made of; claims.json has what may be said, under which
+conditions, and every alternative with what excludes it; connections.csv counts connections to listed names;
+ooni.jsonl is in OONI's data format. left-out.csv counts what was left out so that no operator can find a subscriber:
+exact times, ports, server addresses, leaf keys and serials, names on no list, names of captures.
+Volunteers are not a sample: no share here is one of a population.
+"""
+
+
+def release(case: Case, place: Path) -> dict[str, int]:
+    """Write the folder, which must not exist, and is there when it is whole; what was left out, counted by kind."""
+    found = total(case)
+    document, left = public(found.document())
+    heads = {log.run: log.head for log in logs(case) if log.head}
+    made = {"profile": PROFILE, "heads": heads, "reference": reference_of(case, found.analysis), "suppressed": left}
+    folder = Path(tempfile.mkdtemp(prefix=".kzpcap-", dir=place.absolute().parent))
+    try:
+        _write(case, folder, document, made, left)
+        folder.chmod(0o755)
+        folder.rename(place)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return dict(sorted(left.items()))
+
+
+def _write(case: Case, folder: Path, document: dict[str, Any], made: dict[str, Any], left: dict[str, int]) -> None:
+    from kzpcap.report.case_page import render
+
+    titles = {key: generation.title for key, generation in reference.load().generations.items()}
+    (folder / "report.html").write_text(render(document, titles, {rule.id: rule.says for rule in RULES}, made), "utf-8")
+    _json(folder / "summary.json", document)
+    gathered = claiming.Gathered()
+    rows = Counter[tuple[str, ...]]()
+    behind: dict[str, set[tuple[str, str]]] = {}
+    with (folder / "ooni.jsonl").open("x", encoding="utf-8") as file:
+        for capture, report in reports(case, latest(case) or ""):
+            gathered.add(capture, report)
+            _count(report, rows, behind)
+            for measurement in measurements(report, case.certificate, False):
+                file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
+    dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(gathered.crossings)))
+    _json(folder / "claims.json", _public_claims(dossier, document, left))
+    _connections(folder / "connections.csv", rows, behind, left)
+    with (folder / "left-out.csv").open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("what", "how many"))
+        writer.writerows(sorted(left.items()))
+    told = ", ".join(f"{run} {head}" for run, head in made["heads"].items())
+    about = ABOUT.format(version=__version__, analysis=document["analysis"], heads=told)
+    (folder / "README.txt").write_text(about, "utf-8")
+
+
+def _json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=True, indent=1) + "\n", "utf-8")
+
+
+def _count(report: dict[str, Any], rows: Counter[tuple[str, ...]], behind: dict[str, set[tuple[str, str]]]) -> None:
+    for one in report["connections"]:
+        target = one["target"]
+        if not target or target["match"] != "exact" or one["probe_ttl"] is not None:
+            continue
+        network = network_of(one["client"]["address"])
+        system = f"AS{one['client']['asn']}" if one["client"].get("asn") else ""
+        identity = one["interceptor"]["identity"] if one["interceptor"] else ""
+        known = identity.startswith(("known_generation:", "supplied_ca", "unknown")) or not identity
+        row = (one["time"][:10], system, network, target["name"], one["state"], one["rule_id"])
+        rows[*row, identity if known else "product", one["tls_version"] or ""] += 1
+        behind.setdefault(system, set()).add((network, one["time"][:10]))
+
+
+def _connections(
+    path: Path, rows: Counter[tuple[str, ...]], behind: dict[str, set[tuple[str, str]]], left: dict[str, int]
+) -> None:
+    """The rows; a client's network is told only where its AS has as many others."""
+    networks = {system: {network for network, _ in seen} for system, seen in behind.items()}
+    wide = {system for system, seen in networks.items() if system and len(seen) >= ENOUGH}
+    merged = Counter[tuple[str, ...]]()
+    for row, count in rows.items():
+        day, system, network, *rest = row
+        if system not in wide:
+            what = "clients' networks, told as AS alone: fewer than three of that AS are in the case"
+            left[what] = left.get(what, 0) + 1
+            network = ""
+        merged[day, system, network, *rest] += count
+    with path.open("x", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([*row, count] for row, count in sorted(merged.items()))
+
+
+def _public_claims(dossier: dict[str, Any], document: dict[str, Any], left: dict[str, int]) -> dict[str, Any]:
+    """The dossier without captures and frames; a claim of place only where its routers may be told."""
+    told = {
+        (row["before"], row["after"]) for row in document["across"]["edges"] if "/" not in row["before"] + row["after"]
+    }
+    kept = []
+    for claim in dossier["claims"]:
+        if claim["about"] == "place" and not any(f"{one} and {two}" in claim["says"] for one, two in told):
+            what = "claims of place whose routers may not be told"
+            left[what] = left.get(what, 0) + 1
+            continue
+        support = {key: value for key, value in claim["support"].items() if key != "examples"}
+        kept.append({**claim, "support": support})
+    return {**dossier, "claims": kept}

@@ -1,0 +1,232 @@
+"""The command line of what a case comes to: `kzpcap case summary`, `report`, `claims`, `ooni`, `sql`."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kzpcap.cli_cases import EXIT_MISSING, EXIT_NO_CASE, Folder, cases, opened
+from kzpcap.errors import CaseError
+
+MAX_ROWS = 10_000
+PUBLIC = "The public profile: hours, networks, listed names; what was left out is counted at the end."
+EVIDENCE = "The evidence profile: exact times, addresses and keys. It can lead to a volunteer: keep it in the house."
+
+
+def summary(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
+) -> None:
+    """Print what a case comes to: states, interceptors, targets, days, edges, and what was not judged and why."""
+    import json
+
+    from kzpcap.cases import summary as counting
+    from kzpcap.report.text import safe
+
+    try:
+        total = counting.total(opened(folder), analysis)
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    if as_json:
+        typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
+        return
+    for line in counting.lines(total):
+        typer.echo(safe(line))
+
+
+def report(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")],
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Tell all: exact times, addresses, keys. Not for others' eyes.")
+    ] = False,
+    analysis: Annotated[str | None, typer.Option("--analysis", metavar="ID", help="Of another analysis.")] = None,
+) -> None:
+    """Write what a case comes to as one HTML file: when, where, what, how sure; no script, printable.
+
+    What could lead an operator to a subscriber is left out, and counted, unless --evidence is given.
+    """
+    from kzpcap import reference
+    from kzpcap.cases import custody
+    from kzpcap.cases.public import public
+    from kzpcap.cases.summary import total
+    from kzpcap.report.text import safe
+    from kzpcap.verdict.rules import RULES
+
+    if output.exists():
+        raise typer.BadParameter("it exists already", param_hint="--output")
+    try:
+        from kzpcap.report.case_page import render
+
+        case = opened(folder)
+        found = total(case, analysis)
+        document = found.document()
+        shown, suppressed = (document, dict[str, int]()) if evidence else public(document)
+        loaded = reference.load()
+        made = {
+            "profile": EVIDENCE if evidence else PUBLIC,
+            "heads": {log.run: log.head for log in custody.logs(case) if log.head},
+            "reference": custody.reference_of(case, found.analysis),
+            "suppressed": suppressed,
+        }
+        titles = {key: generation.title for key, generation in loaded.generations.items()}
+        page = render(shown, titles, {rule.id: rule.says for rule in RULES}, made)
+        output.write_text(page, "utf-8")
+    except ImportError as missing:
+        typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes. {made['profile']}")
+
+
+def claims(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Print what may be said of a case, how well it is supported, and every alternative with what excludes it."""
+    import json
+
+    from kzpcap import reference
+    from kzpcap.cases import claims as claiming
+    from kzpcap.cases.custody import latest
+    from kzpcap.cases.summary import reports
+    from kzpcap.cases.tomography import explain
+    from kzpcap.report.text import safe
+    from kzpcap.report.words import claim_lines
+
+    case = opened(folder)
+    found = claiming.Gathered()
+    try:
+        for capture, report in reports(case, latest(case) or ""):
+            found.add(capture, report)
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    titles = {key: generation.title for key, generation in reference.load().generations.items()}
+    document = claiming.document(found, claiming.claims(found, titles, explain(found.crossings)))
+    if as_json:
+        typer.echo(json.dumps(document, ensure_ascii=True, indent=1))
+        return
+    for line in claim_lines(document):
+        typer.echo(safe(line))
+
+
+def release(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder to write; a new one.")],
+) -> None:
+    """Write what may be published of a case: report, tables, OONI measurements, and a list of what was left out."""
+    from kzpcap.cases.release import release as write
+    from kzpcap.report.text import safe
+
+    if output.exists():
+        raise typer.BadParameter("it exists already", param_hint="--output")
+    try:
+        left = write(opened(folder), output)
+    except ImportError as missing:
+        typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    for path in sorted(output.iterdir()):
+        typer.echo(f"{path.stat().st_size:>12,}  {safe(path.name)}")
+    typer.echo("left out:" if left else "nothing was left out")
+    for what, count in left.items():
+        typer.echo(f"{count:>12,}  {what}")
+
+
+def ooni(
+    folder: Folder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file of JSON lines to write.")],
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Exact times, addresses, every name and certificate.")
+    ] = False,
+) -> None:
+    """Write a case as OONI measurements: handshakes (df-006) of each capture, and its ladders (tlsmiddlebox)."""
+    import json
+
+    from kzpcap.cases.custody import latest
+    from kzpcap.cases.summary import reports
+    from kzpcap.report.ooni import measurements
+    from kzpcap.report.text import safe
+
+    case = opened(folder)
+
+    count = 0
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            for _, document in reports(case, latest(case) or ""):
+                for found in measurements(document, case.certificate, evidence):
+                    file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
+                    count += 1
+    except FileExistsError:
+        raise typer.BadParameter("it exists already", param_hint="--output") from None
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    typer.echo(f"{safe(str(output))}: {count:,} measurements. {EVIDENCE if evidence else PUBLIC}")
+
+
+def sql(
+    folder: Folder,
+    select: Annotated[str | None, typer.Argument(metavar="SELECT", help="One SELECT; none lists the tables.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines.")] = False,
+) -> None:
+    """Ask the tables of a case (DuckDB, locked to this case): captures, connections, certificates, edges, probes."""
+    import csv
+    import json
+
+    from kzpcap.cases.tables import TABLES, query
+    from kzpcap.report.text import safe
+
+    if select is None:
+        for table, columns in TABLES.items():
+            typer.echo(table)
+            for name, kind, says in columns:
+                typer.echo(f"  {name:<24}{kind:<11}{says}")
+        return
+    try:
+        names, rows = query(opened(folder), select)
+        if as_csv:
+            writer = csv.writer(sys.stdout)
+            writer.writerow(names)
+            writer.writerows(rows)
+        elif as_json:
+            if len(set(names)) < len(names):
+                raise CaseError("two columns have one name: give them names of their own with AS")
+            for row in rows:
+                values = (None if isinstance(one, float) and one != one else one for one in row)
+                typer.echo(json.dumps(dict(zip(names, values, strict=True)), default=str))
+        else:
+            shown = [[safe(str(value)) for value in row] for row in itertools.islice(rows, MAX_ROWS + 1)]
+            _table([safe(name) for name in names], shown[:MAX_ROWS])
+            if len(shown) > MAX_ROWS:
+                typer.echo(f"kzpcap: only the first {MAX_ROWS:,} rows are shown: --csv or --json gives all", err=True)
+    except CaseError as error:
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+
+
+def _table(names: list[str], rows: list[list[str]]) -> None:
+    """Aligned columns; nothing is cut."""
+    widths = [max([len(name), *(len(row[at]) for row in rows)]) for at, name in enumerate(names)]
+    for row in (names, *rows):
+        cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+    typer.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def add() -> None:
+    """Put these commands beside those that fill a case."""
+    for command in (summary, report, claims, release, ooni, sql):
+        cases.command()(command)

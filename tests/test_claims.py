@@ -1,0 +1,144 @@
+"""Claims: the level follows from the conditions alone, every alternative has its fact, and nothing counts twice."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+
+import pytest
+
+from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, wilson
+from kzpcap.cases.store import Case
+from kzpcap.cases.summary import reports
+from kzpcap.cases.tomography import explain
+from tests.conftest import CAPTURES, judged, run
+
+TITLES = {"kz-2019-qaznet": "Qaznet Trust Network, Kazakhstan 2016-2019"}
+NOTHING = explain([])
+
+
+def strong(**changes):
+    """Support that meets every condition."""
+    values = {
+        "connections": 30,
+        "vantage_days": {(f"n{number}", day) for number in range(3) for day in ("2019-07-20", "2019-07-21")},
+        "networks": {"n0", "n1", "n2"},
+        "systems": {9198, 21299},
+        "days": {"2019-07-20", "2019-07-21"},
+        "captures": {"a", "b", "c"},
+        "interleaved": {"a"},
+        "same_server": {"a"},
+        "possession": 4,
+        "verified": 30,
+        "anchored": {"a"},
+        "agree": 30,
+    }
+    return Support(**{**values, **changes})
+
+
+def level(support, identity="known_generation:kz-2019-qaznet", **more):
+    (claim,) = claims(Gathered(by_identity={identity: support}, **more), TITLES, NOTHING)
+    return claim.level
+
+
+def test_everything_met_is_publishable():
+    assert level(strong()) == "publishable"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"networks": {"n0", "n1"}}, "corroborated"),
+        ({"systems": {9198}}, "corroborated"),
+        ({"systems": set()}, "corroborated"),
+        ({"days": {"2019-07-20"}}, "corroborated"),
+        ({"interleaved": set()}, "corroborated"),
+        ({"possession": 0}, "corroborated"),
+        ({"anchored": set()}, "corroborated"),
+        ({"agree": 0}, "corroborated"),
+        ({"differ": 1}, "corroborated"),
+        ({"verified": 29}, "corroborated"),
+        ({"same_server": set()}, "corroborated"),
+        ({"possession": 0, "agree": 0}, "observed"),
+        ({"networks": {"n0"}, "days": {"2019-07-20"}}, "observed"),
+    ],
+)
+def test_each_condition_is_needed(changes, expected):
+    assert level(strong(**changes)) == expected
+
+
+def test_one_network_alone_may_be_published_with_its_scope():
+    support = strong(networks={"n0"}, systems={9198})
+    (claim,) = claims(Gathered(by_identity={"known_generation:kz-2019-qaznet": support}), TITLES, NOTHING)
+    assert (claim.level, claim.scope) == ("publishable", "one network")
+
+
+def test_only_a_known_key_excludes_products_and_imitations():
+    for identity in ("unknown", "product:kaspersky"):
+        (claim,) = claims(Gathered(by_identity={identity: strong(verified=0)}), TITLES, NOTHING)
+        assert claim.level == "corroborated"
+        open_ones = {what for what, why in claim.alternatives if why == NOT_EXCLUDED}
+        assert "an imitation of the names" in open_ones
+        assert "a local product (antivirus, company gateway)" in open_ones
+        assert "Kazakhstan" not in claim.says
+    assert level(strong(), laboratory=True) == "corroborated"
+
+
+def gathered(case):
+    found = Gathered()
+    for capture, report in reports(Case.open(case), next(iter(Case.open(case).results.glob("*/*"))).name):
+        found.add(capture, report)
+    return found
+
+
+def test_the_claims_of_a_case(tmp_path):
+    judged(tmp_path / "case", *(CAPTURES / name for name in ("kz-2019-ladder", "kz-2019-rcku", "clean-ladder")))
+    found = gathered(tmp_path / "case")
+    made = claims(found, TITLES, explain(found.crossings))
+    assert {claim.level for claim in made} == {"observed"}
+    assert [claim.about for claim in made] == ["identity", "place"]
+    assert made[0].says == (
+        "TLS to listed names was intercepted with a certificate signed by a key of Qaznet Trust Network, Kazakhstan"
+        " 2016-2019"
+    )
+    assert made[1].says == "TLS to listed names was intercepted on a path through 92.47.151.210 and 95.56.243.92"
+    assert dict(made[1].conditions)["no other set of edges explains the case as well"]
+    assert dict(made[0].alternatives)["a fabricated or replayed capture"] == NOT_EXCLUDED, "nothing proves possession"
+    assert document(found, made)["vantage_days"]["eligible"] == 1
+
+
+def test_a_connection_in_two_captures_counts_once(tmp_path):
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
+    once = gathered(tmp_path / "case")
+    twice = copy.deepcopy(once)
+    ((_, report),) = reports(Case.open(tmp_path / "case"), next((tmp_path / "case").glob("results/*/*")).name)
+    twice.add("another capture of it", report)
+    (name,) = once.by_identity
+    assert twice.by_identity[name].connections == once.by_identity[name].connections == 1
+    assert twice.again == 1
+    later = json.loads(json.dumps(report).replace("2019-07-20T09", "2019-07-20T11"))
+    twice.add("two hours later", later)
+    assert twice.by_identity[name].connections == 2
+
+
+def test_the_interval_is_wilson_s():
+    """Values of the published formula, as statistics packages give them."""
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_on_the_command_line_with_a_witness(tmp_path):
+    if shutil.which("tshark") is None:
+        pytest.skip("tshark is not installed (Debian: tshark)")
+    done = run("batch", "captures/kz-2019-rcku", "--case", str(tmp_path / "case"), "--corroborate", "--jobs", "1")
+    assert done.returncode == 0, done.stderr.decode()
+    shown = run("case", "claims", str(tmp_path / "case"))
+    text = shown.stdout.decode()
+    assert shown.returncode == 0
+    assert max(map(len, text.splitlines())) <= 80
+    assert "+ an independent reader agrees, and nowhere differs" in text
+    dossier = json.loads(run("case", "claims", "--json", str(tmp_path / "case")).stdout)
+    assert dossier["claims"][0]["support"]["witness_agrees"] == 1
