@@ -79,6 +79,9 @@ def batch(
     witness: Annotated[
         bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
     ] = False,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.")
+    ] = None,
 ) -> None:
     """Judge every capture below some paths into a case: resumable, with a chain of custody.
 
@@ -106,7 +109,7 @@ def batch(
         except WitnessMissing as missing:
             typer.echo(f"kzpcap: {missing}", err=True)
             raise typer.Exit(EXIT_MISSING) from None
-    _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None))
+    _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None), dask)
 
 
 def _run(
@@ -117,6 +120,7 @@ def _run(
     megabytes: int,
     retry: bool,
     what: Callable[[Case], tuple[list[str], Brought | None]],
+    dask: str | None = None,
 ) -> None:
     """A run over what `what` gives, told on the terminal; ends with the exit status where something failed."""
     from kzpcap.cases.pool import Limits
@@ -129,10 +133,15 @@ def _run(
         opened = Case.create(case)
         paths, brought = what(opened)
         limits = Limits(seconds, megabytes << 20)
-        tally = run(opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry, brought)
+        tally = run(
+            opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry, brought, dask
+        )
     except CaseError as error:
         typer.echo(f"kzpcap: {error}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
+    except WitnessMissing as missing:
+        typer.echo(f"kzpcap: {missing}", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(4) from None

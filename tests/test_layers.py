@@ -43,6 +43,7 @@ HOMES = {
     "python_multipart": ("upload",),
     "uvicorn": ("cli_serve",),
     "pyrage": ("sealing",),
+    "distributed": ("cases.cluster",),
     "duckdb": ("cases",),
     "dpkt": ("capture.witnesses",),
     "scapy": ("capture.witnesses",),

@@ -12,6 +12,7 @@ from typing import Any
 
 from kzpcap.capture.source import may_hold_captures
 from kzpcap.cases.bring import Brought
+from kzpcap.cases.cluster import Cluster
 from kzpcap.cases.custody import Chain, logs, new_run
 from kzpcap.cases.pool import Limits, Pool
 from kzpcap.cases.store import Case, clear, workshop
@@ -92,10 +93,12 @@ def batch(
     progress: Callable[[Tally], Any] | None = None,
     retry: bool = False,
     brought: Brought | None = None,
+    dask: str | None = None,
 ) -> Tally:
     """Judge every capture below some paths into a case; a capture that fails is told and does not stop the rest.
 
-    `brought` is what custody is to tell of captures that were opened for this run.
+    `brought` is what custody is to tell of captures that were opened for this run. `dask` is the address of a cluster
+    that does the work in place of `jobs` processes of this machine's.
     """
     analysis, what = identity(settings.load(), settings, settings.keys())
     tally = Tally(new_run(), analysis)
@@ -111,8 +114,12 @@ def batch(
                     run.skip(path, why)
                 for path, told in brought.again:
                     run.chain.add("came again", name=os.path.abspath(path), sidecar=told)
-            arguments = (jobs, str(case.folder), str(folder), settings, limits, analysis, frozenset(run.vouched))
-            with contextlib.closing(Pool(*arguments)) as pool:
+            where, vouched = (os.path.abspath(case.folder), os.path.abspath(folder)), frozenset(run.vouched)
+            with contextlib.closing(
+                Pool(jobs, *where, settings, limits, analysis, vouched)
+                if dask is None
+                else Cluster(dask, *where, settings, analysis, vouched)
+            ) as pool:
                 for path, outcome in pool.run(run.files(paths), lambda: progress(tally) if progress else None):
                     if outcome is None:
                         run.finish(path)

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -113,7 +114,7 @@ class Case:
         place = self.certificates / f"{digest}.der"
         if place.exists():
             return
-        aside = workshop / f"{digest}.{os.getpid()}.der"
+        aside = workshop / f"{digest}.{uuid.uuid4().hex}.der"
         aside.write_bytes(der)
         sync(aside)
         aside.replace(place)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import shutil
 import stat
+import uuid
 from collections.abc import Callable, Container, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -104,7 +104,6 @@ class Worker:
         self.analysis = identity(self.reference, settings, self.keys)[0]
         if expected is not None and self.analysis != expected:
             raise ReferenceDataError("the reference data changed while the run began")
-        self.count = 0
 
     def work(self, path: str) -> Iterator[Outcome]:
         """Every capture of a file; whatever goes wrong in an unpacker is told as a failure of that file."""
@@ -148,8 +147,7 @@ class Worker:
         try:
             if again is not None:
                 corroborate_report(report, again)
-            self.count += 1
-            made = self.workshop / f"{os.getpid()}-{self.count}"
+            made = self.workshop / uuid.uuid4().hex  # a process number may be another machine's too
             made.mkdir()
             with (made / REPORT).open("w", encoding="utf-8", errors="surrogatepass") as file:
                 cut = None if self.settings.keep_addresses else report_json.cut_address
