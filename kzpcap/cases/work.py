@@ -16,7 +16,6 @@ from typing import Any
 from kzpcap import __version__, analysis, reference
 from kzpcap.capture.source import open_all
 from kzpcap.cases.store import REPORT, Case, analysis_id, file_digest
-from kzpcap.corroborate import corroborate_report
 from kzpcap.errors import CaptureError, KzpcapError, NotACapture, ReferenceDataError
 from kzpcap.reference import Reference
 from kzpcap.report import json as report_json
@@ -146,6 +145,8 @@ class Worker:
         report = analysis.analyze(source, self.reference, None, True, self.keys, notes)
         try:
             if again is not None:
+                from kzpcap.corroborate import corroborate_report
+
                 corroborate_report(report, again)
             made = self.workshop / uuid.uuid4().hex  # a process number may be another machine's too
             made.mkdir()
