@@ -87,6 +87,37 @@ def report(
     typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes. {made['profile']}")
 
 
+def judge(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Judge again what captures alone left open, by the others of the case; keep it in the case, and print it.
+
+    Made of stored reports and certificates; the captures' own states stay as they are.
+    """
+    import json
+
+    from kzpcap.cases.second import keep
+    from kzpcap.cases.summary import total
+    from kzpcap.report.text import safe
+    from kzpcap.report.words import second_lines
+
+    try:
+        case = opened(folder)
+        found = total(case)
+        path = keep(case, found.analysis, found.second)
+    except (CaseError, OSError, ValueError, KeyError) as error:
+        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+    if as_json:
+        typer.echo(json.dumps(found.second, ensure_ascii=True, indent=1))
+        return
+    for line in second_lines(found.second):
+        typer.echo(safe(line))
+    typer.echo("kept as")
+    typer.echo(str(path.relative_to(case.folder)))
+
+
 def claims(
     folder: Folder,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
@@ -228,5 +259,5 @@ def _table(names: list[str], rows: list[list[str]]) -> None:
 
 def add() -> None:
     """Put these commands beside those that fill a case."""
-    for command in (summary, report, claims, release, ooni, sql):
+    for command in (summary, report, judge, claims, release, ooni, sql):
         cases.command()(command)

@@ -4,6 +4,7 @@
     results/<capture sha256>/<analysis id>/         report.json: the report, without file name, client addresses cut
     certificates/<sha256>.der                       every certificate that was seen
     captures/<sha256>.pcapng                        what volunteers sent, opened (bring.py)
+    judgements/<sha256>.json                        what the case says beside its captures (second.py)
     custody/<run id>.jsonl                          what each run read and wrote (custody.py)
     runs/<run id>/                                  a run's workshop, held by a lock; the next run drops it
 
@@ -27,7 +28,7 @@ from kzpcap.errors import CaseError
 
 FORMAT = {"format": "kzpcap-case", "version": 1}
 REPORT = "report.json"
-PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", "captures", ".gate")
+PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", "captures", "judgements", ".gate")
 
 
 def canonical(value: object) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from kzpcap.cases import second
 from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
@@ -41,6 +42,8 @@ class Total:
     days: dict[str, Counter[str]] = field(default_factory=dict)
     """Day to the states of its target connections."""
     across: Across = field(default_factory=Across)
+    second: list[dict[str, Any]] = field(default_factory=list)
+    """Connections of which the case says more than their capture."""
     reasons: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     not_captures: int = 0
@@ -68,6 +71,7 @@ class Total:
             "interceptors": {name: dict(sorted(days.items())) for name, days in sorted(self.identities.items())},
             "days": {day: dict(sorted(states.items())) for day, states in sorted(self.days.items())},
             "reasons": dict(self.reasons.most_common()),
+            "second_judgement": second.changes(self.second),
             "across": self.across.document(),
         }
 
@@ -76,9 +80,12 @@ def total(case: Case, analysis: str | None = None) -> Total:
     """The counts over every capture judged under one analysis (the last run's, where none is named)."""
     found = Total(analysis or latest(case) or "")
     analyses: set[str] = set()
+    others = second.Others()
     for capture, report in reports(case, found.analysis, analyses):
         _add(found, report)
         found.across.add(capture, report)
+        others.add(capture, report)
+    found.second = others.judge(case)
     if analysis is not None and analysis not in analyses:
         raise CaseError(f"no result of the analysis {analysis}")
     found.others = len(analyses - {found.analysis})
@@ -160,6 +167,10 @@ def lines(found: Total) -> Iterator[str]:
         if found.states[state]:
             yield f"  {state:<14}{found.states[state]:>10,}"
     yield f"  in {found.captures_intercepted:,} captures something was intercepted"
+    for one in second.changes(found.second):
+        told = f"{one['connections']:,} more {one['of_the_case']} by the case ({one['of_the_capture']} by themselves)"
+        yield f"  {told}"
+        yield f"    {one['rule_id']}"
     if found.identities:
         yield ""
         yield "INTERCEPTED BY"

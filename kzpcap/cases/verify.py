@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.cases.custody import Fault, Log, logs
+from kzpcap.cases.second import wrong as wrong_judgements
 from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
 from kzpcap.cases.tables import wrong_segments
 from kzpcap.cases.work import changed
@@ -52,7 +53,7 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdi
     _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
     _captures(case, found)
     _strays(case, found)
-    found.faults += [Fault(path, says) for path, says in wrong_segments(case)]
+    found.faults += [Fault(path, says) for path, says in (*wrong_segments(case), *wrong_judgements(case))]
     if rehash:
         _originals(case, known, found)
     return found

@@ -172,3 +172,19 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
         yield "  instead it could be"
         for one in claim["alternatives"]:
             yield wrap(f"{one['alternative']}: {one['excluded_by']}", 4, 6)
+
+
+def second_lines(judged: list[dict[str, Any]]) -> Iterator[str]:
+    """What a case says beside its captures, connection by connection, for the terminal."""
+    if not judged:
+        yield "The case says of no connection more than its capture does."
+    for one in judged:
+        own, now = one["of_the_capture"], one["of_the_case"]
+        yield f"{one['capture'][:12]} frame {one['frame']}  {one['server_name'] or '(no name)'}"[:80]
+        yield f"  {own['state']} by itself ({own['rule_id']})"[:80]
+        yield f"  {now['state']} by the case ({now['rule_id']})"[:80]
+        for why in one["why"]:
+            yield from wrap(f"+ {why}", 4, 6).split("\n")
+        if one["beside"]:
+            beside = one["beside"]
+            yield f"    beside {beside['capture'][:12]} frame {beside['frame']}"

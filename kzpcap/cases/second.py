@@ -1,0 +1,168 @@
+"""The second judgements of a case: made of stored reports and certificates, no capture is opened.
+
+judgements/<SHA-256 of the file>.json       what `case judge` found, each with the capture's own state beside it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kzpcap.cases.crossings import TRUSTED_RULES, network_of
+from kzpcap.cases.store import Case, canonical, file_digest, sync
+from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.linkage import signed_by
+from kzpcap.verdict.second import SAYS, Second, copied, is_open, shared_issuer
+
+FOLDER = "judgements"
+MAX_GENUINE = 200_000
+MAX_TWINS = 16
+MAX_OPEN = 200_000
+Key = tuple[str, tuple[str, ...]]
+Seen = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A connection that its own capture did not settle."""
+
+    capture: str
+    frame: int
+    name: str | None
+    listed: bool
+    network: str
+    state: str
+    rule_id: str
+    chain: tuple[str, ...]
+
+
+@dataclass
+class Others:
+    """What is kept of every report until all are read."""
+
+    genuine: dict[Key, dict[str, Seen]] = field(default_factory=dict)
+    open: list[Open] = field(default_factory=list)
+    keys: dict[str, Key] = field(default_factory=dict)
+    """Leaf of an open connection -> its subject and names."""
+    left_out: int = 0
+
+    def add(self, capture: str, report: dict[str, Any]) -> None:
+        """Take in the report of one capture."""
+        for one in report["connections"]:
+            if not one["certificates"]:
+                continue
+            leaf = report["certificates"][one["certificates"][0]]
+            if not leaf.get("subject"):
+                continue
+            key = leaf["subject"], tuple(sorted(leaf["dns_names"]))
+            if one["rule_id"] in TRUSTED_RULES:
+                twins = self.genuine.setdefault(key, {}) if len(self.genuine) < MAX_GENUINE else {}
+                if len(twins) < MAX_TWINS:
+                    twins.setdefault(leaf["sha256"], (capture, one["frame"]))
+            elif is_open(one["state"], one["rule_id"]) and one["possession"] != "refuted":
+                if len(self.open) >= MAX_OPEN:
+                    self.left_out += 1
+                    continue
+                listed = bool(one["target"] and one["target"]["match"] == "exact")
+                network = network_of(one["client"]["address"])
+                seen = one["server_name"], listed, network, one["state"], one["rule_id"], tuple(one["certificates"])
+                self.open.append(Open(capture, one["frame"], *seen))
+                self.keys[leaf["sha256"]] = key
+
+    def judge(self, case: Case) -> list[dict[str, Any]]:
+        """Every connection of which the case says more than its capture, as JSON."""
+        issuers = self._issuers(case)
+        found = []
+        for one in self.open:
+            chain = _chain(case, one.chain)
+            if not chain:
+                continue
+            twins = self.genuine.get(self.keys[one.chain[0]], {})
+            second = copied(chain, (twin for digest in twins for twin in _chain(case, (digest,))))
+            if second is None and one.listed and one.rule_id != "product-by-issuer-names":
+                second = self._shared(one, chain, issuers)
+            if second is not None:
+                beside = twins.get(second.beside or "")
+                found.append(_document(one, second, beside))
+        return found
+
+    def _issuers(self, case: Case) -> dict[str, list[Open]]:
+        """SPKI of each private issuer whose signature on a leaf for a listed name is verified -> where."""
+        found: dict[str, list[Open]] = {}
+        for one in self.open:
+            if one.listed and len(one.chain) > 1:
+                chain = _chain(case, one.chain)
+                if len(chain) > 1 and signed_by(chain[0].der, chain[1].der):
+                    found.setdefault(chain[1].spki_sha256, []).append(one)
+        return found
+
+    def _shared(self, one: Open, chain: tuple[Certificate, ...], issuers: dict[str, list[Open]]) -> Second | None:
+        if len(chain) < 2 or one.state == "suspected":
+            return None
+        seen = issuers.get(chain[1].spki_sha256, [])
+        if one not in seen:
+            return None
+        networks, names, captures = ({getattr(two, key) for two in seen} for key in ("network", "name", "capture"))
+        return shared_issuer(len(networks), len(names), len(captures))
+
+
+def _chain(case: Case, digests: tuple[str, ...]) -> tuple[Certificate, ...]:
+    """The certificates of a chain as the case has them; empty where the first is missing."""
+    ders = [case.certificate(digest) for digest in digests[:8]]
+    if not ders or ders[0] is None:
+        return ()
+    return tuple(parse(der) for der in ders if der is not None)
+
+
+def _document(one: Open, second: Second, beside: Seen | None) -> dict[str, Any]:
+    return {
+        "capture": one.capture,
+        "frame": one.frame,
+        "server_name": one.name,
+        "listed": one.listed,
+        "of_the_capture": {"state": one.state, "rule_id": one.rule_id},
+        "of_the_case": {"state": second.state.value, "rule_id": second.rule_id, "says": SAYS[second.rule_id]},
+        "why": list(second.why),
+        "beside": {"capture": beside[0], "frame": beside[1], "certificate": second.beside} if beside else None,
+    }
+
+
+def changes(judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Counted: the capture's own state, the case's, the rule."""
+    counts = Counter(
+        (one["of_the_capture"]["state"], one["of_the_case"]["state"], one["of_the_case"]["rule_id"]) for one in judged
+    )
+    return [
+        {"of_the_capture": own, "of_the_case": state, "rule_id": rule, "says": SAYS[rule], "connections": count}
+        for (own, state, rule), count in sorted(counts.items())
+    ]
+
+
+def keep(case: Case, analysis: str, judged: list[dict[str, Any]]) -> Path:
+    """Put the judgements into the case under their digest; the path."""
+    raw = canonical({"analysis": analysis, "judgements": judged}) + b"\n"
+    folder = case.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    place = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
+    if not place.exists():
+        aside = folder / f".{uuid.uuid4().hex}"
+        aside.write_bytes(raw)
+        sync(aside)
+        aside.replace(place)
+        sync(folder)
+    return place
+
+
+def wrong(case: Case) -> Iterator[tuple[str, str]]:
+    """(path, what is wrong) of every file of the judgements that is not what its name says."""
+    folder = case.folder / FOLDER
+    for path in sorted(folder.iterdir()) if folder.exists() else ():
+        if path.name.startswith(".") and path.is_file():
+            continue  # left by a process that was ended
+        if not path.is_file() or file_digest(path) != path.stem or path.suffix != ".json":
+            yield f"{FOLDER}/{path.name}", "is not what its name says: drop it, `case judge` makes it again"
