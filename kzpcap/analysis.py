@@ -202,6 +202,12 @@ def _trust(folder: Path) -> PublicTrust:
     return PublicTrust(folder)
 
 
+@lru_cache(maxsize=2)
+def _networks(folder: Path, given: Path | None) -> Networks:
+    """One table of addresses for all captures of a run, opened on the first question."""
+    return Networks(folder, given)
+
+
 def analyze(
     path: str | Source,
     reference: Reference,
@@ -216,7 +222,7 @@ def analyze(
     `keylog` holds the lines of an SSLKEYLOGFILE; secrets inside a pcapng are used by themselves. `at` (nanoseconds
     UTC) is the time by which certificates and lists are judged, in place of the capture's own.
     """
-    networks = Networks(reference.folder / "asn", reference.asn)
+    networks = _networks(reference.folder / "asn", reference.asn)
     if reference.asn is not None:
         networks.check()
     reading = Reading(path, want_digest, keylog, notes)

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 MAX_NAMES = 1_000
@@ -101,8 +102,9 @@ def digest(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
+@lru_cache(maxsize=512)
 def parse(der: bytes) -> Certificate:
-    """Read one DER certificate; never raises for bad bytes."""
+    """Read one DER certificate; never raises for bad bytes. The captures of a run show the same few again and again."""
     fingerprint = digest(der)
     sha1 = hashlib.sha1(der, usedforsecurity=False).hexdigest()
     try:

@@ -10,6 +10,7 @@ import ipaddress
 import re
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,8 +95,18 @@ class Prefixes:
         return None
 
 
+def open_shipped(path: Path) -> Table:
+    """The MMDB that comes with the reference data, mapped and not read whole."""
+    import maxminddb
+
+    return _checked(path, lambda: maxminddb.open_database(str(path)))
+
+
 def open_table(path: Path) -> Table:
-    """The table in a file, by its content; ReferenceDataError where it is none of the known formats."""
+    """The table in a file, by its content; ReferenceDataError where it is none of the known formats.
+
+    An MMDB that somebody gave is read whole, by the reader that is written in Python: it may be damaged, or change.
+    """
     try:
         with path.open("rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
@@ -130,8 +141,14 @@ def _mmdb(path: Path, raw: bytes) -> Mmdb:
 
     import maxminddb
 
+    return _checked(path, lambda: maxminddb.Reader(io.BytesIO(raw), maxminddb.MODE_FD))
+
+
+def _checked(path: Path, open_reader: Callable[[], Any]) -> Mmdb:
+    import maxminddb
+
     try:
-        reader = maxminddb.Reader(io.BytesIO(raw), maxminddb.MODE_FD)
+        reader = open_reader()
         built = datetime.fromtimestamp(reader.metadata().build_epoch, UTC).strftime("%Y-%m-%d")
         reader.get("192.0.2.1")
     except (maxminddb.InvalidDatabaseError, ValueError, TypeError, KeyError, OSError, OverflowError) as error:

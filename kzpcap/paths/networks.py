@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.errors import ReferenceDataError
-from kzpcap.paths.asn_table import Table, open_table
+from kzpcap.paths.asn_table import Table, open_shipped, open_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Networks:
     @cached_property
     def _tables(self) -> tuple[tuple[str, Table], ...]:
         """(how a table is called, the table): the one that was given first."""
-        shipped = (f"iptoasn {self._operators['date']}", open_table(self.folder / self._operators["table"]))
+        shipped = (f"iptoasn {self._operators['date']}", open_shipped(self.folder / self._operators["table"]))
         if self.given is None:
             return (shipped,)
         table = open_table(self.given)
