@@ -191,11 +191,22 @@ def _progress(began: float) -> Callable[[Tally], Any] | None:
         shown[0] = now
         done = sum(tally.outcomes.values())
         rate = tally.bytes / 1e6 / max(now - began, 1e-6)
-        text = f"{done:,} done, {tally.files:,} found, {tally.failed:,} failed, {rate:,.1f} MB/s"
+        of = "" if tally.total is None else f" of {tally.total:,} files"
+        text = f"{done:,} done, {tally.files:,}{of} begun, {tally.failed:,} failed, {rate:,.1f} MB/s"
+        if tally.total and tally.files:
+            left = (now - began) * (tally.total - tally.files) / tally.files
+            text += f", about {_span(left)} left"
         sys.stderr.write(f"\r{text:<79.79}")
         sys.stderr.flush()
 
     return show
+
+
+def _span(seconds: float) -> str:
+    """A time to wait, roughly."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @cases.command("import")

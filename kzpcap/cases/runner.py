@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ class Tally:
     analysis: str = ""
     head: str = ""
     files: int = 0
+    total: int | None = None
+    """Files below the paths, once they are counted."""
     bytes: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     intercepted: int = 0
@@ -84,6 +87,11 @@ def find(
                     complain(file, error.strerror or str(error))
 
 
+def count(paths: list[str], case: Path, tally: Tally) -> None:
+    """Count the files below the paths, for whoever waits: beside the run, by names alone."""
+    tally.total = sum(1 for _ in find(paths, case, lambda _path, _why: None))
+
+
 def batch(
     case: Case,
     paths: list[str],
@@ -103,6 +111,8 @@ def batch(
     analysis, what = identity(settings.load(), settings, settings.keys())
     tally = Tally(new_run(), analysis)
     clear(case)
+    if progress is not None:
+        threading.Thread(target=count, args=(paths, case.folder, tally), daemon=True).start()
     with workshop(case, tally.run) as folder:
         run = Run(case, analysis, tally, retry, {**what, "paths": [os.path.abspath(path) for path in paths]})
         try:
