@@ -251,19 +251,67 @@ def bring(
 
 
 @cases.command()
+def stamp(
+    folder: Folder,
+    request: Annotated[
+        Path | None, typer.Option("--request", metavar="FILE", help="Write a request over the newest custody digest.")
+    ] = None,
+    token: Annotated[
+        Path | None, typer.Option("--token", metavar="FILE", help="Keep the authority's answer in the case.")
+    ] = None,
+) -> None:
+    """Have the custody digest time-stamped (RFC 3161): write a request, send it yourself, and take the answer in.
+
+    kzpcap sends nothing. `case verify --tsa PEM` checks the answers with the authority's certificate.
+    """
+    from kzpcap.cases import custody, stamps
+    from kzpcap.report.text import safe
+
+    if (request is None) == (token is None):
+        raise typer.BadParameter("one of --request and --token", param_hint="--request")
+    case = opened(folder)
+    known = list(custody.logs(case))
+    try:
+        if request is not None:
+            newest = max((log for log in known if log.lines), key=lambda log: str(log.lines[0]["time"]), default=None)
+            if newest is None or not newest.head:
+                raise CaseError("no run has left a digest yet")
+            with request.open("xb") as file:
+                file.write(stamps.request(newest.head))
+            typer.echo(f"{safe(str(request))}: a request for {newest.head}")
+            typer.echo("  curl -H 'Content-Type: application/timestamp-query' --data-binary @FILE AUTHORITY > ANSWER")
+            return
+        assert token is not None
+        found = stamps.take(case, token, known)
+        typer.echo(f"{found.digest}\n  was there at {found.time} UTC, says the authority")
+    except FileExistsError:
+        raise typer.BadParameter("it exists already", param_hint="--request") from None
+    except (CaseError, OSError) as error:
+        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_NO_CASE) from None
+
+
+@cases.command()
 def verify(
     folder: Folder,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read the originals again, too.")] = False,
     head: Annotated[
         list[str] | None, typer.Option("--head", metavar="DIGEST", help="A custody digest that was written down.")
     ] = None,
+    tsa: Annotated[
+        list[Path] | None, typer.Option("--tsa", metavar="PEM", help="A time-stamp authority's root certificate.")
+    ] = None,
 ) -> None:
     """Check a case against its custody: every line, every result, every certificate."""
     from kzpcap.cases.verify import verify as check
+    from kzpcap.reference import read_pem
     from kzpcap.report.text import safe
 
     try:
-        found = check(opened(folder), rehash, head or ())
+        authorities = tuple(der for path in tsa or () for der in read_pem(path))
+        found = check(opened(folder), rehash, head or (), authorities)
+    except ReferenceDataError as error:
+        raise typer.BadParameter(safe(str(error)), param_hint="--tsa") from None
     except OSError as error:
         typer.echo(f"kzpcap: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
@@ -280,6 +328,10 @@ def verify(
     typer.echo(f"{counts}: {said if found.faults or found.open else 'all as custody says'}")
     for run, last in sorted(found.heads.items()):
         typer.echo(f"  {run}  {last}")
+    for one in found.stamps:
+        how = "signature checked" if one.verified else "signature not checked: --tsa"
+        typer.echo(f"  {one.digest}")
+        typer.echo(f"    was there at {one.time} UTC by a time-stamp ({how})")
     if found.faults:
         raise typer.Exit(EXIT_FAULTS)
     if found.open:

@@ -5,6 +5,7 @@
     certificates/<sha256>.der                       every certificate that was seen
     captures/<sha256>.pcapng                        what volunteers sent, opened (bring.py)
     judgements/<sha256>.json                        what the case says beside its captures (second.py)
+    stamps/<sha256>.tsr                             time-stamps of custody by others (stamps.py)
     custody/<run id>.jsonl                          what each run read and wrote (custody.py)
     runs/<run id>/                                  a run's workshop, held by a lock; the next run drops it
 
@@ -28,7 +29,18 @@ from kzpcap.errors import CaseError
 
 FORMAT = {"format": "kzpcap-case", "version": 1}
 REPORT = "report.json"
-PARTS = ("case.json", "results", "certificates", "custody", "runs", "segments", "captures", "judgements", ".gate")
+PARTS = (
+    "case.json",
+    "results",
+    "certificates",
+    "custody",
+    "runs",
+    "segments",
+    "captures",
+    "judgements",
+    "stamps",
+    ".gate",
+)
 
 
 def canonical(value: object) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kzpcap.cases.custody import Fault, Log, logs
 from kzpcap.cases.second import wrong as wrong_judgements
+from kzpcap.cases.stamps import Stamp, check
 from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
 from kzpcap.cases.tables import wrong_segments
 from kzpcap.cases.work import changed
@@ -30,10 +31,14 @@ class Verdict:
     faults: list[Fault] = field(default_factory=list)
     open: list[Fault] = field(default_factory=list)
     """No fault, and yet to be told: a run that goes on or was cut off, a result that no run has told of yet."""
+    stamps: list[Stamp] = field(default_factory=list)
 
 
-def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdict:
-    """Check a case; with `rehash`, read the originals again. `heads` are digests that were written down elsewhere."""
+def verify(case: Case, rehash: bool = False, heads: Sequence[str] = (), authorities: tuple[bytes, ...] = ()) -> Verdict:
+    """Check a case; with `rehash`, read the originals again.
+
+    `heads` are digests that were written down elsewhere, `authorities` certificates (DER) of time-stamp authorities.
+    """
     found = Verdict()
     named: dict[tuple[str, str], dict[str, str]] = {}
     known: dict[str, Log] = {}
@@ -54,6 +59,11 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = ()) -> Verdi
     _captures(case, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in (*wrong_segments(case), *wrong_judgements(case))]
+    for stamp in check(case, list(known.values()), authorities):
+        if isinstance(stamp, Stamp):
+            found.stamps.append(stamp)
+        else:
+            found.faults.append(Fault(*stamp))
     if rehash:
         _originals(case, known, found)
     return found
