@@ -327,13 +327,14 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
     out = io.StringIO()
     summary = report_json.write(report, out.write)
     certificates = report.surroundings.certificates
+    known = frozenset(ca.certificate.spki_sha256 for ca in report.reference.interception_cas if ca.generation)
 
     def der(digest: str) -> bytes | None:
         return certificates[digest].der if digest in certificates else None
 
     try:
         with path.open("a", encoding="utf-8") as file:
-            for found in measurements(json.loads(out.getvalue()), der, evidence):
+            for found in measurements(json.loads(out.getvalue()), der, evidence, known):
                 file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--ooni") from None

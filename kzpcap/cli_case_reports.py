@@ -54,7 +54,7 @@ def report(
     """
     from kzpcap import reference
     from kzpcap.cases import custody
-    from kzpcap.cases.public import public
+    from kzpcap.cases.public import public, published_keys
     from kzpcap.cases.summary import total
     from kzpcap.report.text import safe
     from kzpcap.verdict.rules import RULES
@@ -67,7 +67,7 @@ def report(
         case = opened(folder)
         found = total(case, analysis)
         document = found.document()
-        shown, suppressed = (document, dict[str, int]()) if evidence else public(document)
+        shown, suppressed = (document, dict[str, int]()) if evidence else public(document, published_keys())
         loaded = reference.load()
         made = {
             "profile": EVIDENCE if evidence else PUBLIC,
@@ -186,17 +186,18 @@ def ooni(
     import json
 
     from kzpcap.cases.custody import latest
+    from kzpcap.cases.public import published_keys
     from kzpcap.cases.summary import reports
     from kzpcap.report.ooni import measurements
     from kzpcap.report.text import safe
 
     case = opened(folder)
 
-    count = 0
+    count, known = 0, published_keys()
     try:
         with output.open("x", encoding="utf-8") as file:
             for _, document in reports(case, latest(case) or ""):
-                for found in measurements(document, case.certificate, evidence):
+                for found in measurements(document, case.certificate, evidence, known):
                     file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
                     count += 1
     except FileExistsError:

@@ -226,14 +226,14 @@ def test_the_record_of_2019(seed):
 def test_silence_is_not_off_and_few_clean_ones_are_unclear():
     day = 24 * 3600.0
     hits = [crossing((), True, float(minute * 60)) for minute in range(20)]
-    misses = [crossing((), False, minute * 60 + 1.0) for minute in range(20)]
+    misses = [crossing((), False, minute * 60 + 1200.0) for minute in range(3)]
     few = [crossing((), False, 3 * day), crossing((), False, 3 * day + 60)]
     later = [crossing((), True, 6 * day)]
     found = timeline.timeline([*hits, *misses, *few, *later])
     assert [one.kind for one in found.periods] == ["on", "unclear", "on"]
     assert len(found.gaps) == 2
     elsewhere = [crossing((), False, 3 * day + number, network="another") for number in range(50)]
-    assert timeline.timeline([*hits, *misses, *elsewhere]).eligible == 40  # none was ever intercepted from there
+    assert timeline.timeline([*hits, *misses, *elsewhere]).eligible == 23  # none was ever intercepted from there
     assert timeline.timeline(elsewhere).periods == ()
 
 
@@ -260,6 +260,7 @@ def test_the_record_of_2019_from_captures(tmp_path):
         volunteer(number, start, was_on(time), rng).write(disk / f"{number}.pcapng")
     for ladder in range(3):
         capture, _ = probe_each_ttl(77 + ladder, HOPS, 5)
+        capture.packets = [(when + 3600 * ladder, frame) for when, frame in capture.packets]
         capture.write(disk / f"ladder{ladder}.pcapng")
     done = judged(tmp_path / "case", disk)
     assert (done.failed, done.outcomes["analysed"]) == (0, len(times) + 3)

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 
 from kzpcap import reference
-from kzpcap.cases.public import public
+from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
 from kzpcap.report.case_page import findings, render
@@ -130,7 +130,7 @@ def test_the_public_profile_lets_nobody_be_found(case, pages, document):
         "00",
         "00:00",
     }
-    _, left = public(document)
+    _, left = public(document, published_keys())
     for what, count in left.items():
         assert f'>{what}</th><td class="n">{count}<' in text
 
@@ -138,11 +138,11 @@ def test_the_public_profile_lets_nobody_be_found(case, pages, document):
 def test_what_three_networks_saw_may_be_told(document):
     wide = copy.deepcopy(document)
     for row in wide["across"]["edges"]:
-        row["vantage_networks"] = 3
-    shown, left = public(wide)
+        row["vantage_networks_exact"] = 3
+    shown, left = public(wide, published_keys())
     assert shown["across"]["mostly"] == wide["across"]["mostly"]
     assert {row["before"] for row in shown["across"]["edges"]} == {row["before"] for row in wide["across"]["edges"]}
-    shown, left = public(document)
+    shown, left = public(document, published_keys())
     assert shown["across"]["mostly"] is None
     assert {row["before"] for row in shown["across"]["edges"]} == {"92.47.0.0/16", "95.56.0.0/16"}
     assert left["addresses of routers and servers, told as networks"] > 0

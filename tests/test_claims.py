@@ -27,14 +27,26 @@ def strong(**changes):
         "systems": {9198, 21299},
         "days": {"2019-07-20", "2019-07-21"},
         "captures": {"a", "b", "c"},
-        "interleaved": {"a"},
+        "interleaved": {"a", "b", "c"},
         "same_server": {"a"},
         "possession": 4,
+        "proved": {"a": "n0", "b": "n1", "c": "n2"},
         "verified": 30,
         "anchored": {"a"},
         "agree": 30,
+        "agreeing": {"a", "b", "c"},
+        "of_capture": {
+            "a": ("n0", 9198, "2019-07-20"),
+            "b": ("n1", 21299, "2019-07-21"),
+            "c": ("n2", 9198, "2019-07-21"),
+        },
     }
     return Support(**{**values, **changes})
+
+
+def seen(**changes):
+    """The vantages of three captures, some of them changed."""
+    return {**strong().of_capture, **changes}
 
 
 def level(support, identity="known_generation:kz-2019-qaznet", **more):
@@ -49,19 +61,29 @@ def test_everything_met_is_publishable():
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"networks": {"n0", "n1"}}, "corroborated"),
-        ({"systems": {9198}}, "corroborated"),
-        ({"systems": set()}, "corroborated"),
-        ({"days": {"2019-07-20"}}, "corroborated"),
+        ({"of_capture": seen(c=("n1", 9198, "2019-07-21"))}, "corroborated"),  # two networks
+        ({"of_capture": seen(b=("n1", 9198, "2019-07-21"))}, "corroborated"),  # one AS
+        ({"of_capture": seen(a=("n0", None, "2019-07-20"), c=("n2", None, "2019-07-21"))}, "corroborated"),
+        ({"of_capture": seen(a=("n0", 9198, "2019-07-21"))}, "corroborated"),  # one day
         ({"interleaved": set()}, "corroborated"),
-        ({"possession": 0}, "corroborated"),
+        ({"interleaved": {"a", "b"}}, "corroborated"),  # a capture without controls is no vantage that counts
+        ({"agreeing": {"a", "b"}}, "corroborated"),  # nor one that no other reader read
+        ({"proved": {"a": "n0"}}, "corroborated"),  # one sound capture does not vouch for the others
+        ({"possession": 0, "proved": {}}, "corroborated"),
         ({"anchored": set()}, "corroborated"),
         ({"agree": 0}, "corroborated"),
         ({"differ": 1}, "corroborated"),
         ({"verified": 29}, "corroborated"),
         ({"same_server": set()}, "corroborated"),
-        ({"possession": 0, "agree": 0}, "observed"),
-        ({"networks": {"n0"}, "days": {"2019-07-20"}}, "observed"),
+        ({"possession": 0, "proved": {}, "agree": 0}, "observed"),
+        (
+            {
+                "networks": {"n0"},
+                "days": {"2019-07-20"},
+                "of_capture": dict.fromkeys("abc", ("n0", 9198, "2019-07-20")),
+            },
+            "observed",
+        ),
     ],
 )
 def test_each_condition_is_needed(changes, expected):
@@ -69,7 +91,9 @@ def test_each_condition_is_needed(changes, expected):
 
 
 def test_one_network_alone_may_be_published_with_its_scope():
-    support = strong(networks={"n0"}, systems={9198})
+    one = {name: ("n0", 9198, day) for name, (_, _, day) in strong().of_capture.items()}
+    proved = dict.fromkeys("abc", "n0")
+    support = strong(networks={"n0"}, systems={9198}, of_capture=one, proved=proved)
     (claim,) = claims(Gathered(by_identity={"known_generation:kz-2019-qaznet": support}), TITLES, NOTHING)
     assert (claim.level, claim.scope) == ("publishable", "one network")
 

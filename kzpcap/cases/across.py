@@ -73,6 +73,9 @@ class Across:
     crossings: list[Crossing] = field(default_factory=list)
     paths: dict[Path, list[tuple[str, int]]] = field(default_factory=dict)
     """Way of a ladder that found a box -> (capture, interceptor_ttl) of each."""
+    seen: set[tuple[object, ...]] = field(default_factory=set)
+    again: int = 0
+    """Connections and ladders that are in another capture too, and count once."""
     routers: dict[str, str] = field(default_factory=dict)
     issuers: dict[str, Key] = field(default_factory=dict)
     leaves: dict[str, Key] = field(default_factory=dict)
@@ -96,6 +99,10 @@ class Across:
     def add(self, capture: str, report: dict[str, Any]) -> None:
         """Take in the report of one capture."""
         for crossing, path in crossings(capture, report):
+            if crossing.same in self.seen:  # the same packets in another capture
+                self.again += 1
+                continue
+            self.seen.add(crossing.same)
             self.crossings.append(crossing)
             if path is not None:
                 self.routers.update(path.networks)
@@ -126,7 +133,9 @@ class Across:
         self.possession[one["possession"] or "not known"] += 1
         chain = [certificates[digest] for digest in one["certificates"] if certificates[digest].get("spki_sha256")]
         for position, certificate in enumerate(chain):
-            keys = self.issuers if position or certificate["is_ca"] else self.leaves
+            if position and certificate["sha256"] == chain[0]["sha256"]:
+                continue  # a leaf that was sent twice
+            keys = self.issuers if position and certificate["is_ca"] else self.leaves
             keys.setdefault(certificate["spki_sha256"], Key()).add(certificate, capture, one)
         identity = identity_of(one)
         by = chain[0]["issuer"] if chain else "(no chain)"
@@ -161,6 +170,7 @@ class Across:
             (int(one.time // timeline.HOUR) % 24, one.outcome) for one in every if one.outcome != "neutral"
         )
         return {
+            "counted_once_though_in_several_captures": self.again,
             "edges": [row.document(self.routers) for row in rows[:MAX_ROWS]],
             "edges_left_out": max(0, len(rows) - MAX_ROWS),
             "mostly": None if mostly is None else {**_plain(mostly), "says": mostly.sentence()},

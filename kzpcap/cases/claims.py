@@ -15,8 +15,19 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kzpcap.cases.across import identity_of
-from kzpcap.cases.crossings import EXACT, TRUSTED_RULES, Crossing, Edge, crossings, network_of, seconds
+from kzpcap.cases.crossings import (
+    EXACT,
+    FIRST_TIME,
+    LAST_TIME,
+    TRUSTED_RULES,
+    Crossing,
+    Edge,
+    crossings,
+    network_of,
+    seconds,
+)
 from kzpcap.cases.tomography import Tomography
+from kzpcap.report.words import count
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
@@ -50,6 +61,17 @@ class Support:
     agree: int = 0
     differ: int = 0
     examples: list[tuple[str, int]] = field(default_factory=list)
+    proved: dict[str, str] = field(default_factory=dict)
+    """Capture in which possession was proved -> the network of its client."""
+    of_capture: dict[str, tuple[str, int | None, str]] = field(default_factory=dict)
+    """Capture -> network, AS and day of its first connection: who was where twice in one capture is one vantage."""
+    agreeing: set[str] = field(default_factory=set)
+    """Captures that an independent reader reads the same."""
+
+    @property
+    def sound(self) -> list[tuple[str, int | None, str]]:
+        """The vantages that count: their capture has controls, and an independent reader that agrees."""
+        return [seen for name, seen in self.of_capture.items() if name in self.interleaved & self.agreeing]
 
     def document(self) -> dict[str, Any]:
         """As JSON, counts only."""
@@ -81,6 +103,7 @@ class Gathered:
     """Outcome -> vantage-days of connections to listed names that could be intercepted."""
     crossings: list[Crossing] = field(default_factory=list)
     seen: set[tuple[Any, ...]] = field(default_factory=set)
+    same: set[tuple[object, ...]] = field(default_factory=set)
     laboratory: bool = False
     again: int = 0
     """Connections that were in another capture too, and counted there."""
@@ -93,10 +116,15 @@ class Gathered:
         for one in report["connections"]:
             if one["state"] != "intercepted" or not one["target"] or self._again(one):
                 continue
+            if not FIRST_TIME <= seconds(one["time"]) <= LAST_TIME:
+                continue  # what has no time supports no day
             support = self.by_identity.setdefault(identity_of(one), Support())
             self._support(support, capture, one, controls, anchored)
         ladders = {}
         for crossing, path in crossings(capture, report):
+            if crossing.same in self.same:
+                continue
+            self.same.add(crossing.same)
             self.crossings.append(crossing)
             day = crossing.network, _day(crossing.time)
             if crossing.outcome != "neutral":
@@ -143,7 +171,12 @@ class Gathered:
             support.systems.add(one["client"]["asn"])
         if anchored:
             support.anchored.add(capture)
+        support.of_capture.setdefault(capture, (network, one["client"].get("asn"), day))
         support.possession += one["possession"] == "proved"
+        if one["possession"] == "proved":
+            support.proved[capture] = network
+        if one.get("corroboration") == "agrees":
+            support.agreeing.add(capture)
         identity = identity_of(one)
         support.verified += identity.startswith("known_generation:") or identity == "supplied_ca"
         support.agree += one.get("corroboration") == "agrees"
@@ -185,12 +218,14 @@ class Claim:
     conditions: tuple[tuple[str, bool], ...]
     alternatives: tuple[tuple[str, str], ...]
     support: Support
+    edge: Edge | None = None
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
         return {
             "says": self.says,
             "about": self.about,
+            "edge": None if self.edge is None else [self.edge.before, self.edge.after],
             "level": self.level,
             "scope": self.scope,
             "conditions": [{"condition": what, "met": met} for what, met in self.conditions],
@@ -210,6 +245,7 @@ def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> li
         says = f"TLS to listed names was intercepted on a path through {edge.before} and {edge.after}"
         claim = _claim(says, "place", "known_generation:" if support.verified == support.connections else "", support)
         alone = edge in best and len(explained.explanations) == 1
+        claim = replace(claim, edge=edge)
         made.append(_with(claim, "no other set of edges explains the case as well", alone))
     if found.laboratory:
         made = [_with(claim, "no trust anchor or interception CA of a laboratory", False) for claim in made]
@@ -237,10 +273,12 @@ def _with(claim: Claim, condition: str, met: bool) -> Claim:
 
 def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
     alternatives = tuple(_alternatives(identity, support))
-    one_network = len(support.networks) < VANTAGES or len(support.systems) < SYSTEMS
+    sound = support.sound
+    networks, systems, days = ({seen[part] for seen in sound if seen[part]} for part in range(3))
+    one_network = len(networks) < VANTAGES or len(systems) < SYSTEMS
     conditions = (
         (f"seen from {VANTAGES} networks in {SYSTEMS} AS", not one_network),
-        (f"seen on {DAYS} days", len(support.days) >= DAYS),
+        (f"seen on {DAYS} days", len(days) >= DAYS),
         ("targets and controls interleaved in the same captures", bool(support.interleaved)),
         ("possession of the leaf's key proved at least once", support.possession > 0),
         ("a clock that is anchored", bool(support.anchored)),
@@ -262,19 +300,21 @@ def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
 def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
     """Every other explanation, with the fact that excludes it."""
     known = identity.startswith("known_generation:") and support.verified == support.connections
-    signed = f"{support.verified} verified signatures by a key that was published as the system's" if known else ""
-    proofs = f"{support.possession} proofs that whoever answered held the leaf's key" if support.possession else ""
-    control = (
-        f"the same server answered beyond, or another name, with a trusted chain in {len(support.same_server)} captures"
-    )
+    signatures = count(support.verified, "verified signature")
+    signed = f"{signatures} by a key that was published as the system's" if known else ""
+    # One sound capture vouches for none of the others: the key must have been proved from as many networks as count.
+    enough = len(set(support.proved.values())) >= min(VANTAGES, len(support.networks))
+    proved = support.possession > 0 and enough
+    proofs = f"{count(support.possession, 'proof')} that whoever answered held the leaf's key"
+    control = f"in {count(len(support.same_server), 'capture')} the same server answered a control with a trusted chain"
     yield "a local product (antivirus, company gateway)", signed or NOT_EXCLUDED
     yield "an accelerator or other TLS terminator of the site's", signed or NOT_EXCLUDED
     yield "a CDN with other certificates", signed or NOT_EXCLUDED
     yield "DNS that led to another server", control if support.same_server else NOT_EXCLUDED
     yield "the server refused the name", "a certificate was shown, nothing was refused"
     yield "an imitation of the names", signed or NOT_EXCLUDED
-    yield "a fabricated or replayed capture", proofs or NOT_EXCLUDED
-    clock = f"the clock is anchored in {len(support.anchored)} captures"
+    yield "a fabricated or replayed capture", proofs if proved else NOT_EXCLUDED
+    clock = f"the clock is anchored in {count(len(support.anchored), 'capture')}"
     yield "a wrong clock", clock if support.anchored else NOT_EXCLUDED
 
 

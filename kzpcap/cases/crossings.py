@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,10 @@ SERVER, START = "(server)", "(capture point)"
 TRUSTED_RULES = frozenset({"publicly-trusted", "trusted-by-supplied-anchor", "other-name"})
 """Rules by which the origin's chain was seen and was trusted on that day: for any name, as the box asks no more."""
 EXACT = "exact"
+HOUR = 3600.0
+"""Seconds before and after a ladder in which it tells the way of other connections."""
+FIRST_TIME, LAST_TIME = 86_400.0, 7_258_118_400.0
+"""2 January 1970 and the year 2200: what is outside has no time, or a made-up one."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -61,6 +65,14 @@ class Crossing:
     """Of a ladder that found one: certificate, reset, silence ..."""
     runs: int = 0
     """Of a ladder: how often it was gone up; 0 for a connection."""
+    port: int = 0
+    """The client's: by it the same connection is known in another capture."""
+
+    @property
+    def same(self) -> tuple[object, ...]:
+        """What the same connection, or ladder, has in another capture of it."""
+        way = self.path if self.runs else ()
+        return self.network, self.port, self.server, self.name, int(self.time), self.runs > 0, way
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +87,18 @@ class Path:
         last = max((number for number, (_, router) in enumerate(self.hops, 1) if router), default=0)
         routers = {router for _, router in self.hops}
         return Path(self.hops[:last], tuple(entry for entry in self.networks if entry[0] in routers))
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What a ladder says of other connections of its client to its server."""
+
+    along: tuple[Edge, ...]
+    where: tuple[Edge, ...]
+    identity: str
+    """Whose certificate its target got; empty where the ladder found none."""
+    begins: float
+    ends: float
 
 
 def seconds(stamp: str) -> float:
@@ -152,7 +176,7 @@ def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge,
 
 def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, Path | None]]:
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
-    ways: dict[str, tuple[Path, tuple[Edge, ...], dict[str, Any]]] = {}
+    ways: dict[tuple[str, str], list[_Way]] = {}
     listed = {}
     probing: list[dict[str, Any]] = []
     for one in report["connections"]:
@@ -161,61 +185,84 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
         if one["probe_ttl"] is not None:
             probing.append(one)
     for ladder in report["ladders"]:
-        server = ladder["server"]["address"]
-        name = listed.get((ladder["server_name"], server))
-        network = network_of(ladder["client"])
-        path = path_of(ladder, network)
-        edges = edges_of(path, server)
-        along = tuple(edge for _, edge in edges)
-        if server not in ways or ladder["interceptor_ttl"] is not None:
-            ways[server] = path, _where(ladder, edges) if ladder["interceptor_ttl"] is not None else along, ladder
-        if name is None:
-            continue
         probes = _probes(ladder, probing)
         if not probes:
             continue
+        server = ladder["server"]["address"]
+        path = path_of(ladder, network_of(ladder["client"]))
+        edges = edges_of(path, server)
+        along = tuple(edge for _, edge in edges)
+        found = ladder["interceptor_ttl"] is not None
+        hits = {_identity(one) for one in probes if one["state"] == "intercepted"} if found else set()
+        where = _where(ladder, edges) if found and ladder["effect"] == "certificate" and len(hits) == 1 else ()
+        times = [seconds(one["time"]) for one in probes]
+        way = _Way(along, where, hits.pop() if where else "", min(times), max(times))
+        ways.setdefault((ladder["client"], server), []).append(way)
+        name = listed.get((ladder["server_name"], server))
+        if name is None:
+            continue
         outcome, why = _ladder_outcome(ladder, probes)
-        where = _where(ladder, edges) if outcome == "intercepted" else ()
-        yield (
-            Crossing(
-                capture,
-                probes[0]["frame"],
-                seconds(probes[0]["time"]),
-                network,
-                name,
-                server,
-                outcome,
-                why,
-                along,
-                where,
-                ladder["bound"],
-                ladder["effect"] if ladder["interceptor_ttl"] is not None else None,
-                max(1, ladder["support"]["runs"]),
-            ),
-            path,
+        told = Crossing(
+            capture,
+            probes[0]["frame"],
+            times[0],
+            network_of(ladder["client"]),
+            name,
+            server,
+            outcome,
+            why,
+            along,
+            where if outcome == "intercepted" else (),
+            ladder["bound"],
+            ladder["effect"] if found else None,
+            max(1, ladder["support"]["runs"]),
+            probes[0]["client"]["port"],
         )
+        yield _timed(told), path
     for one in report["connections"]:
         if one["probe_ttl"] is None and one["target"] and one["target"]["match"] == EXACT:
-            outcome, why = _outcome(one)
-            way = ways.get(one["server"]["address"])
-            along, where = way[1:2] * 2 if way else ((), ())
-            if way:
-                along = tuple(edge for _, edge in edges_of(way[0], one["server"]["address"]))
-            yield (
-                Crossing(
-                    capture,
-                    one["frame"],
-                    seconds(one["time"]),
-                    network_of(one["client"]["address"]),
-                    one["target"]["name"],
-                    one["server"]["address"],
-                    outcome,
-                    why,
-                    along,
-                    where if outcome == "intercepted" else (),
-                ),
-                None,
-            )
+            server = one["server"]["address"]
+            yield _timed(_connection(capture, one, ways.get((one["client"]["address"], server), ()))), None
+
+
+def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way]) -> Crossing:
+    """A connection on the way of the nearest ladder of its own client to its server, within an hour.
+
+    The ladder's box is its own only where the same signer's certificate came: a product on the client's own computer
+    intercepts on no edge of the network.
+    """
+    time = seconds(one["time"])
+    outcome, why = _outcome(one)
+    near = [way for way in ways if way.begins - HOUR <= time <= way.ends + HOUR]
+    way = min(near, key=lambda way: (abs(way.begins - time), way.along), default=None)
+    where: tuple[Edge, ...] = ()
+    if way is not None and outcome == "intercepted":
+        boxes = {way.where for way in near if way.identity == _identity(one)}
+        where = boxes.pop() if len(boxes) == 1 else ()
+    return Crossing(
+        capture,
+        one["frame"],
+        time,
+        network_of(one["client"]["address"]),
+        one["target"]["name"],
+        one["server"]["address"],
+        outcome,
+        why,
+        way.along if way is not None else (),
+        where,
+        port=one["client"]["port"],
+    )
+
+
+def _timed(crossing: Crossing) -> Crossing:
+    """A crossing whose time can be told; neutral where the packets have none, or one that no capture was made at."""
+    if FIRST_TIME <= crossing.time <= LAST_TIME:
+        return crossing
+    return replace(crossing, outcome="neutral", why="its packets have no time", where=())
+
+
+def _identity(one: dict[str, Any]) -> str:
+    return one["interceptor"]["identity"] if one["interceptor"] else "unknown"
 
 
 def _probes(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -232,7 +279,8 @@ def _probes(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> list[dict[s
 def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[str, str]:
     if ladder["interceptor_ttl"] is not None:
         if ladder["effect"] == "certificate":
-            return "intercepted", ""
+            products = [one for one in probes if one["state"] == "intercepted" and _outcome(one)[0] == "neutral"]
+            return _outcome(products[0]) if products else ("intercepted", "")
         return "neutral", "a ladder with another effect than a forged certificate"
     outcomes = Counter(_outcome(one) for one in probes)
     if ("clean", "") in outcomes:
@@ -243,6 +291,8 @@ def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> tup
 def _outcome(one: dict[str, Any]) -> tuple[str, str]:
     """(intercepted, clean or neutral, why neutral) of a connection to a listed name."""
     if one["state"] == "intercepted":
+        if _identity(one).startswith("product:") or one["place"]["where"] == "volunteer_side":
+            return "neutral", "intercepted by a product, or on the client's own side"
         return "intercepted", ""
     if one["rule_id"] in TRUSTED_RULES:
         if one["target"]["in_force"] is False:

@@ -27,6 +27,8 @@ class Row:
     days: set[str] = field(default_factory=set)
     captures: set[str] = field(default_factory=set)
     networks: set[str] = field(default_factory=set)
+    exact_networks: set[str] = field(default_factory=set)
+    """Those whose ladders have the box exactly here."""
     intercepted: int = 0
     """Connections and ladders that crossed it and were intercepted, there or elsewhere on their way."""
     clean: int = 0
@@ -53,6 +55,7 @@ class Row:
             "days": sorted(self.days),
             "captures": len(self.captures),
             "vantage_networks": len(self.networks),
+            "vantage_networks_exact": len(self.exact_networks),
             "intercepted": self.intercepted,
             "clean_eligible": self.clean,
             "clean_not_eligible": self.out_of_time,
@@ -82,6 +85,8 @@ def table(crossings: Sequence[Crossing]) -> list[Row]:
                 row.days.add(day(one.time))
                 row.captures.add(one.capture)
                 row.networks.add(one.network)
+                if one.bound == EXACT:
+                    row.exact_networks.add(one.network)
                 if one.bound == EXACT and len(row.examples) < MAX_EXAMPLES:
                     row.examples.append((one.capture, one.frame))
     named = {edge: row for edge, row in rows.items() if row.ladders}

@@ -13,16 +13,25 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kzpcap import reference
 from kzpcap.cases.crossings import SERVER, START, network_of
 
 ENOUGH = 3
 """Networks from which something must have been seen."""
-NAMELESS = ("known_generation:", "supplied_ca")
-"""Who is told by the names in the certificate: the others' issuer may be a company's, or a volunteer's own."""
+NAMED = "known_generation:"
+"""Whose issuer names are told: the others' may be a company's, or a volunteer's own."""
 
 
-def public(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
-    """The case's document for others, and what was left out of it, counted by kind."""
+def published_keys() -> frozenset[str]:
+    """SHA-256 of the public keys of published interception CAs: they lead to nobody."""
+    return frozenset(ca.certificate.spki_sha256 for ca in reference.load().interception_cas)
+
+
+def public(document: dict[str, Any], known_keys: frozenset[str]) -> tuple[dict[str, Any], dict[str, int]]:
+    """The case's document for others, and what was left out of it, counted by kind.
+
+    `known_keys` are the SHA-256 of the public keys of published interception CAs.
+    """
     out = copy.deepcopy(document)
     left = Counter[str]()
     listed = set(out["targets"])
@@ -35,17 +44,23 @@ def public(document: dict[str, Any]) -> tuple[dict[str, Any], dict[str, int]]:
     known = {
         row[end]
         for row in across["edges"]
-        if row["vantage_networks"] >= ENOUGH and row["ladders"].get("exact")
+        if row["vantage_networks_exact"] >= ENOUGH
         for end in ("before", "after")
+        if not row[end].endswith(SERVER)
     }
     _routers(across, known, left)
-    _keys(across, listed, left)
+    _keys(across, listed, known_keys, left)
     _servers(across, left)
+    contradictions = across["explanations"]["contradictions"]
+    if contradictions:
+        left["contradictions of the explanations, with routers"] += len(contradictions)
+        across["explanations"]["contradictions"] = []
+    _references(out, left)
     if across["disagreements"]:
         left["ladders that disagree, with network and server"] += len(across["disagreements"])
         across["disagreements"] = []
     for one in across["interceptors"]:
-        if not one["identity"].startswith(NAMELESS):
+        if not one["identity"].startswith(NAMED):
             one["issuer"] = "(not told)"
             left["issuer names of products and of unknown signers"] += 1
     forged: dict[tuple[str, str], dict[str, Any]] = {}
@@ -67,6 +82,8 @@ def _times(when: dict[str, Any], left: Counter[str]) -> None:
             if one[key]:
                 one[key] = _up(one[key]) if key in (*ends, "first_intercepted_after") else _down(one[key])
                 left["minutes and seconds of times"] += 1
+        hours = -(-one["longest_silence_seconds"] // 3600)
+        one["longest_silence_seconds"] = hours * 3600
     for gap in when["gaps"]:
         gap["from"], gap["to"] = _down(gap["from"]), _up(gap["to"])
 
@@ -126,19 +143,40 @@ def _routers(across: dict[str, Any], known: set[str], left: Counter[str]) -> Non
         left["the sentence of the commonest edge: too few networks saw it"] += 1
 
 
-def _keys(across: dict[str, Any], listed: set[str], left: Counter[str]) -> None:
+def _references(document: dict[str, Any], left: Counter[str]) -> None:
+    """Drop what names a capture: whoever finds the file with a volunteer knows that it was sent."""
+    across = document["across"]
+    lists = [across["examples"], *across["paths"], *across["edges"], *across["forged_minus_genuine"]]
+    for one in lists:
+        for key, value in one.items():
+            if isinstance(value, list) and value and isinstance(value[0], dict) and "capture" in value[0]:
+                left["references to captures and frames"] += len(value)
+                one[key] = []
+
+
+def _keys(across: dict[str, Any], listed: set[str], known_keys: frozenset[str], left: Counter[str]) -> None:
+    issuers = []
     for key in across["issuer_keys"]:
+        if key["spki_sha256"] not in known_keys and key["vantage_networks"] < ENOUGH:
+            left["issuer keys that are not published, seen from fewer than three networks"] += 1
+            continue
+        issuers.append(key)
         more = [name for name in key["server_names"] if name not in listed]
         left["names on no list"] += len(more)
         key["server_names"] = [name for name in key["server_names"] if name in listed]
-        if not all(identity.startswith(NAMELESS) for identity in key["identities"]):
+        key["certificates"] = []
+        if not all(identity.startswith(NAMED) for identity in key["identities"]):
             key["subjects"] = ["(not told)"]
             left["issuer names of products and of unknown signers"] += 1
         for end in ("first", "last"):
             key[end] = key[end][:10]
+    across["issuer_keys"] = issuers
     kept = [key for key in across["leaf_keys_seen_again"] if key["vantage_networks"] >= ENOUGH]
     left["keys of end entities seen from fewer than three networks"] += len(across["leaf_keys_seen_again"]) - len(kept)
     for key in kept:
+        key["certificates"] = []
+        for end in ("first", "last"):
+            key[end] = key[end][:10]
         key["server_names"] = [name for name in key["server_names"] if name in listed]
     across["leaf_keys_seen_again"] = kept
 

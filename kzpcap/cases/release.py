@@ -26,7 +26,7 @@ from kzpcap import __version__, reference
 from kzpcap.cases import claims as claiming
 from kzpcap.cases.crossings import network_of
 from kzpcap.cases.custody import latest, logs, reference_of
-from kzpcap.cases.public import ENOUGH, public
+from kzpcap.cases.public import ENOUGH, public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
@@ -52,7 +52,7 @@ Volunteers are not a sample: no share here is one of a population.
 def release(case: Case, place: Path) -> dict[str, int]:
     """Write the folder, which must not exist, and is there when it is whole; what was left out, counted by kind."""
     found = total(case)
-    document, left = public(found.document())
+    document, left = public(found.document(), published_keys())
     heads = {log.run: log.head for log in logs(case) if log.head}
     made = {"profile": PROFILE, "heads": heads, "reference": reference_of(case, found.analysis), "suppressed": left}
     folder = Path(tempfile.mkdtemp(prefix=".kzpcap-", dir=place.absolute().parent))
@@ -72,14 +72,14 @@ def _write(case: Case, folder: Path, document: dict[str, Any], made: dict[str, A
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
     (folder / "report.html").write_text(render(document, titles, {rule.id: rule.says for rule in RULES}, made), "utf-8")
     _json(folder / "summary.json", document)
-    gathered = claiming.Gathered()
+    gathered, known = claiming.Gathered(), published_keys()
     rows = Counter[tuple[str, ...]]()
     behind: dict[str, set[tuple[str, str]]] = {}
     with (folder / "ooni.jsonl").open("x", encoding="utf-8") as file:
         for capture, report in reports(case, latest(case) or ""):
             gathered.add(capture, report)
             _count(report, rows, behind)
-            for measurement in measurements(report, case.certificate, False):
+            for measurement in measurements(report, case.certificate, False, known):
                 file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
     dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(gathered.crossings)))
     _json(folder / "claims.json", _public_claims(dossier, document, left))
@@ -133,12 +133,10 @@ def _connections(
 
 def _public_claims(dossier: dict[str, Any], document: dict[str, Any], left: dict[str, int]) -> dict[str, Any]:
     """The dossier without captures and frames; a claim of place only where its routers may be told."""
-    told = {
-        (row["before"], row["after"]) for row in document["across"]["edges"] if "/" not in row["before"] + row["after"]
-    }
+    told = {(row["before"], row["after"]) for row in document["across"]["edges"]}
     kept = []
     for claim in dossier["claims"]:
-        if claim["about"] == "place" and not any(f"{one} and {two}" in claim["says"] for one, two in told):
+        if claim["edge"] is not None and tuple(claim["edge"]) not in told:
             what = "claims of place whose routers may not be told"
             left[what] = left.get(what, 0) + 1
             continue

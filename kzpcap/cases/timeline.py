@@ -3,7 +3,8 @@
 An intercepted connection shows that it was on at that moment. That it was off needs many clean ones in a row, for it
 acted on a part of the connections only (FACTS 1.3): a run of clean connections is called off where one such run in the
 whole case would have a chance of one in a thousand with the system on. Only connections count that could have been
-intercepted: to a listed name, with a publicly trusted origin, from a network to a server where interception was seen.
+intercepted: to a listed name, with a publicly trusted origin, from a network to a server where interception of that
+very name was seen. Connections of one such way within a minute are one observation: they are not independent.
 A change lies between two observations, never at one: after the last intercepted connection, and before so many clean
 ones that they would have a chance of one in a thousand with the system still on. Hours without such a connection are
 silence, not "off".
@@ -47,7 +48,7 @@ class Period:
     intercepted: int
     clean: int
     ways: int
-    """Pairs of network and server of which these connections are."""
+    """Network, server and name of which these observations are: how many."""
     longest_silence: float
     """Seconds within it in which nobody looked."""
     before: float | None
@@ -69,19 +70,24 @@ class Timeline:
     eligible: int
 
 
-Way = tuple[str, str]
+Way = tuple[str, str, str]
+"""Network, server, name."""
 Seen = tuple[float, bool, Way]
 """When, was it intercepted, on which way."""
 
 
 def timeline(crossings: Sequence[Crossing]) -> Timeline:
     """The timeline of a case's crossings, in any order."""
-    ways = {(one.network, one.server) for one in crossings if one.outcome == "intercepted"}
-    seen = sorted(
-        (one.time, one.outcome == "intercepted", (one.network, one.server))
-        for one in crossings
-        if one.outcome != "neutral" and (one.network, one.server) in ways
-    )
+    ways = {_way(one) for one in crossings if one.outcome == "intercepted"}
+    minutes: dict[tuple[Way, int], Seen] = {}
+    for one in sorted(crossings, key=lambda one: (one.time, one.outcome != "intercepted")):
+        way = _way(one)
+        if one.outcome == "neutral" or way not in ways:
+            continue
+        key = way, int(one.time // 60)
+        if key not in minutes or (one.outcome == "intercepted" and not minutes[key][1]):
+            minutes[key] = one.time, one.outcome == "intercepted", way
+    seen = sorted(minutes.values())
     if not seen:
         return Timeline((), (), 0.0, 0, 0)
     off = [False] * len(seen)
@@ -101,6 +107,10 @@ def timeline(crossings: Sequence[Crossing]) -> Timeline:
         if off == before:
             break
     return Timeline(_periods(seen, off, weight), _gaps(seen), round(share, 3), len(ways), len(seen))
+
+
+def _way(one: Crossing) -> Way:
+    return one.network, one.server, one.name
 
 
 def _off(seen: Sequence[Seen], weight: dict[Way, float]) -> list[bool]:

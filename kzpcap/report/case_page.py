@@ -99,7 +99,8 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
             yield f"By {title(identity, titles)} ({count:,} connections, {when})."
     if across["mostly"]:
         yield across["mostly"]["says"]
-    for one in across["explanations"]["explanations"][:1]:
+    explained = across["explanations"]["explanations"]
+    for one in explained if len(explained) == 1 else ():
         for group in one["groups"]:
             if len(group["edges"]) == 1:
                 yield f"Interception is on a path through {words.edge_words(group['edges'][0])}."

@@ -106,8 +106,10 @@ def _label(text: str) -> str:
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["text.parse_math"] = False  # a dollar in a name is a dollar; read when a text is made
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     axes: Any = figure.add_subplot()
     ink = COLOURS["ink"][0]
@@ -124,7 +126,7 @@ def _svg(figure: Figure, name: str) -> str:
     import matplotlib
 
     out = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ def almaty(text: str | None) -> str:
         return ""
     moment = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
     offset = timezone(timedelta(hours=6 if moment < ALMATY_2024 else 5))
+    if moment.year == MAXYEAR:
+        return utc(text)
     return moment.astimezone(offset).strftime("%Y-%m-%d %H:%M:%S")
 
 

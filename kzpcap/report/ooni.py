@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,7 +33,6 @@ QUIET: dict[str, Any] = {
 Der = Callable[[str], bytes | None]
 SCRUBBED = "[scrubbed]"
 EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
-NAMED = ("known_generation:", "supplied_ca")
 FAILURES = {
     "reset-by-another-sender": "connection_reset",
     "client-reset-by-another-sender": "connection_reset",
@@ -47,30 +47,52 @@ REFUSALS = {48: "ssl_unknown_authority", 42: "ssl_invalid_certificate", 46: "ssl
 """The client's alert -> its failure; others of its alerts on certificates as well."""
 
 
-def measurements(document: dict[str, Any], der: Der, evidence: bool) -> Iterator[dict[str, Any]]:
-    """One measurement of all handshakes, and one for each ladder; none of a capture without TLS."""
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What may be told: all, or the public profile; `known` are the digests of published interception CAs."""
+
+    der: Der
+    evidence: bool
+    known: frozenset[str]
+
+    def chain(self, connection: dict[str, Any]) -> list[str]:
+        """The certificates of a connection that may be told.
+
+        Others' issuers may be a company's, or a volunteer's own; who intercepts may send a leaf anywhere in a chain.
+        """
+        chain: list[str] = connection["certificates"]
+        if self.evidence or (connection["state"] == "genuine" and _is_listed(connection)):
+            return chain
+        return [digest for digest in chain if digest in self.known]
+
+
+def measurements(
+    document: dict[str, Any], der: Der, evidence: bool, known_keys: frozenset[str] = frozenset()
+) -> Iterator[dict[str, Any]]:
+    """One measurement of all handshakes, and one for each ladder; none of a capture without TLS.
+
+    `known_keys` are the SHA-256 of the public keys of published interception CAs, which may be told in any profile.
+    """
+    certificates = document["certificates"].items()
+    known = {digest for digest, one in certificates if one.get("spki_sha256") in known_keys and one.get("is_ca")}
+    tell = Telling(der, evidence, frozenset(known))
     told = [one for one in document["connections"] if evidence or _is_listed(one)]
     shown = [one for one in told if one["probe_ttl"] is None]
     if shown:
         head = _head(document, shown, "kzpcap", "0.1.0", None, evidence)
         start = seconds(shown[0]["time"])
+        connects = (_connect(one, number, start, evidence) for number, one in enumerate(shown, 1))
         yield {
             **head,
             "test_keys": {
                 "network_events": [],
                 "queries": [],
-                "tcp_connect": [
-                    found
-                    for number, one in enumerate(shown, 1)
-                    if (found := _connect(one, number, start, evidence)) is not None
-                ],
-                "tls_handshakes": [
-                    _handshake(one, number, start, der, evidence) for number, one in enumerate(shown, 1)
-                ],
+                "tcp_connect": [found for found in connects if found is not None],
+                "tls_handshakes": [_handshake(one, number, start, tell) for number, one in enumerate(shown, 1)],
             },
         }
     for ladder in document["ladders"]:
-        found = _ladder(document, ladder, told, der, evidence)
+        found = _ladder(document, ladder, told, tell)
         if found is not None:
             yield found
 
@@ -157,21 +179,18 @@ def _connect(connection: dict[str, Any], number: int, start: float, evidence: bo
     }
 
 
-def _handshake(connection: dict[str, Any], number: int, start: float, der: Der, evidence: bool) -> dict[str, Any]:
+def _handshake(connection: dict[str, Any], number: int, start: float, tell: Telling) -> dict[str, Any]:
     """A df-006 entry, its keys in the order of OONI's own probe."""
     tags = [f"kzpcap_state={connection['state']}", f"kzpcap_rule={connection['rule_id']}"]
-    chain = list(connection["certificates"])
-    if not evidence and connection["state"] != "genuine" and chain:
-        identity = connection["interceptor"]["identity"] if connection["interceptor"] else ""
-        known = identity.startswith(NAMED)  # others' names may be a company's, or a volunteer's own
-        chain = chain[1:] if known else []
+    chain = tell.chain(connection)
+    if len(chain) < len(connection["certificates"]):
         tags.append("kzpcap_certificates_left_out")
     if connection["certificate_absent"]:
         tags.append(f"kzpcap_certificate_absent={connection['certificate_absent']}")
     suite = connection["cipher_suite"]
     return {
         "network": "tcp" if connection["transport"] == "tcp" else "udp",
-        "address": _address(connection, evidence),
+        "address": _address(connection, tell.evidence),
         "cipher_suite": suite_name(int(suite, 16)) if suite else "",
         "failure": _failure(connection),
         "negotiated_protocol": connection["alpn_chosen"] or "",
@@ -179,10 +198,10 @@ def _handshake(connection: dict[str, Any], number: int, start: float, der: Der, 
         "peer_certificates": [
             {"data": base64.b64encode(found).decode(), "format": "base64"}
             for digest in chain
-            if (found := der(digest)) is not None
+            if (found := tell.der(digest)) is not None
         ],
         "server_name": connection["server_name"] or "",
-        **_times(connection, start, evidence, "server_hello_ms"),
+        **_times(connection, start, tell.evidence, "server_hello_ms"),
         "tags": tags,
         "tls_version": (connection["tls_version"] or "").replace("TLS ", "TLSv").replace("TLSv1.0", "TLSv1"),
         "transaction_id": number,
@@ -204,7 +223,7 @@ def _failure(connection: dict[str, Any]) -> str | None:
 
 
 def _ladder(
-    document: dict[str, Any], ladder: dict[str, Any], told: list[dict[str, Any]], der: Der, evidence: bool
+    document: dict[str, Any], ladder: dict[str, Any], told: list[dict[str, Any]], tell: Telling
 ) -> dict[str, Any] | None:
     """A `tlsmiddlebox` measurement; None where the target is not told."""
     server = ladder["server"]
@@ -216,24 +235,24 @@ def _ladder(
     traces: dict[str, dict[str, Any]] = {}
     for side, name in (("target", ladder["server_name"]), ("control", ladder["control_server_name"])):
         series = [one for one in own if one["server_name"] == name]
-        shown = SCRUBBED if name and side == "control" and not evidence else name or ""
+        shown = SCRUBBED if name and side == "control" and not tell.evidence else name or ""
         steps = [(step["ttl"], step[side]) for step in ladder["steps"] if step[side] is not None]
         traces[side] = {
             "server_name": shown,
             "iterations": [
-                {"ttl": ttl, "handshake": _step(ttl, step, series or own, number, start, der, evidence)}
+                {"ttl": ttl, "handshake": _step(ttl, step, series or own, number, start, tell)}
                 for number, (ttl, step) in enumerate(steps, 1)
             ],
         }
         for iteration in traces[side]["iterations"]:
             iteration["handshake"]["server_name"] = shown
     port, name = server["port"], ladder["server_name"] or ""
-    address = _address(own[0], evidence)
+    address = _address(own[0], tell.evidence)
     return {
-        **_head(document, own, "tlsmiddlebox", "0.1.0", f"tlshandshake://{name}:{port}", evidence),
+        **_head(document, own, "tlsmiddlebox", "0.1.0", f"tlshandshake://{name}:{port}", tell.evidence),
         "test_keys": {
             "queries": [],
-            "tcp_connect": [found for one in own[:1] if (found := _connect(one, 1, start, evidence)) is not None],
+            "tcp_connect": [found for one in own[:1] if (found := _connect(one, 1, start, tell.evidence)) is not None],
             "iterative_trace": [
                 {"address": address, "control_trace": traces["control"], "target_trace": traces["target"]}
             ],
@@ -247,8 +266,7 @@ def _step(
     series: list[dict[str, Any]],
     number: int,
     start: float,
-    der: Der,
-    evidence: bool,
+    tell: Telling,
 ) -> dict[str, Any]:
     """One iteration: what one TTL drew, as a handshake; an ICMP Time Exceeded is OONI's `host_unreachable`.
 
@@ -259,7 +277,7 @@ def _step(
     probe = next((one for one in own if bool(one["tls_version"]) == answered), own[0])
     if not answered:
         probe = {**probe, **QUIET}
-    found = _handshake(probe, number, start, der, evidence)
+    found = _handshake(probe, number, start, tell)
     if step["time_exceeded"]:
         keys = list(found.items())
         found = dict([*keys[:4], ("so_error", "host_unreachable"), *keys[4:]])

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kzpcap.report.text import wrap
+from kzpcap.report.text import safe, wrap
 
 BOUNDS = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}
 MAX_EDGES = 12
 MAX_PERIODS = 20
+
+
+def cleaned(value: Any) -> Any:
+    """The value with every text made safe to show: a line break in a name is no line of ours."""
+    if isinstance(value, dict):
+        return {cleaned(key): cleaned(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [cleaned(one) for one in value]
+    return safe(value) if isinstance(value, str) else value
 
 
 def count(number: int, what: str) -> str:
@@ -19,7 +28,7 @@ def count(number: int, what: str) -> str:
 
 def lines(across: dict[str, Any]) -> Iterator[str]:
     """Edges, their explanation, and on and off; at most 80 columns."""
-    for part in _lines(across):
+    for part in _lines(cleaned(across)):
         yield from part.split("\n")
 
 
@@ -110,7 +119,7 @@ def _timeline(when: dict[str, Any]) -> Iterator[str]:
         return
     yield ""
     share = f"{100 * when['share_intercepted_while_on']:.0f} %"
-    yield f"ON AND OFF    UTC; of {when['eligible']:,} that could be intercepted, {share} were, while on"
+    yield f"ON AND OFF    UTC; of {when['eligible']:,} minutes on a way, {share} show it while on"
     for one in when["periods"][:MAX_PERIODS]:
         yield wrap(f"{one['is']:<9}{period_words(one)}", 2, 11)
     if len(when["periods"]) > MAX_PERIODS:
@@ -139,7 +148,7 @@ def period_words(one: dict[str, Any], told: Callable[[str], str] = moment) -> st
 
 def claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
     """The claims for the terminal, each with its conditions and alternatives; at most 80 columns."""
-    for part in _claim_lines(dossier):
+    for part in _claim_lines(cleaned(dossier)):
         yield from part.split("\n")
 
 
@@ -178,7 +187,7 @@ def second_lines(judged: list[dict[str, Any]]) -> Iterator[str]:
     """What a case says beside its captures, connection by connection, for the terminal."""
     if not judged:
         yield "The case says of no connection more than its capture does."
-    for one in judged:
+    for one in cleaned(judged):
         own, now = one["of_the_capture"], one["of_the_case"]
         yield f"{one['capture'][:12]} frame {one['frame']}  {one['server_name'] or '(no name)'}"[:80]
         yield f"  {own['state']} by itself ({own['rule_id']})"[:80]
