@@ -13,10 +13,11 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from kzpcap.cases.store import Case, canonical, is_running
 from kzpcap.errors import CaseError
@@ -43,48 +44,90 @@ class Fault:
     says: str
 
 
+class Lines(Sequence[dict[str, Any]]):
+    """The whole lines of a run's file, in order: read from it again each time, since a run may have very many."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.starts = array("Q")
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, at: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        with self.path.open("rb") as file:
+            file.seek(self.starts[at])
+            return _line(file.readline())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with self.path.open("rb") as file:
+            for raw, _ in zip(file, self.starts, strict=False):
+                yield _line(raw)
+
+
+def _line(raw: bytes) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(raw)
+    return line
+
+
 @dataclass
 class Log:
     """A run's file as it was read: its whole lines, and where the last of them ends."""
 
     run: str
-    lines: list[dict[str, Any]]
+    lines: Lines
     end: int
     torn: int
     """Bytes after the last whole line: a write that never ended."""
     faults: list[Fault]
-
-    @property
-    def head(self) -> str | None:
-        """The digest of the last line: it vouches for all before it."""
-        return self.lines[-1]["digest"] if self.lines else None
+    head: str | None = None
+    """The digest of the last line: it vouches for all before it."""
 
 
 def read(path: Path) -> Log:
     """Read a run's file and check its chain."""
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
-    log = Log(path.stem, [], end, len(data) - end, [])
-    previous = None
-    for number, raw in enumerate(data[:end].splitlines()):
-        try:
-            line = json.loads(raw)
-            right = line["digest"] == digest_of(line) and canonical(line) == raw and isinstance(line["what"], str)
-            right = right and (line["what"] != "capture" or isinstance(line["name"], str))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            log.faults.append(Fault(path.name, f"line {number} is no line of custody"))
-            return log
-        if not right:
-            log.faults.append(Fault(path.name, f"line {number} does not have the digest that it names"))
-        if line.get("previous") != previous or line.get("number") != number or line.get("run") != log.run:
-            log.faults.append(Fault(path.name, f"line {number} does not follow the line before it"))
-        previous = line["digest"]
-        log.lines.append(line)
-    if log.torn and _is_line(data[end:]):
+    log = Log(path.stem, Lines(path), 0, 0, [])
+    tail = b""
+    with path.open("rb") as file:
+        for number, raw in enumerate(file):
+            if not raw.endswith(b"\n"):
+                tail = raw
+                break
+            if not _check(log, path.name, number, raw):
+                break
+            log.lines.starts.append(log.end)
+            log.end += len(raw)
+        rest = len(tail) + sum(len(more) for more in file)
+    if tail:
+        log.torn = rest
+    if log.torn and _is_line(tail):
         # The whole last line is there, but for its end: no torn write, and nothing to be cut off.
         log.faults.append(Fault(path.name, "the end of its last line is not what it was"))
         log.torn = 0
     return log
+
+
+def _check(log: Log, name: str, number: int, raw: bytes) -> bool:
+    """Is this a line of custody, whatever else is wrong with it? What is wrong is told."""
+    try:
+        line = json.loads(raw)
+        right = line["digest"] == digest_of(line) and canonical(line) + b"\n" == raw and isinstance(line["what"], str)
+        right = right and (line["what"] != "capture" or isinstance(line["name"], str))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        log.faults.append(Fault(name, f"line {number} is no line of custody"))
+        return False
+    if not right:
+        log.faults.append(Fault(name, f"line {number} does not have the digest that it names"))
+    if line.get("previous") != log.head or line.get("number") != number or line.get("run") != log.run:
+        log.faults.append(Fault(name, f"line {number} does not follow the line before it"))
+    log.head = line["digest"]
+    return True
 
 
 def _is_line(tail: bytes) -> bool:
@@ -122,8 +165,10 @@ class Chain:
             if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"
                 log = read(path)  # it may have gone on, and ended, since
-                torn = path.read_bytes()[log.end :]
                 if log.torn:
+                    with path.open("rb") as file:
+                        file.seek(log.end)
+                        torn = file.read()
                     os.truncate(path, log.end)
                     self.add("torn", of=log.run, bytes=len(torn), hex=torn[:4096].hex())
 
