@@ -14,6 +14,7 @@ from kzpcap.errors import CaseError
 
 MAX_ROWS = 10_000
 PUBLIC = "The public profile: hours, networks, listed names; what was left out is counted at the end."
+PUBLIC_LINES = "The public profile: hours, listed names, no addresses, no forged leaf."
 EVIDENCE = "The evidence profile: exact times, addresses and keys. It can lead to a volunteer: keep it in the house."
 
 
@@ -56,11 +57,10 @@ def report(
     from kzpcap.cases import custody
     from kzpcap.cases.public import public, published_keys
     from kzpcap.cases.summary import total
-    from kzpcap.report.text import safe
+    from kzpcap.report.text import safe, wrap
     from kzpcap.verdict.rules import RULES
 
-    if output.exists():
-        raise typer.BadParameter("it exists already", param_hint="--output")
+    _new(output)
     try:
         from kzpcap.report.case_page import render
 
@@ -84,7 +84,8 @@ def report(
     except (CaseError, OSError, ValueError, KeyError) as error:
         typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
-    typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes. {made['profile']}")
+    typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes")
+    typer.echo(wrap(str(made["profile"]), 2))
 
 
 def judge(
@@ -115,7 +116,7 @@ def judge(
     for line in second_lines(found.second):
         typer.echo(safe(line))
     typer.echo("kept as")
-    typer.echo(str(path.relative_to(case.folder)))
+    typer.echo(safe(str(path)))
 
 
 def claims(
@@ -158,8 +159,7 @@ def release(
     from kzpcap.cases.release import release as write
     from kzpcap.report.text import safe
 
-    if output.exists():
-        raise typer.BadParameter("it exists already", param_hint="--output")
+    _new(output)
     try:
         left = write(opened(folder), output)
     except ImportError as missing:
@@ -189,7 +189,7 @@ def ooni(
     from kzpcap.cases.public import published_keys
     from kzpcap.cases.summary import reports
     from kzpcap.report.ooni import measurements
-    from kzpcap.report.text import safe
+    from kzpcap.report.text import safe, wrap
 
     case = opened(folder)
 
@@ -205,7 +205,8 @@ def ooni(
     except (CaseError, OSError, ValueError, KeyError) as error:
         typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
-    typer.echo(f"{safe(str(output))}: {count:,} measurements. {EVIDENCE if evidence else PUBLIC}")
+    typer.echo(f"{safe(str(output))}: {count:,} measurements")
+    typer.echo(wrap(EVIDENCE if evidence else PUBLIC_LINES, 2))
 
 
 def sql(
@@ -221,6 +222,7 @@ def sql(
     from kzpcap.cases.tables import TABLES, query
     from kzpcap.report.text import safe
 
+    case = opened(folder)
     if select is None:
         for table, columns in TABLES.items():
             typer.echo(table)
@@ -228,7 +230,7 @@ def sql(
                 typer.echo(f"  {name:<24}{kind:<11}{says}")
         return
     try:
-        names, rows = query(opened(folder), select)
+        names, rows = query(case, select)
         if as_csv:
             writer = csv.writer(sys.stdout)
             writer.writerow(names)
@@ -245,7 +247,8 @@ def sql(
             if len(shown) > MAX_ROWS:
                 typer.echo(f"kzpcap: only the first {MAX_ROWS:,} rows are shown: --csv or --json gives all", err=True)
     except CaseError as error:
-        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
+        for line in str(error).split("\n"):  # DuckDB points into the statement
+            typer.echo(f"kzpcap: {safe(line)}".rstrip(), err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
 
 
@@ -256,6 +259,14 @@ def _table(names: list[str], rows: list[list[str]]) -> None:
         cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
     typer.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def _new(path: Path) -> None:
+    """A place where something new can be written; BadParameter where it is none."""
+    if path.exists():
+        raise typer.BadParameter(f"{path} exists already", param_hint="--output")
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.absolute().parent}", param_hint="--output")
 
 
 def add() -> None:

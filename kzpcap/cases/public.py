@@ -179,6 +179,7 @@ def _keys(across: dict[str, Any], listed: set[str], known_keys: frozenset[str], 
             key[end] = key[end][:10]
         key["server_names"] = [name for name in key["server_names"] if name in listed]
     across["leaf_keys_seen_again"] = kept
+    across["leaf_keys"] = None
 
 
 def _servers(across: dict[str, Any], left: Counter[str]) -> None:

@@ -42,7 +42,8 @@ Analysis {analysis}
 Custody  {heads}
 
 report.html is for reading; summary.json is what it was made of; claims.json has what may be said, under which
-conditions, and every alternative with what excludes it; connections.csv counts connections to listed names;
+conditions, and every alternative with what excludes it; connections.csv counts connections to listed names that are
+no probes of a ladder (those are in report.html);
 ooni.jsonl is in OONI's data format. left-out.csv counts what was left out so that no operator can find a subscriber:
 exact times, ports, server addresses, leaf keys and serials, names on no list, names of captures.
 Volunteers are not a sample: no share here is one of a population.

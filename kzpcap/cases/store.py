@@ -70,7 +70,8 @@ class Case:
         try:
             found = json.loads((folder / "case.json").read_bytes())
         except (OSError, ValueError) as error:
-            raise CaseError(f"{folder} is no case: {error}") from error
+            why = "it has no case.json" if isinstance(error, OSError) else "its case.json cannot be read"
+            raise CaseError(f"{folder} is no case: {why} (`kzpcap batch ... --case DIR` makes one)") from error
         if not isinstance(found, dict) or found.get("format") != FORMAT["format"]:
             raise CaseError(f"{folder} is no case: its case.json says something else")
         if found.get("version") != FORMAT["version"]:

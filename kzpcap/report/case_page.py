@@ -101,9 +101,9 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         yield across["mostly"]["says"]
     explained = across["explanations"]["explanations"]
     for one in explained if len(explained) == 1 else ():
-        for group in one["groups"]:
-            if len(group["edges"]) == 1:
-                yield f"Interception is on a path through {words.edge_words(group['edges'][0])}."
+        if all(len(group["edges"]) == 1 for group in one["groups"]):
+            ways = [f"through {words.edge_words(group['edges'][0])}" for group in one["groups"]]
+            yield f"Interception is on a path {', and on one '.join(ways)} (in this direction)."
     off = [one for one in across["timeline"]["periods"] if one["is"] == "off"]
     for one in off[:6]:
         yield f"It {words.period_words(one, both_times)}.".replace("It surely off", "It was surely off")

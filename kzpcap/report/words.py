@@ -82,8 +82,8 @@ def _explanations(found: dict[str, Any]) -> Iterator[str]:
     for number, one in enumerate(found["explanations"][:5]):
         if number:
             yield "  or, less likely:"
-        for group in one["groups"]:
-            yield wrap(group_words(group), 2, 4)
+        for place, group in enumerate(one["groups"]):
+            yield wrap(f"{'and ' if place else ''}{group_words(group)}", 2, 4)
     if len(found["explanations"]) > 5:
         yield f"  (+{len(found['explanations']) - 5} more: --json has them)"
     for said in found["contradictions"]:
@@ -155,6 +155,9 @@ def claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
 def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
     days = dossier["vantage_days"]
     low, high = days["share_interval_95"]
+    again = dossier["connections_counted_once_though_in_several_captures"]
+    if again:
+        yield wrap(f"{count(again, 'connection')} in a capture of the same packets count once.", 0)
     yield wrap(
         f"{days['with_interception']:,} of {days['eligible']:,} vantage-days (what one network saw on one day) with"
         f" connections that could be intercepted show interception; 95 % interval {low:.2f} to {high:.2f}."
