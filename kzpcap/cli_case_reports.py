@@ -116,7 +116,8 @@ def judge(
     for line in second_lines(found.second):
         typer.echo(safe(line))
     typer.echo("kept as")
-    typer.echo(safe(str(path)))
+    typer.echo(path.name)
+    typer.echo(f"  in {safe(str(path.parent))}")
 
 
 def claims(

@@ -23,8 +23,8 @@ from kzpcap.upload.config import ConfigError, load
 from kzpcap.upload.door import BOXES, Hello, contradicts, read_hello
 from kzpcap.upload.language import WORDS
 from kzpcap.upload.store import DONE
-from tests.conftest import CAPTURES, run
-from tests.test_upload import LADDER, NO_BROWSER, RCKU, Server, browser, everything  # noqa: F401 - a fixture
+from tests.conftest import CAPTURES, NO_BROWSER, run
+from tests.test_upload import LADDER, RCKU, Server, everything
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.tls import Authority, key_pem, pem
@@ -238,7 +238,7 @@ def test_what_is_no_tls_and_what_never_ends_does_not_stay(secure):
 
 
 @NO_BROWSER
-def test_a_real_browser_is_itself_and_behind_a_box_it_is_not(secure, box, browser):  # noqa: F811
+def test_a_real_browser_is_itself_and_behind_a_box_it_is_not(secure, box, browser):
     """The browser's own hello is taken; through a box whose root it believes, there is a warning and no form."""
     context = browser.new_context(ignore_https_errors=True)
     page = context.new_page()
