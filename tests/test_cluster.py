@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -63,7 +64,10 @@ def test_a_worker_that_is_killed_changes_nothing(cluster, tmp_path):
     found = verify(Case.open(case), rehash=True)
     assert (found.faults, found.open) == ([], [])
     assert found.results == alone.outcomes["analysed"]
-    assert f"{alone.outcomes['analysed']} analysed" in output.decode()
+    # A result that the killed worker put there before it could tell of it is found by whoever repeats its file.
+    told = {kind: int(number) for number, kind in re.findall(r"(\d+) (analysed|already there)", output.decode())}
+    assert sum(told.values()) == alone.outcomes["analysed"]
+    assert told.get("already there", 0) <= 9, "no more than wait for three workers at once"
     assert list((case / "runs").iterdir()) == []
     again = run(*command)
     assert f"{alone.outcomes['analysed']} already there" in again.stdout.decode()
