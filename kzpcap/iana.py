@@ -48,9 +48,8 @@ def version_name(version: int) -> str:
     return TLS_VERSIONS.get(version, f"{version:#06x}")
 
 
-def is_grease(value: int) -> bool:
-    """RFC 8701 values, reserved so that peers stay tolerant."""
-    return value & 0x0F0F == 0x0A0A and value >> 8 == value & 0xFF
+GREASE = frozenset(0x0A0A + step * 0x1010 for step in range(16))
+"""RFC 8701 values, reserved so that peers stay tolerant."""
 
 
 def is_tls13(version: int) -> bool:

@@ -457,6 +457,7 @@ def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ..
         if not alert.from_client:
             named.setdefault(alert.seen.frame, "alert")
     marks: list[Mark] = []
+    data = 0
     for packet in packets:
         if packet.flags & SYN:
             what = "syn_ack"
@@ -466,8 +467,11 @@ def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ..
             what = "fin"
         else:
             what = named.get(packet.frame, "data")
-        if what != "data" or sum(mark.what == "data" for mark in marks) < 3:
-            marks.append(_mark(packet, what))
+        if what == "data":
+            data += 1
+            if data > 3:
+                continue
+        marks.append(_mark(packet, what))
     return tuple(marks[:MAX_MARKS])
 
 

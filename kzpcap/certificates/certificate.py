@@ -115,8 +115,12 @@ def parse(der: bytes) -> Certificate:
         return Certificate(fingerprint, sha1, der, problem=f"{type(error).__name__}: {error}"[:200] or "unreadable")
 
 
+@lru_cache(maxsize=128)
 def load(der: bytes) -> Any:
-    """cryptography's certificate of these bytes, without its warnings; bytes behind the DER are left out."""
+    """cryptography's certificate of these bytes, without its warnings; bytes behind the DER are left out.
+
+    One certificate is asked for again and again: by each issuer that may have signed it, by each signature of its key.
+    """
     from cryptography import x509
 
     with warnings.catch_warnings():

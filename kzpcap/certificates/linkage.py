@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import verify
@@ -26,18 +27,36 @@ MAX_EXPONENT_BITS = 64
 @lru_cache(maxsize=65_536)
 def signed_by(child: bytes, issuer: bytes) -> bool | None:
     """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     try:
-        cert, key = load(child), load(issuer).public_key()
-        if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
-            return None  # a check would cost as much as a signature: nobody's key looks like that
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            algorithm, parameters = cert.signature_hash_algorithm, cert.signature_algorithm_parameters
-        return verify(key, cert.signature, cert.tbs_certificate_bytes, algorithm, parameters)
+        key = _key(issuer)
+        return None if key is None else verify(key, *_signature(child))
     except Exception:  # unknown algorithms and broken keys: not checked, which is not the same as refuted
         return None
+
+
+@lru_cache(maxsize=512)
+def _key(issuer: bytes) -> Any:
+    """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = load(issuer).public_key()
+    if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
+        return None
+    return key
+
+
+@lru_cache(maxsize=64)
+def _signature(child: bytes) -> tuple[bytes, bytes, Any, Any]:
+    """A certificate's signature, what it signs, its hash and its parameters."""
+    cert = load(child)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return (
+            cert.signature,
+            cert.tbs_certificate_bytes,
+            cert.signature_hash_algorithm,
+            cert.signature_algorithm_parameters,
+        )
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, load
@@ -35,7 +36,7 @@ def server_key_exchange(
     if kind not in ("dhe", "ecdhe") or not any(body):  # zeros: taken out of the capture (scrub/)
         return Possession.NOT_CAPTURED
     try:
-        key = load(leaf.der).public_key()
+        key = _key(leaf.der)
     except Exception:  # whatever the parser stumbles over: nothing can be checked
         return Possession.NOT_CAPTURED
     reader = Reader(body)
@@ -57,10 +58,15 @@ def server_key_exchange(
     return Possession.PROVED if outcome else Possession.REFUTED
 
 
+@lru_cache(maxsize=512)
+def _key(der: bytes) -> Any:
+    return load(der).public_key()
+
+
 def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:
     """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key."""
     try:
-        key = load(leaf.der).public_key()
+        key = _key(leaf.der)
     except Exception:  # as above
         return Possession.NOT_CAPTURED
     rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature

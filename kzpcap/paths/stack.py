@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import ACK, RST, SYN
@@ -37,6 +38,7 @@ class Options:
     """TSval and TSecr."""
 
 
+@lru_cache(maxsize=1_024)
 def options(raw: bytes) -> Options:
     """Read the options of a segment; what is cut or malformed ends the reading."""
     layout: list[str] = []

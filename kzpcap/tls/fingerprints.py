@@ -6,9 +6,11 @@ Computed only from whole hellos: a fingerprint of half a message would be one of
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
-from kzpcap.iana import is_grease
+from kzpcap.iana import GREASE
 from kzpcap.tls.messages import (
     ALPN,
     COMPRESS_CERTIFICATE,
@@ -20,29 +22,43 @@ from kzpcap.tls.messages import (
     SIGNATURE_ALGORITHMS,
     ClientHello,
     ServerHello,
+    numbers,
 )
 
+MAX_REMEMBERED = 256
 JA4_VERSIONS = {
     0x0304: "13", 0x0303: "12", 0x0302: "11", 0x0301: "10", 0x0300: "s3", 0x0002: "s2",
     0x0100: "s1", 0xFEFF: "d1", 0xFEFD: "d2", 0xFEFC: "d3",
 }  # fmt: skip
 
 
+Work = TypeVar("Work", bound=Callable[..., Any])
+
+
+def _remembered(work: Work) -> Work:
+    """Keep the latest answers: one client software sends the same lists in all of its hellos.
+
+    Of a list longer than any client's nothing is kept.
+    """
+    kept = lru_cache(maxsize=512)(work)
+
+    def ask(values: tuple[int, ...], *more: Any) -> Any:
+        return (kept if len(values) <= MAX_REMEMBERED else work)(values, *more)
+
+    return cast(Work, ask)
+
+
+@_remembered
 def _dashed(values: tuple[int, ...]) -> str:
-    return "-".join(str(value) for value in values if not is_grease(value))
+    return "-".join([str(value) for value in values if value not in GREASE])
 
 
 def ja3_string(hello: ClientHello) -> str:
     """version,ciphers,extensions,groups,point formats; GREASE left out."""
-    return ",".join(
-        (
-            str(hello.legacy_version),
-            _dashed(hello.cipher_suites),
-            _dashed(tuple(kind for kind, _ in hello.extensions)),
-            _dashed(hello.supported_groups) if hello.extension(GROUPS) is not None else "",
-            "-".join(str(v) for v in hello.point_formats) if hello.extension(POINT_FORMATS) is not None else "",
-        )
-    )
+    extensions = "-".join([str(kind) for kind, _ in hello.extensions if kind not in GREASE])
+    groups = _dashed(hello.supported_groups) if hello.extension(GROUPS) is not None else ""
+    formats = "-".join(map(str, hello.point_formats)) if hello.extension(POINT_FORMATS) is not None else ""
+    return f"{hello.legacy_version},{_dashed(hello.cipher_suites)},{extensions},{groups},{formats}"
 
 
 def ja3(hello: ClientHello) -> str | None:
@@ -68,23 +84,35 @@ def ja4(hello: ClientHello, transport: str) -> str | None:
     """JA4 of a whole hello; `transport` is tcp, quic or dtls."""
     if not hello.complete or hello.sslv2_format:
         return None
-    versions = [value for value in hello.supported_versions if not is_grease(value)]
+    versions = [value for value in hello.supported_versions if value not in GREASE]
     version = max(versions) if versions else hello.legacy_version
-    suites = [f"{value:04x}" for value in hello.cipher_suites if not is_grease(value)]
-    kinds = [kind for kind, _ in hello.extensions if not is_grease(kind)]
+    suites, suites_digest = _ja4_suites(hello.cipher_suites)
+    kinds = [kind for kind, _ in hello.extensions if kind not in GREASE]
     name = "d" if SERVER_NAME in kinds else "i"
     first = (hello.alpn_protocols or (b"",))[0] if ALPN in kinds else b""
     head = (
         {"tcp": "t", "quic": "q", "dtls": "d"}[transport]
         + JA4_VERSIONS.get(version, "00")
         + name
-        + f"{min(len(suites), 99):02d}{min(len(kinds), 99):02d}"
+        + f"{min(suites, 99):02d}{min(len(kinds), 99):02d}"
         + _alpn_marks(first)
     )
-    extensions = ",".join(sorted(f"{kind:04x}" for kind in kinds if kind not in (SERVER_NAME, ALPN)))
-    algorithms = ",".join(f"{value:04x}" for value in hello.signature_algorithms if not is_grease(value))
-    raw = extensions + ("_" + algorithms if algorithms else "")
-    return f"{head}_{_short(','.join(sorted(suites)))}_{_short(raw if extensions else '')}"
+    return f"{head}_{suites_digest}_{_ja4_extensions(tuple(sorted(kinds)), hello.extension(SIGNATURE_ALGORITHMS))}"
+
+
+@_remembered
+def _ja4_suites(values: tuple[int, ...]) -> tuple[int, str]:
+    """How many cipher suites there are without GREASE, and JA4's digest of them."""
+    suites = sorted([f"{value:04x}" for value in values if value not in GREASE])
+    return len(suites), _short(",".join(suites))
+
+
+@_remembered
+def _ja4_extensions(kinds: tuple[int, ...], algorithms: bytes | None) -> str:
+    """JA4's digest of sorted extension types, and of the body of signature_algorithms as sent."""
+    extensions = ",".join([f"{kind:04x}" for kind in kinds if kind not in (SERVER_NAME, ALPN)])
+    names = ",".join([f"{value:04x}" for value in numbers(algorithms or b"", 2, 2) if value not in GREASE])
+    return _short(extensions + ("_" + names if names else "") if extensions else "")
 
 
 def _alpn_marks(value: bytes) -> str:
@@ -108,7 +136,7 @@ def tlsfingerprint_id(hello: ClientHello, record_version: int) -> str | None:
         return None
 
     def listed(values: Iterable[int]) -> bytes:
-        return b"".join((0x0A0A if is_grease(value) else value).to_bytes(2) for value in values)
+        return b"".join((0x0A0A if value in GREASE else value).to_bytes(2) for value in values)
 
     groups = listed(hello.supported_groups)
     shares = b""

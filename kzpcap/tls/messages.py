@@ -83,25 +83,25 @@ class ClientHello:
     def supported_versions(self) -> tuple[int, ...]:
         """The versions offered by extension 43, as sent."""
         body = self.extension(SUPPORTED_VERSIONS)
-        return _numbers(body, 2, 1) if body else ()
+        return numbers(body, 2, 1) if body else ()
 
     @property
     def supported_groups(self) -> tuple[int, ...]:
         """Extension 10."""
         body = self.extension(GROUPS)
-        return _numbers(body, 2, 2) if body else ()
+        return numbers(body, 2, 2) if body else ()
 
     @property
     def point_formats(self) -> tuple[int, ...]:
         """Extension 11."""
         body = self.extension(POINT_FORMATS)
-        return _numbers(body, 1, 1) if body else ()
+        return numbers(body, 1, 1) if body else ()
 
     @property
     def signature_algorithms(self) -> tuple[int, ...]:
         """Extension 13."""
         body = self.extension(SIGNATURE_ALGORITHMS)
-        return _numbers(body, 2, 2) if body else ()
+        return numbers(body, 2, 2) if body else ()
 
     @property
     def key_shares(self) -> tuple[tuple[int, int], ...]:
@@ -160,7 +160,8 @@ class ServerHello:
         return body[3 : 3 + body[2]] if body and len(body) > 3 else None
 
 
-def _numbers(body: bytes, size: int, vector: int) -> tuple[int, ...]:
+def numbers(body: bytes, size: int, vector: int) -> tuple[int, ...]:
+    """A vector of integers of `size` bytes, its length in `vector` bytes; empty where it is cut."""
     try:
         return Reader(body).uints(size, vector)
     except ShortRead:

@@ -17,7 +17,7 @@ import contextlib
 import re
 from dataclasses import dataclass
 
-from kzpcap.iana import is_grease
+from kzpcap.iana import GREASE
 from kzpcap.tls.fingerprints import tlsfingerprint_id
 from kzpcap.tls.messages import client_hello
 
@@ -68,7 +68,7 @@ def read_hello(data: bytes) -> Hello | None:
         tlsfingerprint_id(hello, version),
         0x0304 in hello.supported_versions,
         b"h2" in (hello.alpn_protocols or ()),
-        any(is_grease(suite) for suite in hello.cipher_suites),
+        not GREASE.isdisjoint(hello.cipher_suites),
     )
 
 
