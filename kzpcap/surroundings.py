@@ -189,6 +189,8 @@ class Surroundings:
     answers: dict[Any, Any] = field(default_factory=dict)
     """What the facts said of the connection `answers_for` (verdict/logic.py)."""
     answers_for: Observation | None = None
+    plans: dict[int, Any] = field(default_factory=dict)
+    """Features of connections to what is left to ask of them (verdict/judge.py)."""
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 

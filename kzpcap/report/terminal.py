@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.iana import version_name
@@ -378,7 +378,7 @@ def _finding(found: Finding, indent: int, out: Callable[[str], object]) -> None:
         if len(found.children) == 1:
             only = found.children[0]
             if found.operator in ("none_of", "not_shown") and only.value is not None:
-                only = replace(only, value=found.value)  # what it says is already said of what is not there
+                only = only._replace(value=found.value)  # what it says is already said of what is not there
             _finding(only, indent, out)
             return
         words = {"all_of": "all of", "any_of": "any of", "none_of": "none of", "not_shown": "not shown"}[found.operator]

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """What came of asking one fact: true, false or None for unknown; one sentence, and the frames that show it."""
 
     value: bool | None
@@ -26,7 +25,7 @@ class Finding:
 Fact = Callable[[Observation, Surroundings], Finding]
 
 
-def _answers(facts: tuple[Fact, ...], observation: Observation, surroundings: Surroundings) -> Iterator[Finding]:
+def answers(facts: tuple[Fact, ...], observation: Observation, surroundings: Surroundings) -> Iterator[Finding]:
     """Each fact's finding; a fact that several rules ask of one connection is worked out once."""
     if surroundings.answers_for is not observation:
         surroundings.answers_for = observation
@@ -39,52 +38,73 @@ def _answers(facts: tuple[Fact, ...], observation: Observation, surroundings: Su
         yield found
 
 
-def all_of(*facts: Fact) -> Fact:
+class Combined:
+    """Facts under an operator; called like a fact."""
+
+    __slots__ = ("facts",)
+    operator = ""
+
+    def __init__(self, *facts: Fact) -> None:
+        self.facts = facts
+
+    def __call__(self, observation: Observation, surroundings: Surroundings) -> Finding:
+        """Ask them; every one, as each may be evidence."""
+        children = tuple(answers(self.facts, observation, surroundings))
+        return Finding(self.value({child.value for child in children}), "", (), children, self.operator)
+
+    def value(self, values: set[bool | None]) -> bool | None:
+        """What the values of the facts come to."""
+        raise NotImplementedError
+
+
+class all_of(Combined):  # noqa: N801 - reads as a word of the rules
     """True where all are; false where one is; else unknown. The first false one ends the asking."""
 
-    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
+    operator = "all_of"
+
+    def __call__(self, observation: Observation, surroundings: Surroundings) -> Finding:
+        """Ask them in turn."""
         children: list[Finding] = []
         value: bool | None = True
-        for found in _answers(facts, observation, surroundings):
+        for found in answers(self.facts, observation, surroundings):
             children.append(found)
             if found.value is False:
-                return Finding(False, "", (), tuple(children), "all_of")
+                value = False
+                break
             if found.value is None:
                 value = None
-        return Finding(value, "", (), tuple(children), "all_of")
+        return Finding(value, "", (), tuple(children), self.operator)
 
-    return ask
-
-
-def any_of(*facts: Fact) -> Fact:
-    """True where one is; false where all are false; else unknown. Every fact is asked: each may be evidence."""
-
-    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
-        children = tuple(_answers(facts, observation, surroundings))
-        values = {child.value for child in children}
-        value = True if True in values else None if None in values else False
-        return Finding(value, "", (), children, "any_of")
-
-    return ask
+    def value(self, values: set[bool | None]) -> bool | None:
+        """False before unknown before true."""
+        return False if False in values else None if None in values else True
 
 
-def none_of(*facts: Fact) -> Fact:
+class any_of(Combined):  # noqa: N801
+    """True where one is; false where all are false; else unknown."""
+
+    operator = "any_of"
+
+    def value(self, values: set[bool | None]) -> bool | None:
+        """True before unknown before false."""
+        return True if True in values else None if None in values else False
+
+
+class none_of(Combined):  # noqa: N801
     """False where one is true; true where all are false; else unknown."""
-    anything = any_of(*facts)
 
-    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
-        found = anything(observation, surroundings)
-        value = None if found.value is None else not found.value
-        return Finding(value, "", (), found.children, "none_of")
+    operator = "none_of"
 
-    return ask
+    def value(self, values: set[bool | None]) -> bool | None:
+        """The contrary of `any_of`."""
+        return False if True in values else None if None in values else True
 
 
-def not_shown(*facts: Fact) -> Fact:
+class not_shown(Combined):  # noqa: N801
     """True unless one of the facts is true: for what must not be shown, rather than be shown not to be."""
 
-    def ask(observation: Observation, surroundings: Surroundings) -> Finding:
-        children = tuple(_answers(facts, observation, surroundings))
-        return Finding(not any(child.value is True for child in children), "", (), children, "not_shown")
+    operator = "not_shown"
 
-    return ask
+    def value(self, values: set[bool | None]) -> bool | None:
+        """Unknown counts as not shown."""
+        return True not in values

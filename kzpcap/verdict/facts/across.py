@@ -5,12 +5,14 @@ from __future__ import annotations
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
+from kzpcap.verdict.features import CHAIN, UNANCHORED, needs
 from kzpcap.verdict.logic import Finding
 
 NEEDED_TARGETS = 2
 MAX_FRAMES = 6
 
 
+@needs(CHAIN)
 def one_key_for_several_names(observation: Observation, surroundings: Surroundings) -> Finding:
     """Certificates of different names, linked to no public root, have one and the same key."""
     if not observation.chain:
@@ -24,6 +26,7 @@ def one_key_for_several_names(observation: Observation, surroundings: Surroundin
     return Finding(True, says, tuple(use.frames[:MAX_FRAMES]))
 
 
+@needs(CHAIN, UNANCHORED)
 def one_issuer_for_several_servers(observation: Observation, surroundings: Surroundings) -> Finding:
     """Servers with different names have certificates by one issuer that no public root knows."""
     use = surroundings.issuer_of(observation)
@@ -34,6 +37,7 @@ def one_issuer_for_several_servers(observation: Observation, surroundings: Surro
     return Finding(True, says, tuple(use.frames[:MAX_FRAMES]))
 
 
+@needs(CHAIN, UNANCHORED)
 def issuer_for_targets_only(observation: Observation, surroundings: Surroundings) -> Finding:
     """A private issuer signs for several listed names and for no other, while other names get public chains."""
     use = surroundings.issuer_of(observation)
@@ -56,6 +60,7 @@ def issuer_for_targets_only(observation: Observation, surroundings: Surroundings
     return Finding(True, says, (*use.frames[:3], *others[:3]))
 
 
+@needs(CHAIN)
 def certificate_changes_for_name(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same name was answered with a public chain at another time, and with this one now."""
     facts = surroundings.chain_facts(observation)

@@ -9,9 +9,27 @@ from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, no_day
+from kzpcap.verdict.features import (
+    CHAIN,
+    DOUBTED,
+    FINISHED,
+    IMITATION,
+    KNOWN_KEY,
+    LISTED_INTERMEDIATE,
+    NATIONAL,
+    PROBLEM,
+    PROOF,
+    PUBLIC,
+    RESUMED,
+    SELF_SIGNED,
+    SUPPLIED,
+    UNANCHORED,
+    needs,
+)
 from kzpcap.verdict.logic import Finding
 
 
+@needs(CHAIN)
 def certificate_visible(observation: Observation, surroundings: Surroundings) -> Finding:
     """A certificate of the server can be read."""
     del surroundings
@@ -20,6 +38,7 @@ def certificate_visible(observation: Observation, surroundings: Surroundings) ->
     return Finding(False, "no certificate of the server can be read")
 
 
+@needs(CHAIN, KNOWN_KEY)
 def chain_verified_to_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
     """A verified path leads from the leaf to a shipped key that is known to intercept."""
     facts = surroundings.chain_facts(observation)
@@ -52,6 +71,7 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
     )
 
 
+@needs(CHAIN, KNOWN_KEY)
 def key_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
     """The known key was itself seen to intercept (else it is known from block lists alone)."""
     facts = surroundings.chain_facts(observation)
@@ -64,6 +84,7 @@ def key_seen_intercepting(observation: Observation, surroundings: Surroundings) 
     return Finding(generation.seen_intercepting, f"this generation {says}")
 
 
+@needs(CHAIN, LISTED_INTERMEDIATE)
 def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is signed by a certificate on the wire whose SHA-1 is that of a known interception intermediate."""
     facts = surroundings.chain_facts(observation)
@@ -78,6 +99,7 @@ def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Su
     )
 
 
+@needs(CHAIN, KNOWN_KEY)
 def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surroundings) -> Finding:
     """A verified path leads to an interception CA given on the command line."""
     facts = surroundings.chain_facts(observation)
@@ -93,6 +115,7 @@ def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surrou
     )
 
 
+@needs(CHAIN)
 def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is a published certificate, or has its key: anyone can replay it."""
     leaf = surroundings.certificates[observation.chain[0]] if observation.chain else None
@@ -102,6 +125,7 @@ def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, f"the leaf is {title}: a replay cannot be excluded", chain_frames(observation))
 
 
+@needs(CHAIN, IMITATION)
 def bears_names_of_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain bears the name or key id of a known interception CA, without a verified signature."""
     facts = surroundings.chain_facts(observation)
@@ -116,6 +140,7 @@ def bears_names_of_known_ca(observation: Observation, surroundings: Surroundings
     )
 
 
+@needs(CHAIN, IMITATION)
 def imitates_known_ca(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain bears a known CA's name or key id, and the signature is not that key's."""
     facts = surroundings.chain_facts(observation)
@@ -130,6 +155,7 @@ def imitates_known_ca(observation: Observation, surroundings: Surroundings) -> F
     )
 
 
+@needs(CHAIN, PUBLIC)
 def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Finding:
     """A verified path leads to a root that was in the public bundle on the capture's day."""
     facts = surroundings.chain_facts(observation)
@@ -155,6 +181,7 @@ def publicly_trusted(observation: Observation, surroundings: Surroundings) -> Fi
     )
 
 
+@needs(CHAIN, SUPPLIED)
 def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundings) -> Finding:
     """A verified path leads to a trust anchor given on the command line."""
     facts = surroundings.chain_facts(observation)
@@ -166,6 +193,7 @@ def trusted_by_supplied_anchor(observation: Observation, surroundings: Surroundi
     return Finding(True, f'linked by signatures to the supplied trust anchor "{anchor}"', chain_frames(observation))
 
 
+@needs(CHAIN, DOUBTED)
 def path_unfit_for_tls(observation: Observation, surroundings: Surroundings) -> Finding:
     """The path leads to a public root by a certificate that may not stand in a TLS server's chain."""
     facts = surroundings.chain_facts(observation)
@@ -176,6 +204,7 @@ def path_unfit_for_tls(observation: Observation, surroundings: Surroundings) -> 
     return Finding(True, facts.unfit, chain_frames(observation))
 
 
+@needs(CHAIN, DOUBTED)
 def trust_disputed(observation: Observation, surroundings: Surroundings) -> Finding:
     """The bundle of the day does not settle it: part of the root's certificates, or the root soon after or before."""
     facts = surroundings.chain_facts(observation)
@@ -189,6 +218,7 @@ def trust_disputed(observation: Observation, surroundings: Surroundings) -> Find
     return Finding(True, f'linked by signatures to "{anchor}": {facts.disputed}', chain_frames(observation))
 
 
+@needs(CHAIN, DOUBTED)
 def root_public_at_another_time(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a root that was public at some time, but not on the capture's day."""
     facts = surroundings.chain_facts(observation)
@@ -205,6 +235,7 @@ def root_public_at_another_time(observation: Observation, surroundings: Surround
     )
 
 
+@needs(CHAIN)
 def name_matches(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf carries the name that the client asked for."""
     facts = surroundings.chain_facts(observation)
@@ -224,12 +255,14 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
     )
 
 
+@needs(CHAIN)
 def certificate_for_another_name(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf does not carry the name asked (a forger may copy the names of the server's own certificate)."""
     found = name_matches(observation, surroundings)
     return Finding(None if found.value is None else not found.value, found.says, found.frames)
 
 
+@needs(CHAIN)
 def within_dates(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf was within its dates on the day by which it is judged."""
     facts = surroundings.chain_facts(observation)
@@ -245,6 +278,7 @@ def within_dates(observation: Observation, surroundings: Surroundings) -> Findin
     )
 
 
+@needs(CHAIN, NATIONAL)
 def signed_by_national_ca(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a national CA that is in lawful use."""
     facts = surroundings.chain_facts(observation)
@@ -255,6 +289,7 @@ def signed_by_national_ca(observation: Observation, surroundings: Surroundings) 
     return Finding(True, f"signed by {facts.national.title}, a national CA", chain_frames(observation))
 
 
+@needs(CHAIN, SELF_SIGNED)
 def self_signed(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf signed itself."""
     facts = surroundings.chain_facts(observation)
@@ -265,6 +300,7 @@ def self_signed(observation: Observation, surroundings: Surroundings) -> Finding
     return Finding(True, f'self-signed by "{facts.leaf.common_name}"', chain_frames(observation))
 
 
+@needs(CHAIN)
 def issuer_missing(observation: Observation, surroundings: Surroundings) -> Finding:
     """Nobody known signed the last link of the chain."""
     facts = surroundings.chain_facts(observation)
@@ -281,6 +317,7 @@ def issuer_missing(observation: Observation, surroundings: Surroundings) -> Find
     )
 
 
+@needs(CHAIN)
 def private_root(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a root that was never public."""
     facts = surroundings.chain_facts(observation)
@@ -299,6 +336,7 @@ def private_root(observation: Observation, surroundings: Surroundings) -> Findin
     return Finding(True, f'signed by the private root "{facts.end.common_name}"', chain_frames(observation))
 
 
+@needs(CHAIN, PROBLEM)
 def unreadable(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf cannot be parsed."""
     facts = surroundings.chain_facts(observation)
@@ -317,6 +355,7 @@ def _proof(observation: Observation) -> str:
     )
 
 
+@needs(PROOF)
 def possession_proved(observation: Observation, surroundings: Surroundings) -> Finding:
     """Whoever answered holds the leaf's key."""
     del surroundings
@@ -334,6 +373,7 @@ def possession_proved(observation: Observation, surroundings: Surroundings) -> F
     return Finding(None, "no ServerKeyExchange to check possession with")
 
 
+@needs(FINISHED)
 def finished_verified(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's Finished fits the keys: the handshake was captured as both ends saw it."""
     del surroundings
@@ -345,6 +385,7 @@ def finished_verified(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, "the server's Finished fits: the handshake was captured as the server saw it", frames)
 
 
+@needs(CHAIN)
 def certificate_logged(observation: Observation, surroundings: Surroundings) -> Finding:
     """Logs of Certificate Transparency signed that they had seen the certificate; asked where it matters.
 
@@ -372,6 +413,7 @@ def certificate_logged(observation: Observation, surroundings: Surroundings) -> 
     return Finding(True, says, chain_frames(observation))
 
 
+@needs(CHAIN, UNANCHORED)
 def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is a re-signed copy of a genuine certificate that is in the same capture, or was given."""
     facts = surroundings.chain_facts(observation)
@@ -391,6 +433,7 @@ def resigned_copy(observation: Observation, surroundings: Surroundings) -> Findi
     return Finding(None, "no genuine certificate with this subject and these names is in the capture")
 
 
+@needs(CHAIN, UNANCHORED)
 def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf fits a re-signed copy, whole, and nobody saw who signed it: a public issuer may be missing."""
     facts = surroundings.chain_facts(observation)
@@ -407,12 +450,14 @@ def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -
     return Finding(True, says, (*chain_frames(observation), *((frame,) if frame else ())), children)
 
 
+@needs(PROOF)
 def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:
     """Whoever answered does not hold the leaf's key."""
     found = possession_proved(observation, surroundings)
     return Finding(None if found.value is None else not found.value, found.says, found.frames)
 
 
+@needs(RESUMED)
 def resumes_intercepted_session(observation: Observation, surroundings: Surroundings) -> Finding:
     """The session that is resumed was issued, to this client by this server, behind an interception certificate."""
     if not observation.resumed:

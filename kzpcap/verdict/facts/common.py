@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
@@ -25,7 +26,12 @@ LOCAL = tuple(ipaddress.ip_network(text) for text in PRIVATE)
 
 def on_local_network(observation: Observation) -> bool:
     """Is the server's address one of a private network: a router's, an appliance's or a company's own page?"""
-    address = ipaddress.ip_address(observation.server[0])
+    return _is_local(observation.server[0])
+
+
+@lru_cache(maxsize=4_096)
+def _is_local(text: str) -> bool:
+    address = ipaddress.ip_address(text)
     return any(address in network for network in LOCAL if network.version == address.version)
 
 

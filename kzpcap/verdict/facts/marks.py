@@ -6,6 +6,7 @@ from kzpcap.certificates.certificate import Certificate
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
+from kzpcap.verdict.features import CHAIN, PRODUCT, UNANCHORED, needs
 from kzpcap.verdict.logic import Finding
 
 SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
@@ -24,6 +25,7 @@ def _private(observation: Observation, surroundings: Surroundings) -> tuple[Cert
     return tuple(surroundings.certificates[name] for name in observation.chain)
 
 
+@needs(CHAIN, UNANCHORED)
 def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf has every structural mark of the forged leaves of July 2019 (FACTS of two published ones).
 
@@ -52,6 +54,7 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
     return Finding(False, f"{count} of {len(marks)} structural marks of the forged leaves of July 2019")
 
 
+@needs(CHAIN, UNANCHORED)
 def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Surroundings) -> Finding:
     """A CA for KZ that signed, verified, has the marks of the software of the interception CAs of 2018 to 2020."""
     if not observation.chain:
@@ -71,20 +74,22 @@ def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Sur
     return Finding(False, "no CA with the structural marks of the interception CAs of 2018 to 2020")
 
 
+@needs(CHAIN, PRODUCT)
 def signed_as_product(observation: Observation, surroundings: Surroundings) -> Finding:
     """The issuer bears the names of a product that re-signs connections by design; names prove nothing."""
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
-    if on_local_network(observation):
-        return Finding(False, "a server on the user's own network: a product's own page bears its names too")
     if facts.product is None:
         return Finding(False, "its issuer has the names of no product that is listed")
+    if on_local_network(observation):
+        return Finding(False, "a server on the user's own network: a product's own page bears its names too")
     kind = "runs on the user's own device" if facts.product.local else "is a company's or provider's gateway"
     says = f"its issuer has the names of {facts.product.title}, which {kind}; names prove nothing"
     return Finding(True, says, chain_frames(observation))
 
 
+@needs(CHAIN)
 def misissued(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf bears serial and issuer of a certificate that a public CA issued to somebody else than the site."""
     if not observation.chain:
@@ -96,6 +101,7 @@ def misissued(observation: Observation, surroundings: Surroundings) -> Finding:
     return Finding(True, f"it bears serial and issuer of {title}", chain_frames(observation))
 
 
+@needs(CHAIN)
 def leaf_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf's key is one that was itself seen intercepting (no CA is known for it)."""
     if not observation.chain:

@@ -6,12 +6,14 @@ from kzpcap.iana import version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import CONTRADICTED, NO_CLOCK, chain_frames
+from kzpcap.verdict.features import ABSENT, CLOCK_CONTRADICTED, HIDDEN, NAMELESS, NO_TLS, UNANSWERED, needs
 from kzpcap.verdict.logic import Fact, Finding
 
 
 def absent(*reasons: Absent) -> Fact:
     """The certificate is missing for one of these reasons."""
 
+    @needs(HIDDEN if Absent.ENCRYPTED in reasons else ABSENT)
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
         del surroundings
         if observation.absent in reasons:
@@ -37,6 +39,7 @@ ABSENT_SAYS = {
 }
 
 
+@needs(UNANSWERED)
 def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
@@ -51,6 +54,7 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
 def failed_with(kind: str) -> Fact:
     """The connection ended in this way after its ClientHello."""
 
+    @needs(UNANSWERED)
     def ask(observation: Observation, surroundings: Surroundings) -> Finding:
         del surroundings
         if observation.failed != kind:
@@ -74,6 +78,7 @@ def no_clock(observation: Observation, surroundings: Surroundings) -> Finding:
     return Finding(bool(observation.chain) and not observation.time_ns, NO_CLOCK.says, chain_frames(observation))
 
 
+@needs(CLOCK_CONTRADICTED)
 def clock_contradicted(observation: Observation, surroundings: Surroundings) -> Finding:
     """A certificate is there, and what is signed or independent in the capture contradicts its clock."""
     if not surroundings.clock.contradicted or surroundings.at is not None:
@@ -82,18 +87,23 @@ def clock_contradicted(observation: Observation, surroundings: Surroundings) -> 
     return Finding(bool(observation.chain), CONTRADICTED.says, chain_frames(observation), children)
 
 
+@needs(NO_TLS)
 def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:
     """A TCP connection to a TLS port without any TLS byte."""
     del surroundings
-    return Finding(not observation.tls, "a TCP connection without TLS in it", (observation.first_frame,))
+    if observation.tls:
+        return Finding(False, "TLS is in it")
+    return Finding(True, "a TCP connection without TLS in it", (observation.first_frame,))
 
 
+@needs(NAMELESS)
 def no_name_sent(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client sent a whole hello without a name."""
     del surroundings
     return Finding(observation.name_status == "absent", "the client asked for no name")
 
 
+@needs(NAMELESS)
 def name_not_captured(observation: Observation, surroundings: Surroundings) -> Finding:
     """The name asked for is not in the capture."""
     del surroundings
@@ -102,6 +112,7 @@ def name_not_captured(observation: Observation, surroundings: Surroundings) -> F
     return Finding(observation.name_status in ("cut", "no_hello"), "the name that was asked for was not captured")
 
 
+@needs(NAMELESS)
 def inner_name_encrypted(observation: Observation, surroundings: Surroundings | None = None) -> Finding:
     """The name on the wire is one that servers publish for ECH: the name asked is in the encrypted part."""
     del surroundings

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.features import QUIC, needs
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
 
 
+@needs(QUIC)
 def quic_turned_back(observation: Observation, surroundings: Surroundings) -> Finding:
     """The first Initial was answered with a Retry or a Version Negotiation, which anyone on the path can send."""
     del surroundings

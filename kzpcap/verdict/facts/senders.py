@@ -6,6 +6,17 @@ from kzpcap.iana import alert_name
 from kzpcap.observations import Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.features import (
+    ALERT,
+    CLIENT_RESET,
+    CONFLICT,
+    NEIGHBOURS,
+    OTHER_CHAIN,
+    PLAIN,
+    RESET,
+    UNANSWERED,
+    needs,
+)
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
@@ -39,6 +50,7 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | No
     return None
 
 
+@needs(RESET)
 def reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ClientHello was answered with a reset that did not come from the sender of the SYN-ACK."""
     del surroundings
@@ -54,6 +66,7 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
     return _another_sender(observation, mark, "reset")
 
 
+@needs(CLIENT_RESET)
 def client_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
     del surroundings
@@ -72,6 +85,7 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     return Finding(two, says + (": two senders" if two else ""), frames)
 
 
+@needs(PLAIN)
 def plain_answer(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ClientHello was answered with something that is no TLS."""
     del surroundings
@@ -81,6 +95,7 @@ def plain_answer(observation: Observation, surroundings: Surroundings) -> Findin
     return Finding(True, f"the ClientHello was answered in plain text: {first}", (observation.plain_frame,))
 
 
+@needs(PLAIN)
 def plain_answer_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The plain answer did not come from the sender of the SYN-ACK."""
     del surroundings
@@ -90,6 +105,7 @@ def plain_answer_by_another_sender(observation: Observation, surroundings: Surro
     return _another_sender(observation, mark, "plain answer")
 
 
+@needs(ALERT)
 def server_alert(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's side answered the ClientHello with an alert."""
     del surroundings
@@ -101,6 +117,7 @@ def server_alert(observation: Observation, surroundings: Surroundings) -> Findin
     return Finding(False, "no alert in answer to the ClientHello")
 
 
+@needs(ALERT)
 def alert_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The alert did not come from the sender of the SYN-ACK."""
     found = server_alert(observation, surroundings)
@@ -110,6 +127,7 @@ def alert_by_another_sender(observation: Observation, surroundings: Surroundings
     return _another_sender(observation, mark, "alert")
 
 
+@needs(CONFLICT)
 def server_bytes_conflict(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same bytes of the server's stream came twice with different content."""
     del surroundings
@@ -127,6 +145,7 @@ def hello_by_another_sender(observation: Observation, surroundings: Surroundings
     return _another_sender(observation, mark, "ServerHello" if mark.what == "server_hello" else "Certificate")
 
 
+@needs(UNANSWERED)
 def failed_repeatedly_beside_controls(observation: Observation, surroundings: Surroundings) -> Finding:
     """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
     if (
@@ -157,6 +176,7 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     )
 
 
+@needs(NEIGHBOURS)
 def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same server answered other names with a publicly trusted chain: the name made the difference."""
     examples = surroundings.trusted_examples.get(observation.server[0], {})
@@ -171,6 +191,7 @@ def server_genuine_for_other_names(observation: Observation, surroundings: Surro
     )
 
 
+@needs(OTHER_CHAIN)
 def other_chain_by_interception_key(observation: Observation, surroundings: Surroundings) -> Finding:
     """A later copy of conflicting server bytes holds a chain that a known or supplied interception key signed."""
     if not observation.other_chain:

@@ -21,6 +21,9 @@ NEAR_NS = 1_000_000_000
 NAMES = {"syn_ack": "SYN-ACK", "server_hello": "ServerHello", "certificate": "Certificate", "fin": "FIN"}
 
 
+NO_ODD_ID = Finding(False, "no IP ID that stands out of a counter")
+
+
 def _named(mark: Mark) -> str:
     return NAMES.get(mark.what, mark.what)
 
@@ -38,6 +41,9 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
         marks = list(sent)
     if ":" in observation.server[0] or len(marks) <= NEEDED:
         return Finding(None, "too few IPv4 packets of the server's side to compare IP IDs of")
+    breaks = sum(not steps_like_a_counter(one.ip_id, two.ip_id) for one, two in pairwise(marks))
+    if not 0 < breaks <= 2:  # one that stands out breaks a counter before itself, behind itself or both
+        return NO_ODD_ID
     for at, odd in enumerate(marks):
         others = [mark for mark in marks if mark is not odd]
         if _without_a_counter(odd):
@@ -57,7 +63,7 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
             f" {counter}: another stack, or a counter that many connections share"
         )
         return Finding(True, says, (odd.frame, before.frame, after.frame) if before is not after else _two(odd, before))
-    return Finding(False, "no IP ID that stands out of a counter")
+    return NO_ODD_ID
 
 
 def _without_a_counter(mark: Mark) -> bool:

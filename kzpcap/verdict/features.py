@@ -1,0 +1,141 @@
+"""What a connection has, as one number, and which facts need it: what nothing can be asked of is not asked.
+
+`@needs(A, B)` before a fact says: without A, or without B, its answer is the same for all connections of a capture
+that have the same features. It is asked of the first of them, and its answer kept (judge.py). A fact that declares
+nothing is asked every time; tests/test_features.py holds every declaration against the facts themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kzpcap.observations import Absent, Observation
+from kzpcap.surroundings import Surroundings
+
+# Each a bit of the number, in the order in which `features_of` asks for them.
+CHAIN = 1 << 0
+"""A certificate of the server."""
+KNOWN_KEY = 1 << 1
+"""A verified path to an interception CA, shipped or supplied."""
+LISTED_INTERMEDIATE = 1 << 2
+IMITATION = 1 << 3
+PRODUCT = 1 << 4
+NATIONAL = 1 << 5
+SELF_SIGNED = 1 << 6
+PROBLEM = 1 << 7
+"""The leaf could not be read whole."""
+PUBLIC = 1 << 8
+SUPPLIED = 1 << 9
+UNANCHORED = 1 << 10
+"""A chain that leads neither to a public root nor to a supplied anchor."""
+DOUBTED = 1 << 11
+"""A chain to a public root that is not trusted on the day."""
+TIMED = 1 << 12
+"""There is a day to judge by."""
+CLOCK_CONTRADICTED = 1 << 13
+PROOF = 1 << 14
+"""Something to check possession of the leaf's key with."""
+FINISHED = 1 << 15
+RESUMED = 1 << 16
+RESET = 1 << 17
+"""A reset of the server's side, or that side was not captured."""
+CLIENT_RESET = 1 << 18
+PLAIN = 1 << 19
+ALERT = 1 << 20
+CONFLICT = 1 << 21
+OTHER_CHAIN = 1 << 22
+UNANSWERED = 1 << 23
+"""No ServerHello."""
+HIDDEN = 1 << 24
+ABSENT = 1 << 25
+"""No certificate, for another reason than encryption."""
+NAMELESS = 1 << 26
+"""The name is not there, or only that of ECH."""
+NO_TLS = 1 << 27
+QUIC = 1 << 28
+NEIGHBOURS = 1 << 29
+"""The server answered some name with a publicly trusted chain."""
+
+_HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
+NEEDS: dict[Any, int] = {}
+"""Each fact that declares something: all of the features it needs."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def needs(*features: int) -> Callable[[F], F]:
+    """Declare the features without any one of which a fact's answer is always the same."""
+
+    def declare(fact: F) -> F:
+        NEEDS[fact] = sum(features)
+        return fact
+
+    return declare
+
+
+def features_of(observation: Observation, surroundings: Surroundings) -> int:
+    """The features of one connection."""
+    found = 0
+    facts = surroundings.chain_facts(observation)
+    if facts is not None:
+        found = CHAIN
+        if facts.interception is not None:
+            found |= KNOWN_KEY
+        if facts.sha1_generation is not None:
+            found |= LISTED_INTERMEDIATE
+        if facts.imitation is not None:
+            found |= IMITATION
+        if facts.product is not None:
+            found |= PRODUCT
+        if facts.national is not None:
+            found |= NATIONAL
+        if facts.self_signed:
+            found |= SELF_SIGNED
+        if facts.leaf.problem:
+            found |= PROBLEM
+        if facts.public is not None:
+            found |= PUBLIC
+        if facts.supplied is not None:
+            found |= SUPPLIED
+        elif facts.public is None:
+            found |= UNANCHORED
+        if facts.standing is not None and not facts.trusted:
+            found |= DOUBTED
+    if surroundings.moment(observation.time_ns):
+        found |= TIMED
+    if surroundings.clock.contradicted:
+        found |= CLOCK_CONTRADICTED
+    if observation.possession is not None or observation.possession_frame is not None:
+        found |= PROOF
+    if observation.finished_ok is not None:
+        found |= FINISHED
+    if observation.resumed:
+        found |= RESUMED
+    if observation.resets or observation.absent is Absent.ONE_SIDED:
+        found |= RESET
+    if observation.client_resets:
+        found |= CLIENT_RESET
+    if observation.plain_frame is not None:
+        found |= PLAIN
+    if observation.alerts:
+        found |= ALERT
+    if observation.conflicts:
+        found |= CONFLICT
+    if observation.other_chain:
+        found |= OTHER_CHAIN
+    if observation.server_hello is None:
+        found |= UNANSWERED
+    if observation.absent in _HIDDEN:
+        found |= HIDDEN
+    elif observation.absent is not None:
+        found |= ABSENT
+    if observation.name_status != "seen" or observation.ech_inner_unknown:
+        found |= NAMELESS
+    if not observation.tls:
+        found |= NO_TLS
+    if observation.quic is not None:
+        found |= QUIC
+    if observation.server[0] in surroundings.trusted_examples:
+        found |= NEIGHBOURS
+    return found

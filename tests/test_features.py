@@ -1,0 +1,51 @@
+"""What features.py declares of facts, held against the facts: nothing may be settled that asking would show."""
+
+from __future__ import annotations
+
+import pytest
+
+from kzpcap.analysis import analyze
+from kzpcap.reference import load
+from kzpcap.verdict import judge as judging
+from kzpcap.verdict.features import NEEDS, features_of
+from kzpcap.verdict.judge import judge
+from kzpcap.verdict.logic import Combined
+from kzpcap.verdict.rules import REMARKS, RULES
+from tests.conftest import CAPTURES, LAB
+
+PATHS = sorted(CAPTURES.glob("*/capture.pcap*")) + sorted(
+    path for path in (LAB / "captures").glob("*") if path.suffix in (".pcap", ".pcapng")
+)
+
+
+def single(asked):
+    return {fact for part in asked.facts for fact in single(part)} if isinstance(asked, Combined) else {asked}
+
+
+FACTS = {fact for rule in RULES for fact in single(rule.when)} | set(REMARKS)
+
+
+def test_facts_declare_what_they_need():
+    declared = [fact for fact in FACTS if NEEDS.get(fact)]
+    assert len(declared) > len(FACTS) * 2 // 3
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_plans_settle_nothing_that_asking_would_show(path, monkeypatch):
+    report = analyze(str(path), load(), want_digest=False)
+    surroundings = report.surroundings
+    first = {}
+    asked = 0
+    for observation in report.spill:
+        features = features_of(observation, surroundings)
+        for fact in FACTS:
+            if NEEDS.get(fact, 0) & ~features:
+                found = fact(observation, surroundings)
+                assert found == first.setdefault((features, fact), found)
+                asked += 1
+    assert asked or not len(report.spill)
+    with_plans = [judge(observation, surroundings) for observation in report.spill]
+    monkeypatch.setattr(judging, "NEEDS", {})
+    surroundings.plans.clear()
+    assert [judge(observation, surroundings) for observation in report.spill] == with_plans
+    report.close()
