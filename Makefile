@@ -9,7 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(wildcard kzpcap/capture/*.py kzpcap/capture/*.pxd)
+COMPILED := kzpcap/capture kzpcap/tls kzpcap
+SOURCES := pyproject.toml $(wildcard $(addsuffix /*.pxd,$(COMPILED))) $(patsubst %.pxd,%.py,$(wildcard $(addsuffix /*.pxd,$(COMPILED))))
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
 .PHONY: demo test lint witness browser fuzz bench soak captures lab products clean

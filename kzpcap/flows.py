@@ -1,8 +1,11 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """TCP reassembly: the bytes of each direction in order, and which packet brought each byte.
 
 RFC 9293. The first copy of a byte counts; a later copy with other bytes is a conflict and is kept as evidence with
 both versions. Where copies conflict, a segment that the receiver had to discard comes last. Nothing is guessed across
 a gap: what follows it is a run of its own.
+
+The file runs as it is; flows.pxd gives the compiled form its types.
 """
 
 from __future__ import annotations
@@ -72,7 +75,11 @@ def distance(seq: int, base: int) -> int:
 
 def direction_packets(flow: Flow, direction: int) -> list[Packet]:
     """The kept packets of one direction, in capture order."""
-    return [packet for packet in flow.packets if packet.direction == direction]
+    found: list[Packet] = []
+    for packet in flow.packets:
+        if packet.direction == direction:
+            found.append(packet)
+    return found
 
 
 def both_directions(flow: Flow) -> tuple[Stream, Stream]:
@@ -110,10 +117,15 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
     Segments whose frame is in `last` give way to all others.
     """
     stream = Stream(packets=packets)
-    data = [packet for packet in packets if packet.payload]
+    data: list[Packet] = []
+    syns: list[Packet] = []
+    for packet in packets:
+        if packet.payload:
+            data.append(packet)
+        if packet.flags & SYN:
+            syns.append(packet)
     if last:
-        data.sort(key=lambda packet: packet.frame in last)
-    syns = [packet for packet in packets if packet.flags & SYN]
+        data = [one for one in data if one.frame not in last] + [one for one in data if one.frame in last]
     if not data:
         stream.from_start = bool(syns)
         return stream
@@ -139,7 +151,11 @@ def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:
         offset = distance(first, syn.seq + 1)
         if -1 <= offset < WINDOW:
             return (syn.seq + 1) & 0xFFFFFFFF, True
-    lowest = min(distance(packet.seq, first) for packet in data if abs(distance(packet.seq, first)) < 1 << 17)
+    lowest = 0
+    for packet in data:
+        offset = distance(packet.seq, first)
+        if -1 << 17 < offset < lowest:
+            lowest = offset
     return (first + lowest) & 0xFFFFFFFF, False
 
 
@@ -149,18 +165,20 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
     ends: list[int] = []
     bodies: list[bytes] = []
     owners: list[Packet] = []
+    tail = 0
     for offset, body, packet in segments:
         if offset < 0:
             body = body[-offset:]
             offset = 0
         end = offset + len(body)
         at = offset
-        if not starts or offset >= ends[-1]:  # in order: what almost every segment is
+        if offset >= tail:  # in order: what almost every segment is
             if body:
                 starts.append(offset)
                 ends.append(end)
                 bodies.append(body)
                 owners.append(packet)
+                tail = end
             continue
         index = max(0, bisect_right(starts, offset) - 1)
         while at < end:
@@ -184,6 +202,7 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
             owners.insert(index, packet)
             at = stop
             index += 1
+        tail = ends[-1]
     stream.starts = starts
     stream.pieces = owners
     begin = 0

@@ -1,4 +1,8 @@
-"""A bounds-checked cursor over bytes, and the vectors of RFC 8446 section 3.4."""
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=False
+"""A bounds-checked cursor over bytes, and the vectors of RFC 8446 section 3.4.
+
+The file runs as it is; wire.pxd gives the compiled form its types.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,6 @@ class ShortRead(ValueError):
 
 class Reader:
     """A cursor that never reads past `end`, whatever lengths the bytes claim."""
-
-    __slots__ = ("data", "end", "pos")
 
     def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
         self.data = data
@@ -34,8 +36,15 @@ class Reader:
         return self.data[start:stop]
 
     def uint(self, size: int) -> int:
-        """A big-endian unsigned integer of `size` bytes."""
-        return int.from_bytes(self.take(size), "big")
+        """A big-endian unsigned integer of `size` bytes, at most 8."""
+        start, stop = self.pos, self.pos + size
+        if stop > self.end:
+            raise ShortRead(size, start, self.end)
+        self.pos = stop
+        value = 0
+        for at in range(start, stop):
+            value = value << 8 | self.data[at]
+        return value
 
     def vector(self, size: int) -> bytes:
         """An opaque vector whose length stands before it in `size` bytes."""
@@ -48,8 +57,13 @@ class Reader:
 
     def uints(self, size: int, vector: int) -> tuple[int, ...]:
         """A vector (length in `vector` bytes) of integers of `size` bytes; an odd tail is ignored."""
-        body = self.vector_here(vector)
-        return tuple(int.from_bytes(body[i : i + size], "big") for i in range(0, len(body) - size + 1, size))
+        length = min(self.uint(vector), self.left())
+        stop = self.pos + length
+        found: list[int] = []
+        while self.pos + size <= stop:
+            found.append(self.uint(size))
+        self.pos = stop
+        return tuple(found)
 
     def sub(self, size: int) -> Reader:
         """A reader restricted to a vector's body, so that a length inside it cannot leak out."""

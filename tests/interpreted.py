@@ -8,10 +8,13 @@ import importlib.util
 import io
 import json
 import sys
+import tomllib
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "kzpcap"
-COMPILED = {f"kzpcap.capture.{name}": PACKAGE / "capture" / f"{name}.py" for name in ("container", "decode", "scan")}
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "kzpcap"
+MODULES = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["ext-modules"]
+COMPILED = {module["name"]: ROOT / module["sources"][0] for module in MODULES}
 
 
 class SourceFirst:

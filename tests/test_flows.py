@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
 from kzpcap.flows import SYN, acknowledge_too_much, both_directions, reassemble
 
 
@@ -117,7 +117,9 @@ def exchange(*packets):
         packet = segment(frame, seq, payload)
         packet.direction, packet.ack = direction, ack
         kept.append(packet)
-    return SimpleNamespace(packets=kept)
+    flow = Flow(kept[0], b"", b"")
+    flow.packets.extend(kept)
+    return flow
 
 
 def test_of_conflicting_segments_the_one_counts_that_the_receiver_could_take():

@@ -1,7 +1,10 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """ClientHello, ServerHello, Certificate and their neighbours from bytes (RFC 8446 section 4, RFC 5246 section 7.4).
 
 Written for an observer: odd input is described, not refused. What is cut short gives the fields that are there, with
 `complete` false; every extension is kept, known or not, GREASE too.
+
+The file runs as it is; messages.pxd gives the compiled form its types.
 """
 
 from __future__ import annotations
@@ -48,36 +51,13 @@ class ClientHello:
     def server_name(self) -> bytes | None:
         """The first host_name of server_name (RFC 6066 section 3), raw; a name that is cut is none."""
         body = self.extension(SERVER_NAME)
-        if not body:
-            return None
-        try:
-            names = Reader(body)
-            names.uint(2)
-            while names.left() > 0:
-                kind = names.uint(1)
-                length = names.uint(2)
-                name = names.take(length)
-                if kind == 0:
-                    return name
-        except ShortRead:
-            return None
-        return None
+        return host_name(body) if body else None
 
     @property
     def alpn_protocols(self) -> tuple[bytes, ...] | None:
         """ALPN's protocol names (RFC 7301), raw; None where the extension is absent."""
         body = self.extension(ALPN)
-        if body is None:
-            return None
-        names: list[bytes] = []
-        try:
-            reader = Reader(body)
-            reader.uint(2)
-            while reader.left() > 0:
-                names.append(reader.vector(1))
-        except ShortRead:
-            pass
-        return tuple(names)
+        return None if body is None else protocol_names(body)
 
     @property
     def supported_versions(self) -> tuple[int, ...]:
@@ -158,6 +138,35 @@ class ServerHello:
         """The protocol chosen in clear."""
         body = self.extension(ALPN)
         return body[3 : 3 + body[2]] if body and len(body) > 3 else None
+
+
+def host_name(body: bytes) -> bytes | None:
+    """The first host_name in the body of server_name."""
+    names = Reader(body)
+    try:
+        names.uint(2)
+        while names.left() > 0:
+            kind = names.uint(1)
+            length = names.uint(2)
+            name = names.take(length)
+            if kind == 0:
+                return name
+    except ShortRead:
+        pass
+    return None
+
+
+def protocol_names(body: bytes) -> tuple[bytes, ...]:
+    """The names in the body of ALPN, up to where it is cut."""
+    names: list[bytes] = []
+    reader = Reader(body)
+    try:
+        reader.uint(2)
+        while reader.left() > 0:
+            names.append(reader.vector(1))
+    except ShortRead:
+        pass
+    return tuple(names)
 
 
 def numbers(body: bytes, size: int, vector: int) -> tuple[int, ...]:

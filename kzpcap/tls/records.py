@@ -1,7 +1,10 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """The record layer of one direction: handshake messages, alerts and the rest, each with the packet that completed it.
 
 RFC 8446 section 5, RFC 5246 section 6.2. A message may lie over many records and segments, a record may hold several
 messages. After a gap the reader looks for the next record that can be one; nothing is read across the gap.
+
+The file runs as it is; records.pxd gives the compiled form its types.
 """
 
 from __future__ import annotations

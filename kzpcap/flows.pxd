@@ -1,0 +1,14 @@
+# C types for flows.py (Cython's augmenting .pxd): the .py file alone is the whole program.
+cimport cython
+from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.scan cimport Flow
+
+cpdef long long distance(long long seq, long long base) except? -0x80000001
+@cython.locals(packet=Packet, found=list)
+cpdef list direction_packets(Flow flow, long long direction)
+@cython.locals(packet=Packet, offset="long long", base="long long", data=list, syns=list, segments=list)
+cpdef object reassemble(list packets, bint last_wins=*, object last=*)
+@cython.locals(syn=Packet, packet=Packet, first="long long", offset="long long", lowest="long long")
+cdef tuple _base(list syns, list data)
+@cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
+cdef void _place(object stream, list segments) except *
