@@ -12,3 +12,7 @@ cpdef object reassemble(list packets, bint last_wins=*, object last=*)
 cdef tuple _base(list syns, list data)
 @cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
 cdef void _place(object stream, list segments) except *
+@cython.locals(packet=Packet, end="long long", found=set, sent=list)
+cpdef set acknowledge_too_much(list packets)
+@cython.locals(packet=Packet, started=bint, sent="long long", ahead="long long", end="long long", waiting=list, odd=list)
+cpdef tuple acknowledges_unsent(list packets, long long client)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
@@ -22,8 +23,7 @@ WINDOW = 1 << 24
 MAX_CONFLICTS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """The same sequence numbers with other bytes: `first` was seen first, in `first_frame`."""
 
     offset: int
@@ -33,8 +33,7 @@ class Conflict:
     other: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Bytes without a gap; `offset` counts from the first byte of the stream."""
 
     offset: int
@@ -109,6 +108,40 @@ def acknowledge_too_much(packets: list[Packet]) -> set[int]:
         if ours is None or distance(end, ours) > 0:
             sent[packet.direction] = end & 0xFFFFFFFF
     return found
+
+
+def acknowledges_unsent(packets: list[Packet], client: int) -> tuple[int, ...]:
+    """Frames of the server's segments that acknowledge what the client had not sent (RFC 9293 section 3.10.7.4).
+
+    Told only where the client is seen to go on, later, from just where it was: what was lost by the capture, recorded
+    in another order, or not kept would show otherwise. Empty too where its SYN is missing or its bytes have a gap.
+    """
+    sent = 0
+    started = False
+    waiting: list[tuple[int, int]] = []
+    odd: list[int] = []
+    for packet in packets:
+        if packet.direction == client:
+            if not started:
+                if not packet.flags & SYN:
+                    return ()
+                started = True
+                sent = (packet.seq + packet.length + 1) & 0xFFFFFFFF
+                continue
+            ahead = distance(packet.seq, sent)
+            if ahead > 0:
+                if packet.flags & RST:
+                    continue  # an answer to the odd segment itself
+                return ()
+            end = (packet.seq + packet.length + bool(packet.flags & SYN)) & 0xFFFFFFFF
+            if ahead == 0:
+                odd += [frame for frame, acknowledged in waiting if distance(acknowledged, end) > 1]
+                waiting.clear()
+            if distance(end, sent) > 0:
+                sent = end
+        elif started and packet.flags & ACK and not packet.flags & RST and distance(packet.ack, sent) > 1:
+            waiting.append((packet.frame, packet.ack))  # one more than was sent is a FIN's
+    return tuple(odd[:4])
 
 
 def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[int] = ()) -> Stream:

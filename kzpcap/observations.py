@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.capture.decode import TCP, Packet
 from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
@@ -18,10 +18,10 @@ from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
 from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
-from kzpcap.flows import distance
+from kzpcap.flows import acknowledges_unsent, distance
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
 from kzpcap.paths.icmp import address
-from kzpcap.paths.stack import acknowledges_unsent, stamps
+from kzpcap.paths.stack import stamps
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import AlertSeen, ChainSeen, ClientHelloSeen, Handshake, Seen
@@ -61,8 +61,7 @@ class Reaction(StrEnum):
     NOT_SEEN = "not_seen"
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """IP marks of one packet of the server's side, and what it carried."""
 
     what: str
@@ -77,8 +76,7 @@ class Mark:
     """TCP's, as sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """One copy of a ClientHello's first segment as the client sent it."""
 
     ttl: int
@@ -459,18 +457,15 @@ def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ..
     marks: list[Mark] = []
     data = 0
     for packet in packets:
-        if packet.flags & SYN:
-            what = "syn_ack"
-        elif packet.flags & RST:
-            what = "reset"
-        elif packet.flags & FIN:
-            what = "fin"
+        flags = packet.flags
+        if flags & (SYN | RST | FIN):
+            what = "syn_ack" if flags & SYN else "reset" if flags & RST else "fin"
         else:
             what = named.get(packet.frame, "data")
-        if what == "data":
-            data += 1
-            if data > 3:
-                continue
+            if what == "data":
+                data += 1
+                if data > 3:
+                    continue
         marks.append(_mark(packet, what))
     return tuple(marks[:MAX_MARKS])
 

@@ -19,8 +19,10 @@ from kzpcap.tls.quic import Turns
 SPILL_AFTER = 4_096
 
 
-def _by_fields(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+def _by_fields(kind: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
     """How to pickle a frozen record: its class and values (what dataclasses do themselves takes thrice as long)."""
+    if issubclass(kind, tuple):
+        return lambda record: (kind, tuple(record))
     values = attrgetter(*(entry.name for entry in fields(kind)))
     return lambda record: (kind, values(record))
 

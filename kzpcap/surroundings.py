@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
@@ -33,8 +33,7 @@ MAX_USES = 64
 MAX_LOOKED_UP = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One connection in brief, for the connections around it."""
 
     time_ns: int
@@ -60,8 +59,7 @@ class Issued:
     possession: Possession | None
 
 
-@dataclass(frozen=True, slots=True)
-class QuicAttempt:
+class QuicAttempt(NamedTuple):
     """A QUIC connection in brief, for the TCP connections after it."""
 
     time_ns: int

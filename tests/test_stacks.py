@@ -17,8 +17,9 @@ from scapy.utils import PcapWriter
 
 from kzpcap import analyze, reference
 from kzpcap.capture.decode import Packet
+from kzpcap.flows import acknowledges_unsent
 from kzpcap.observations import Observation
-from kzpcap.paths.stack import Options, acknowledges_unsent, one_clock, options, shared_clocks, steps_like_a_counter
+from kzpcap.paths.stack import Options, one_clock, options, shared_clocks, steps_like_a_counter
 from kzpcap.paths.stack import stamps as stamps_of
 from tests.conftest import CAPTURES
 
@@ -266,7 +267,7 @@ def test_a_local_network_needs_every_name_and_short_round_trips():
         assert put(report) == "volunteer_side"
         assert put(report, interceptor=Interceptor("known_generation:x", "")) == "unknown", "a known key"
         assert put(report, state=State.UNDETERMINED) == "unknown", "untrusted is not re-signed"
-        far = replace(observation.client_hello, ttl=52)
+        far = observation.client_hello._replace(ttl=52)
         assert put(report, client_hello=far) == "unknown", "recorded somewhere on the way"
         here = SimpleNamespace(client=observation.client[0], interceptor_ttl=5)
         assert put(report, ladders=(here,)) == "unknown", "a ladder puts it on the path"
@@ -300,9 +301,9 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
         signing.issuers.add("")  # not every name by one issuer: the TTL alone remains
         signing.lowered = True
         assert put(report) == "volunteer_side"
-        slow = replace(observation.syn_ack, time_ns=observation.syn.time_ns + 5_000_000)
+        slow = observation.syn_ack._replace(time_ns=observation.syn.time_ns + 5_000_000)
         assert put(report, syn_ack=slow) == "unknown", "round trips as to a carrier"
-        other = replace(observation.syn_ack, ttl=57)
+        other = observation.syn_ack._replace(ttl=57)
         assert put(report, syn_ack=other) == "unknown", "only the forged answer came with such a TTL"
         for name, value in (("lowered", False), ("fresh_genuine", True)):
             kept = getattr(signing, name)

@@ -1,6 +1,7 @@
 # C types for scan.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture.container cimport Records
+from kzpcap.capture cimport pieces
 from kzpcap.capture.decode cimport Packet, decode, decode_ip, checksum_matches
 
 cdef class Flow:
@@ -18,7 +19,7 @@ cdef class Fragments:
 
 cdef class Scanner:
     cdef readonly Records records
-    cdef readonly object notes, raw
+    cdef readonly object notes
     cdef const unsigned char[::1] data
     cdef Packet packet
     cdef dict sides, fragments
@@ -30,34 +31,35 @@ cdef class Scanner:
     cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back
     cdef readonly long long tcp_packets, udp_packets, icmp_packets, syn_packets, tunnelled
     cdef readonly long long fragment_packets, reassembled, duplicates, wrong_checksums, checked_checksums
-    cdef readonly long long given_up_packets, early_flows, pcapdroid
+    cdef readonly long long given_up_packets, early_flows, pcapdroid, link_type, link_packets
     cdef readonly dict reasons, unknown_links, link_types
 
     @cython.locals(records=Records, stop="long long")
     cpdef list read(self, long long count)
     @cython.locals(p=Packet, outcome="long long", link_type="long long")
     cdef void _packet(self, Records records) except *
-    cdef void _decoded(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _count_links(self) except *
+    cdef void _decoded(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", fresh=Packet)
-    cdef void _keep(self, Packet p, object raw) except *
+    cdef void _keep(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", l4="long long", flow=Flow)
-    cdef Flow _flow(self, Packet p, object raw)
+    cdef Flow _flow(self, Packet p, const unsigned char[::1] data)
     cdef Flow _open(self, Packet p, bytes key, bytes reverse)
     cdef void _end(self, Flow flow, bint early) except *
     @cython.locals(flow=Flow, quiet="long long", closed=bint)
     cdef void _sweep(self, long long now, Flow current) except *
     @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
-    cdef void _tcp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _tcp(self, Packet p, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
     cdef bint _over(self, Flow flow, long long now) except -1
     @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", both=bint, kept_packets="long long", cost="long long")
-    cdef void _consider(self, Flow flow, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
-    cdef bint _duplicate(self, Flow flow, Packet p, object raw) except -1
+    cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
-    cdef void _udp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(kind="long long", wanted=bint)
-    cdef void _icmp(self, Packet p, object raw, const unsigned char[::1] data) except *
+    cdef void _icmp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(held=Fragments, begin="long long", end="long long")
     cdef void _fragment(self, Packet p) except *
 

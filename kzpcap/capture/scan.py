@@ -11,6 +11,7 @@ The file runs as it is; scan.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
+from kzpcap.capture import pieces
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import (
     FRAGMENT,
@@ -57,6 +58,8 @@ MAX_SIDE_PACKETS = 100_000
 ICMP_KEPT = 256
 """Bytes of an ICMP message that are kept: an error with its quote and extensions."""
 MAX_PROBE_TTL = 40
+PCAPDROID = b"\x01\x07\x20\x21"
+"""How the trailers begin that PCAPdroid puts behind each packet."""
 
 
 class Flow:
@@ -112,7 +115,6 @@ class Scanner:
     def __init__(self, records: Records, notes: Notes) -> None:
         self.records = records
         self.notes = notes
-        self.raw = records.raw
         self.data = records.raw
         self.packet = Packet()
         self.sides: dict[bytes, Flow] = {}
@@ -154,6 +156,8 @@ class Scanner:
         self.reasons: dict[int, int] = {}
         self.unknown_links: dict[int, int] = {}
         self.link_types: dict[int, int] = {}
+        self.link_type = -1
+        self.link_packets = 0
 
     def read(self, count: int) -> list[Flow]:
         """Read up to `count` packets; the flows that ended are returned. `done` is set at the end of the capture."""
@@ -168,9 +172,16 @@ class Scanner:
                     self._end(flow, False)
                 break
             self._packet(records)
+        self._count_links()
         finished = self.finished
         self.finished = []
         return finished
+
+    def _count_links(self) -> None:
+        """Bring `link_types` up to date."""
+        if self.link_packets:
+            self.link_types[self.link_type] = self.link_types.get(self.link_type, 0) + self.link_packets
+            self.link_packets = 0
 
     def _packet(self, records: Records) -> None:
         p = self.packet
@@ -192,16 +203,16 @@ class Scanner:
                     self.largest_jump_back = self.previous_time - p.time_ns
             self.previous_time = p.time_ns
         link_type = records.link_type
-        if link_type in self.link_types:
-            self.link_types[link_type] += 1
-        else:
-            self.link_types[link_type] = 1
+        if link_type != self.link_type:
+            self._count_links()
+            self.link_type = link_type
+        self.link_packets += 1
         try:
             outcome = decode(p, self.data, records.offset, records.captured, records.original, link_type)
         except IndexError:
             outcome = 4
         if outcome == OK:
-            self._decoded(p, self.raw, self.data)
+            self._decoded(p, self.data)
         elif outcome == FRAGMENT:
             self.fragment_packets += 1
             self._fragment(p)
@@ -210,48 +221,49 @@ class Scanner:
             if outcome == 2:
                 self.unknown_links[link_type] = self.unknown_links.get(link_type, 0) + 1
 
-    def _decoded(self, p: Packet, raw: bytes, data: bytes) -> None:
+    def _decoded(self, p: Packet, data: bytes) -> None:
         self.decoded += 1
         if p.tunnels:
             self.tunnelled += 1
-        if p.trailer_at and p.protocol != 0 and bytes(raw[p.trailer_at : p.trailer_at + 4]) == b"\x01\x07\x20\x21":
+        if p.trailer_at and p.protocol != 0 and pieces.piece(data, p.trailer_at, p.trailer_at + 4) == PCAPDROID:
             self.pcapdroid += 1
         if p.protocol == TCP:
             self.tcp_packets += 1
-            self._tcp(p, raw, data)
+            self._tcp(p, data)
         elif p.protocol == UDP:
             self.udp_packets += 1
-            self._udp(p, raw, data)
+            self._udp(p, data)
         else:
             self.icmp_packets += 1
-            self._icmp(p, raw, data)
+            self._icmp(p, data)
 
-    def _keep(self, p: Packet, raw: bytes) -> None:
+    def _keep(self, p: Packet, data: bytes) -> None:
         """Give the packet bytes of its own; the scanner goes on with a new one."""
         size = 4 if p.version == 4 else 16
-        p.src = bytes(raw[p.address_at : p.address_at + size])
-        p.dst = bytes(raw[p.address_at + size : p.address_at + size * 2])
-        p.payload = bytes(raw[p.payload_at : p.payload_at + p.captured])
+        p.src = pieces.piece(data, p.address_at, p.address_at + size)
+        p.dst = pieces.piece(data, p.address_at + size, p.address_at + size * 2)
+        p.payload = pieces.piece(data, p.payload_at, p.payload_at + p.captured)
         if p.options_length:
-            p.options = bytes(raw[p.l4_at + 20 : p.l4_at + 20 + p.options_length])
+            p.options = pieces.piece(data, p.l4_at + 20, p.l4_at + 20 + p.options_length)
         fresh = Packet()
         fresh.frame = p.frame
         fresh.time_ns = p.time_ns
         self.packet = fresh
 
-    def _flow(self, p: Packet, raw: bytes) -> Flow:
+    def _flow(self, p: Packet, data: bytes) -> Flow:
         """The flow of a packet, with `p.direction` set; a new one where there is none."""
         size = 4 if p.version == 4 else 16
         at = p.address_at
         l4 = p.l4_at
-        key = raw[at : at + size + size] + raw[l4 : l4 + 4]
+        key = pieces.joined(data, at, at + size + size, l4, l4 + 4)
         if p.protocol == UDP:
             key = key + b"u"
         flow = self.sides.get(key)
         if flow is not None:
             p.direction = 0 if flow.key == key else 1
             return flow
-        reverse = raw[at + size : at + size + size] + raw[at : at + size] + raw[l4 + 2 : l4 + 4] + raw[l4 : l4 + 2]
+        reverse = pieces.joined(data, at + size, at + size + size, at, at + size)
+        reverse = reverse + pieces.joined(data, l4 + 2, l4 + 4, l4, l4 + 2)
         if p.protocol == UDP:
             reverse = reverse + b"u"
         p.direction = 0
@@ -297,8 +309,8 @@ class Scanner:
                 if flow is not current:
                     self._end(flow, not (flow.reset or (flow.a_fin and flow.b_fin)))
 
-    def _tcp(self, p: Packet, raw: bytes, data: bytes) -> None:
-        flow = self._flow(p, raw)
+    def _tcp(self, p: Packet, data: bytes) -> None:
+        flow = self._flow(p, data)
         flags = p.flags
         if flags & SYN:
             self.syn_packets += 1
@@ -345,7 +357,7 @@ class Scanner:
         if p.length:
             flow.has_data = True
         if flags & (SYN | FIN | RST) or p.length:
-            self._consider(flow, p, raw, data)
+            self._consider(flow, p, data)
 
     def _over(self, flow: Flow, now: int) -> bool:
         """Both sides closed, or a reset and then a pause: a stray reset alone ends nothing."""
@@ -354,7 +366,7 @@ class Scanner:
     def _simultaneous(self, flow: Flow) -> bool:
         return flow.a_packets == 1 and flow.b_packets == 0 and flow.isn >= 0
 
-    def _consider(self, flow: Flow, p: Packet, raw: bytes, data: bytes) -> None:
+    def _consider(self, flow: Flow, p: Packet, data: bytes) -> None:
         """Keep the packet if its flow still has room for it."""
         if p.captured >= 5 and not (flow.tls and p.direction == 0 and flow.a_kept == 0):
             head = data[p.payload_at]
@@ -381,7 +393,7 @@ class Scanner:
             flow.given_up += 1
             self.given_up_packets += 1
             return
-        if self._duplicate(flow, p, raw):
+        if self._duplicate(flow, p, data):
             flow.duplicates += 1
             self.duplicates += 1
             return
@@ -390,7 +402,7 @@ class Scanner:
             if not checksum_matches(p, data):
                 p.checksum_ok = False
                 self.wrong_checksums += 1
-        self._keep(p, raw)
+        self._keep(p, data)
         flow.packets.append(p)
         cost = p.captured + PACKET_COST
         flow.cost += cost
@@ -404,7 +416,7 @@ class Scanner:
         if self.buffered > MAX_BUFFERED:
             self._sweep(p.time_ns, flow)
 
-    def _duplicate(self, flow: Flow, p: Packet, raw: bytes) -> bool:
+    def _duplicate(self, flow: Flow, p: Packet, data: bytes) -> bool:
         """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower."""
         size = len(flow.packets)
         at = size - 1
@@ -421,25 +433,25 @@ class Scanner:
                 and other.length == p.length
                 and 0 <= other.ttl - p.ttl <= 1
                 and -DUPLICATE_NS <= p.time_ns - other.time_ns <= DUPLICATE_NS
-                and other.payload == raw[p.payload_at : p.payload_at + p.captured]
+                and other.payload == pieces.piece(data, p.payload_at, p.payload_at + p.captured)
             ):
                 return True
         return False
 
-    def _udp(self, p: Packet, raw: bytes, data: bytes) -> None:
+    def _udp(self, p: Packet, data: bytes) -> None:
         if p.sport == 53 and p.captured >= 12:
             if len(self.dns) < MAX_SIDE_PACKETS:
-                self._keep(p, raw)
+                self._keep(p, data)
                 self.dns.append(p)
             else:
                 self.given_up_packets += 1
             return
         if p.sport == 123 and p.captured >= 48 and len(self.ntp) < MAX_NTP:
-            self._keep(p, raw)
+            self._keep(p, data)
             self.ntp.append(p)
             return
         if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690 and len(self.probes) < MAX_SIDE_PACKETS:
-            self._keep(p, raw)
+            self._keep(p, data)
             self.probes.append(p)
             return
         if p.captured < 13:
@@ -456,7 +468,7 @@ class Scanner:
             known = True
         if not known:
             return
-        flow = self._flow(p, raw)
+        flow = self._flow(p, data)
         flow.last_frame = p.frame
         flow.last_time = p.time_ns
         if p.direction == 0:
@@ -475,7 +487,7 @@ class Scanner:
                 self.given_up_packets += 1
                 return
             flow.b_kept_packets += 1
-        self._keep(p, raw)
+        self._keep(p, data)
         flow.packets.append(p)
         cost = p.captured + PACKET_COST
         flow.cost += cost
@@ -483,7 +495,7 @@ class Scanner:
         if self.buffered > MAX_BUFFERED:
             self._sweep(p.time_ns, flow)
 
-    def _icmp(self, p: Packet, raw: bytes, data: bytes) -> None:
+    def _icmp(self, p: Packet, data: bytes) -> None:
         """Keep errors and echoes, as much of each as is used."""
         if p.captured < 8:
             return
@@ -496,15 +508,15 @@ class Scanner:
             return
         if p.captured > ICMP_KEPT:
             p.captured = ICMP_KEPT
-        self._keep(p, raw)
+        self._keep(p, data)
         self.icmp.append(p)
 
     def _fragment(self, p: Packet) -> None:
         """Collect the pieces of an IP datagram; once whole, it is decoded like any other packet."""
-        raw = self.raw
+        data = self.data
         size = 4 if p.version == 4 else 16
         key = (
-            bytes(raw[p.address_at : p.address_at + size * 2])
+            pieces.piece(data, p.address_at, p.address_at + size * 2)
             + p.fragment_id.to_bytes(4, "big")
             + bytes((p.fragment_protocol,))
         )
@@ -516,7 +528,7 @@ class Scanner:
                 self.notes.add("limit", "an IP datagram was given up before all its fragments came", p.frame)
             held = Fragments(p.frame)
             self.fragments[key] = held
-        piece = bytes(raw[p.fragment_at : p.fragment_end])
+        piece = pieces.piece(data, p.fragment_at, p.fragment_end)
         begin = p.fragment_offset
         end = begin + len(piece)
         if end > MAX_DATAGRAM:
@@ -538,7 +550,7 @@ class Scanner:
         held.filled += len(piece) - before.count(1)
         held.have[begin:end] = b"\1" * len(piece)
         if begin == 0:
-            held.header = bytes(raw[p.ip_at : p.fragment_at])
+            held.header = pieces.piece(data, p.ip_at, p.fragment_at)
         if not p.more_fragments:
             held.total = end
         if held.total < 0 or not held.header or held.filled < held.total or 0 in held.have[: held.total]:
@@ -562,7 +574,7 @@ class Scanner:
             outcome = 4
         if outcome == OK:
             self.reassembled += 1
-            self._decoded(p, datagram, datagram)
+            self._decoded(p, datagram)
         else:
             self.reasons[outcome] = self.reasons.get(outcome, 0) + 1
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, load
-from kzpcap.certificates.signature import verify
+from kzpcap.certificates.signature import kind_of, verify
 
 MAX_DEPTH = 8
 MAX_CHECKS = 64
@@ -37,10 +37,8 @@ def signed_by(child: bytes, issuer: bytes) -> bool | None:
 @lru_cache(maxsize=512)
 def _key(issuer: bytes) -> Any:
     """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-
     key = load(issuer).public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
+    if kind_of(key) == "rsa" and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
         return None
     return key
 

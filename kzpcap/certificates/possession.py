@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate, load
-from kzpcap.certificates.signature import verify
+from kzpcap.certificates.signature import kind_of, verify
 from kzpcap.wire import Reader, ShortRead
 
 
@@ -78,7 +78,7 @@ def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed:
 
 def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
     from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+    from cryptography.hazmat.primitives.asymmetric import padding
 
     reader = Reader(rest)
     try:
@@ -90,7 +90,7 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
         return False
     try:
         if algorithm is None:
-            if isinstance(key, rsa.RSAPublicKey):
+            if kind_of(key) == "rsa":
                 wanted = hashlib.md5(signed, usedforsecurity=False).digest()
                 wanted += hashlib.sha1(signed, usedforsecurity=False).digest()
                 return _recover(key, signature) == wanted
@@ -122,15 +122,11 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
 
 def _fits(key: Any, algorithm: int) -> bool:
     """Can a key of this kind make a signature of this algorithm (RFC 8446 4.2.3, RFC 5246 7.4.1.4.1)?"""
-    from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-
     if algorithm >> 8 == 8:
-        if algorithm & 0xFF in (4, 5, 6, 9, 10, 11):
-            return isinstance(key, rsa.RSAPublicKey)
-        known = {7: ed25519.Ed25519PublicKey, 8: ed448.Ed448PublicKey}.get(algorithm & 0xFF)
-        return known is None or isinstance(key, known)
-    wanted = {1: rsa.RSAPublicKey, 2: dsa.DSAPublicKey, 3: ec.EllipticCurvePublicKey}.get(algorithm & 0xFF)
-    return wanted is None or isinstance(key, wanted)
+        wanted = "rsa" if algorithm & 0xFF in (4, 5, 6, 9, 10, 11) else {7: "ed25519", 8: "ed448"}.get(algorithm & 0xFF)
+    else:
+        wanted = {1: "rsa", 2: "dsa", 3: "ec"}.get(algorithm & 0xFF)
+    return wanted is None or kind_of(key) == wanted
 
 
 def _recover(key: Any, signature: bytes) -> bytes | None:

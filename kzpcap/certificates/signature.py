@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
+
+
+def kind_of(key: Any) -> str:
+    """rsa, ec, ed25519, ed448 or dsa; empty for other public keys."""
+    return _kind(type(key).__mro__)
+
+
+@lru_cache(maxsize=64)
+def _kind(classes: tuple[type, ...]) -> str:
+    from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+
+    kinds = {
+        rsa.RSAPublicKey: "rsa",
+        ec.EllipticCurvePublicKey: "ec",
+        ed25519.Ed25519PublicKey: "ed25519",
+        ed448.Ed448PublicKey: "ed448",
+        dsa.DSAPublicKey: "dsa",
+    }
+    return next((name for kind, name in kinds.items() if issubclass(classes[0], kind)), "")
 
 
 def verify(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any = None) -> bool | None:
     """One signature with one key; None for a kind of key that is not known."""
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
 
+    kind = kind_of(key)
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            scheme = parameters if isinstance(parameters, padding.PSS) else padding.PKCS1v15()
-            key.verify(signature, signed, scheme, algorithm)
-        elif isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(signature, signed, parameters if isinstance(parameters, ec.ECDSA) else ec.ECDSA(algorithm))
-        elif isinstance(key, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
+        if kind == "rsa":
+            if len(signature) != (key.key_size + 7) // 8:
+                return False  # RFC 8017 section 8.2.2 step 1; most keys that may have signed something did not
+            _verify_rsa(key, signature, signed, algorithm, parameters)
+        elif kind == "ec":
+            _verify_ec(key, signature, signed, algorithm, parameters)
+        elif kind in ("ed25519", "ed448"):
             key.verify(signature, signed)
-        elif isinstance(key, dsa.DSAPublicKey):
+        elif kind == "dsa":
             key.verify(signature, signed, algorithm)
         else:
             return None
     except InvalidSignature:
         return False
     return True
+
+
+def _verify_rsa(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any) -> None:
+    from cryptography.hazmat.primitives.asymmetric import padding
+
+    key.verify(signature, signed, parameters if isinstance(parameters, padding.PSS) else padding.PKCS1v15(), algorithm)
+
+
+def _verify_ec(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key.verify(signature, signed, parameters if isinstance(parameters, ec.ECDSA) else ec.ECDSA(algorithm))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kzpcap.capture.decode import ICMP, Packet
 
@@ -63,6 +64,7 @@ class IcmpError:
         return self.kind == TIME_EXCEEDED[self.version]
 
 
+@lru_cache(maxsize=4_096)
 def address(raw: bytes) -> str:
     """An address in its standard text form."""
     return str(ipaddress.ip_address(raw))

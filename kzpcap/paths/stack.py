@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import ACK, RST, SYN
 from kzpcap.flows import distance
 
 NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "ws", 4: "sack", 5: "sackblocks", 8: "ts", 34: "fastopen", 30: "mptcp"}
@@ -116,35 +114,3 @@ def shared_clocks(answers: Sequence[tuple[str, int, int]], hosts: int, span_ns: 
                 group = [number]
             last = offset
     return found
-
-
-def acknowledges_unsent(packets: Sequence[Packet], client: int) -> tuple[int, ...]:
-    """Frames of the server's segments that acknowledge what the client had not sent (RFC 9293 section 3.10.7.4).
-
-    Told only where the client is seen to go on, later, from just where it was: what was lost by the capture, recorded
-    in another order, or not kept would show otherwise. Empty too where its SYN is missing or its bytes have a gap.
-    """
-    sent: int | None = None
-    waiting: list[tuple[int, int]] = []
-    odd: list[int] = []
-    for packet in packets:
-        if packet.direction == client:
-            if sent is None:
-                if not packet.flags & SYN:
-                    return ()
-                sent = (packet.seq + packet.length + 1) & 0xFFFFFFFF
-                continue
-            ahead = distance(packet.seq, sent)
-            if ahead > 0:
-                if packet.flags & RST:
-                    continue  # an answer to the odd segment itself
-                return ()
-            end = (packet.seq + packet.length + bool(packet.flags & SYN)) & 0xFFFFFFFF
-            if ahead == 0:
-                odd += [frame for frame, acknowledged in waiting if distance(acknowledged, end) > 1]
-                waiting.clear()
-            if distance(end, sent) > 0:
-                sent = end
-        elif sent is not None and packet.flags & ACK and not packet.flags & RST and distance(packet.ack, sent) > 1:
-            waiting.append((packet.frame, packet.ack))  # one more than was sent is a FIN's
-    return tuple(odd[:4])

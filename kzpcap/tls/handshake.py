@@ -7,6 +7,7 @@ verdict/ to say.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from kzpcap.capture.decode import UDP, Packet
 from kzpcap.capture.scan import Flow
@@ -26,8 +27,7 @@ from kzpcap.tls.messages import (
 MAX_HISTORY = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """Where something was seen: the frame, when, and the sender's IP marks in it."""
 
     frame: int
@@ -41,8 +41,7 @@ class Seen:
         return cls(packet.frame, packet.time_ns, packet.ttl, packet.ip_id)
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHelloSeen:
+class ClientHelloSeen(NamedTuple):
     """A ClientHello; `alternative` for one that the first copy of the bytes hides (a decoy, or the hello behind it)."""
 
     hello: ClientHello
@@ -51,16 +50,14 @@ class ClientHelloSeen:
     alternative: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ServerHelloSeen:
+class ServerHelloSeen(NamedTuple):
     """A ServerHello or HelloRetryRequest."""
 
     hello: ServerHello
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class ChainSeen:
+class ChainSeen(NamedTuple):
     """A Certificate message's list as sent; `complete` false where the message was cut."""
 
     certificates: tuple[bytes, ...]
@@ -69,16 +66,14 @@ class ChainSeen:
     first_frame: int
 
 
-@dataclass(frozen=True, slots=True)
-class BytesSeen:
+class BytesSeen(NamedTuple):
     """The body of a message that is used later."""
 
     body: bytes
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class AlertSeen:
+class AlertSeen(NamedTuple):
     """An alert; `code` None where it is encrypted."""
 
     from_client: bool
@@ -87,8 +82,7 @@ class AlertSeen:
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateVerify:
+class CertificateVerify(NamedTuple):
     """TLS 1.3's proof of possession: the signature scheme, the signature, and the bytes it signs."""
 
     scheme: int

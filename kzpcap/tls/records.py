@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
 from kzpcap.flows import Run, Stream
@@ -26,8 +27,7 @@ HELLO = re.compile(rb"\x16\x03[\x00-\x04](?s:..)(?:[\x01\x02]\x00(?s:..)[\x03\x7
 """A record that starts with a hello: record header, message header, protocol version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A handshake message in clear; `packet` brought its last byte, `first_frame` its first."""
 
     kind: int
@@ -38,8 +38,7 @@ class Message:
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(NamedTuple):
     """An alert in clear, or (`code` None) one that is encrypted."""
 
     level: int | None
@@ -47,8 +46,7 @@ class Alert:
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
-class EncryptedRecord:
+class EncryptedRecord(NamedTuple):
     """A record that cannot be read without keys: where it stood and how long it is."""
 
     kind: int
