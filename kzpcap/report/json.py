@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from kzpcap.analysis import Report
 
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 """What a terminal may act on or a reader cannot see; JSON's own escapes cover what is below 0x20."""
 
 
 def text(value: object) -> str:
     """Compact JSON; UTF-8 stays as it is, but for characters that a terminal would act on."""
-    return HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    found = ENCODER.encode(value)
+    return found if found.isascii() and "\x7f" not in found else HIDDEN.sub(_escape, found)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kzpcap.certificates.certificate import Certificate
@@ -119,12 +120,17 @@ def hop_counts(observation: Observation) -> list[dict[str, Any]]:
             "message": mark.what,
             "frame": mark.frame,
             "ttl": mark.ttl,
-            "candidates": [{"initial_ttl": initial, "hops": hops} for initial, hops in candidates(mark.ttl)],
+            "candidates": _candidates(mark.ttl),
             "method": "INFERRED",
             "path": "return",
         }
         for mark in marks.values()
     ]
+
+
+@lru_cache(maxsize=256)
+def _candidates(ttl: int) -> list[dict[str, int]]:
+    return [{"initial_ttl": initial, "hops": hops} for initial, hops in candidates(ttl)]
 
 
 def stack(mark: Mark | None) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 from datetime import UTC, datetime
+from functools import lru_cache
 
 WIDTH = 80
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -32,10 +33,15 @@ def _visible(char: str) -> str:
 def rfc3339(time_ns: int) -> str:
     """A time in UTC, with as many digits as it has: seconds, micro- or nanoseconds."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    text = _to_the_second(seconds)
     if not rest:
         return text + "Z"
     return f"{text}.{rest // 1000:06d}Z" if rest % 1000 == 0 else f"{text}.{rest:09d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def day_and_time(time_ns: int) -> str:

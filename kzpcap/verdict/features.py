@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
 from kzpcap.surroundings import Surroundings
 
@@ -56,6 +57,18 @@ NO_TLS = 1 << 27
 QUIC = 1 << 28
 NEIGHBOURS = 1 << 29
 """The server answered some name with a publicly trusted chain."""
+NAMED_BY_DNS = 1 << 30
+OWNED = 1 << 31
+"""It is known whose networks the name belongs to."""
+QUIC_TRIED = 1 << 32
+"""Over TCP, with a name to which the client also spoke QUIC."""
+OLDER_CHOSEN = 1 << 33
+"""TLS 1.3 was offered, and an older version was chosen."""
+ODD_ACKS = 1 << 34
+ALIKE = 1 << 35
+"""Most servers of the capture answer SYNs alike."""
+ONE_CLOCK = 1 << 36
+"""The server shares a clock of TCP timestamps with others."""
 
 _HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 NEEDS: dict[Any, int] = {}
@@ -138,4 +151,21 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= QUIC
     if observation.server[0] in surroundings.trusted_examples:
         found |= NEIGHBOURS
+    name = observation.server_name
+    if name is not None:
+        if name in surroundings.addresses_of_names:
+            found |= NAMED_BY_DNS
+        if surroundings.networks is not None and surroundings.networks.service_of(name) is not None:
+            found |= OWNED
+        if observation.transport == "tcp" and (observation.client[0], name) in surroundings.quic:
+            found |= QUIC_TRIED
+    version = observation.version
+    if version is not None and observation.offers_tls13 and not is_tls13(version):
+        found |= OLDER_CHOSEN
+    if observation.odd_acks:
+        found |= ODD_ACKS
+    if surroundings.responders.alike:
+        found |= ALIKE
+    if surroundings.responders.same_clock(observation):
+        found |= ONE_CLOCK
     return found

@@ -10,6 +10,7 @@ from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.profiles import ALERT_RECORD, NEEDED
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.features import OLDER_CHOSEN, needs
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
@@ -34,12 +35,17 @@ def refused_hidden_certificate(observation: Observation, surroundings: Surroundi
     return Finding(True, says, (observation.last_frame,))
 
 
+@needs(OLDER_CHOSEN)
 def fell_to_tls12(observation: Observation, surroundings: Surroundings) -> Finding:
     """TLS 1.3 was offered and an older version came without the sentinel that a server of 1.3 must send."""
-    if observation.version is None or not observation.offers_tls13 or observation.server_name is None:
-        return Finding(None, "no TLS 1.3 offered, or no answer")
-    if is_tls13(observation.version) or observation.sentinel:
-        return Finding(False, "TLS 1.3 was kept, or its refusal was marked as the standard demands")
+    if observation.version is None:
+        return Finding(None, "no answer")
+    if not observation.offers_tls13 or is_tls13(observation.version):
+        return Finding(False, "TLS 1.3 was not offered, or was kept")
+    if observation.server_name is None:
+        return Finding(None, "no name to compare by")
+    if observation.sentinel:
+        return Finding(False, "the refusal of TLS 1.3 was marked as the standard demands")
     other = next((profile for profile in surroundings.profiles_of(observation) if profile.tls13), None)
     if other is None:
         return Finding(None, "this name was seen at no TLS 1.3 in the capture")

@@ -6,7 +6,16 @@ from kzpcap.iana import version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import CONTRADICTED, NO_CLOCK, chain_frames
-from kzpcap.verdict.features import ABSENT, CLOCK_CONTRADICTED, HIDDEN, NAMELESS, NO_TLS, UNANSWERED, needs
+from kzpcap.verdict.features import (
+    ABSENT,
+    CLOCK_CONTRADICTED,
+    HIDDEN,
+    NAMELESS,
+    NO_TLS,
+    OLDER_CHOSEN,
+    UNANSWERED,
+    needs,
+)
 from kzpcap.verdict.logic import Fact, Finding
 
 
@@ -125,11 +134,12 @@ def inner_name_encrypted(observation: Observation, surroundings: Surroundings | 
     )
 
 
+@needs(OLDER_CHOSEN)
 def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client offered TLS 1.3 and an older version came."""
     del surroundings
-    if observation.version is None or not observation.offers_tls13:
-        return Finding(None, "no TLS 1.3 offered, or no answer")
-    if observation.version >= 0x0304:
-        return Finding(False, "TLS 1.3 was offered and chosen")
+    if observation.version is None:
+        return Finding(None, "no answer")
+    if not observation.offers_tls13 or observation.version >= 0x0304:
+        return Finding(False, "TLS 1.3 was not offered, or was chosen")
     return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen")

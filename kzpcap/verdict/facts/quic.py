@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import QUIC, needs
+from kzpcap.verdict.features import QUIC, QUIC_TRIED, needs
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
@@ -26,11 +26,10 @@ def quic_turned_back(observation: Observation, surroundings: Surroundings) -> Fi
     return Finding(False, "neither Retry nor Version Negotiation")
 
 
+@needs(QUIC_TRIED)
 def quic_tried_before(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client tried QUIC to this name in the ten minutes before: blocked QUIC may drive it to TCP."""
-    if observation.transport != "tcp" or observation.server_name is None:
-        return Finding(False, "not TCP, or no name")
-    before = surroundings.quic_before(observation)
+    before = surroundings.quic_before(observation) if observation.transport == "tcp" and observation.server_name else []
     if not before:
         return Finding(False, "no QUIC to this name in the ten minutes before")
     silent = sum(not attempt.answered for attempt in before)

@@ -12,6 +12,7 @@ from kzpcap.observations import Mark, Observation
 from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.features import ALIKE, ODD_ACKS, ONE_CLOCK, needs
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
@@ -115,6 +116,7 @@ def echoes_no_timestamp(observation: Observation, surroundings: Surroundings) ->
     return Finding(False, "the server's side echoes the client's own TCP timestamps")
 
 
+@needs(ODD_ACKS)
 def acknowledged_unsent(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's side acknowledges bytes that the client had not sent: two halves of a connection out of step."""
     del surroundings
@@ -163,6 +165,7 @@ def answered_from_another_distance(observation: Observation, surroundings: Surro
     return Finding(None, f"TTL {hello.ttl} in the ServerHello, {seen} in those of controls: may be one sender", frames)
 
 
+@needs(ALIKE)
 def one_stack_for_many_servers(observation: Observation, surroundings: Surroundings) -> Finding:
     """Unrelated addresses answered SYNs with one TTL and one signature: a TCP proxy would; of TLS it shows nothing."""
     servers = surroundings.responders.same_stack(observation)
@@ -179,6 +182,7 @@ def one_stack_for_many_servers(observation: Observation, surroundings: Surroundi
     return Finding(True, says, tuple(sorted(islice(servers.values(), 6))))
 
 
+@needs(ONE_CLOCK)
 def one_clock_for_several_servers(observation: Observation, surroundings: Surroundings) -> Finding:
     """SYN-ACKs of several addresses bear timestamps of one clock: one machine answered for them."""
     servers = surroundings.responders.same_clock(observation)
