@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BASE = "ssldump"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+"""As a user has it: Python keeps what it compiled, and buffers what it prints."""
 INTERPRETED = str(Path(__file__).parent.parent / "tests" / "interpreted.py")
 DPKT = """
 import sys, dpkt
@@ -83,7 +85,7 @@ def run(tool: Tool) -> None:
     """One round of one tool."""
     started = time.perf_counter()
     with Path(os.devnull).open("w") as nowhere:
-        process = subprocess.Popen(tool.command, stdout=nowhere, stderr=nowhere)
+        process = subprocess.Popen(tool.command, stdout=nowhere, stderr=nowhere, env=ENVIRONMENT)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     tool.wall.append(time.perf_counter() - started)
@@ -162,7 +164,9 @@ def stages(path: str) -> str:
     spent = []
     for stage in names:
         command = [sys.executable, "-c", STAGES, path, stage]
-        spent.append(statistics.median(float(subprocess.check_output(command, text=True)) for _ in range(3)))
+        spent.append(
+            statistics.median(float(subprocess.check_output(command, text=True, env=ENVIRONMENT)) for _ in range(3))
+        )
     for (_, words), before, after in zip(names.items(), [0.0, *spent], spent, strict=False):
         lines.append(f"| {words} | {max(0.0, after - before):.2f} | {max(0.0, after - before) / spent[-1]:.0%} |")
     return "\n".join(lines)

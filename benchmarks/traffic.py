@@ -24,14 +24,14 @@ RECORDS = 7
 PORTS = 60_000
 
 
-def connection(authority: Authority, name: str, version: ssl.TLSVersion) -> list[bytes]:
-    """The frames of one connection with its application data."""
+def connection(authority: Authority, name: str, version: ssl.TLSVersion, data: int = RECORDS) -> list[bytes]:
+    """The frames of one connection with so many records of application data."""
     capture = Capture(SPRING_2026)
     talk = Connection(capture, 50_001)
     talk.close = lambda: None  # type: ignore[method-assign]
     server = server_context(*authority.issue([name], SPRING_2026 + datetime.timedelta(0)), version)
     openssl(talk, name, server, client_context())
-    for _ in range(RECORDS):
+    for _ in range(data):
         talk.send(1, b"\x17\x03\x03\x40\x00" + bytes(range(256)) * 64, wait=0.0002)
     Connection.close(talk)
     return [frame for _, frame in capture.packets]

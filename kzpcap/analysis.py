@@ -134,6 +134,9 @@ class Reading:
             for flow in ended:
                 if not flow.packets:
                     continue
+                if flow.protocol == TCP and not flow.has_data:
+                    yield flow, None
+                    continue
                 handshake = read_handshake(flow, self.keys)
                 if handshake is None and flow.protocol != TCP and is_gquic(flow):
                     self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
