@@ -35,6 +35,16 @@ def test_a_small_benchmark(tmp_path):
     assert list((tmp_path / "build" / "bench").iterdir()) == []
 
 
+@pytest.mark.parametrize("shape", ["scan", "bytes"])
+def test_small_shapes(shape, tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "shapes.py"), "--largest", "2000", "--shape", shape]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith(f"| {shape} |")]
+    assert [int(row[2].replace(",", "")) for row in rows] == [20, 200, 2_000]
+    assert all(float(row[4]) > 0 for row in rows)
+
+
 def test_a_small_load(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "uploads.py"), "--count", "4", "--megabytes", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
