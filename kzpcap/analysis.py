@@ -134,7 +134,7 @@ class Reading:
             for flow in ended:
                 if not flow.packets:
                     continue
-                if flow.protocol == TCP and not flow.has_data:
+                if flow.protocol == TCP and not flow.has_data:  # a scan's SYNs may be millions
                     yield flow, None
                     continue
                 handshake = read_handshake(flow, self.keys)

@@ -75,10 +75,6 @@ class all_of(Combined):  # noqa: N801 - reads as a word of the rules
                 value = None
         return Finding(value, "", (), tuple(children), self.operator)
 
-    def value(self, values: set[bool | None]) -> bool | None:
-        """False before unknown before true."""
-        return False if False in values else None if None in values else True
-
 
 class any_of(Combined):  # noqa: N801
     """True where one is; false where all are false; else unknown."""
