@@ -10,8 +10,8 @@ from typing import Any
 
 from kzpcap import __version__
 from kzpcap.anchors import Anchors
+from kzpcap.capture.codes import TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import TCP, UDP
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Flow, Scanner
 from kzpcap.capture.source import Source, open_source

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 from kzpcap.analysis import Reading, Report
+from kzpcap.capture.codes import OK, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import OK, TCP, UDP, Packet, decode
+from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import Source
 from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark

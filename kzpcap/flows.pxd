@@ -1,5 +1,6 @@
 # C types for flows.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
+from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 

@@ -15,8 +15,9 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from kzpcap.capture import codes
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+from kzpcap.capture.scan import Flow
 
 WINDOW = 1 << 24
 """Segments further than this from the others are strays: no stream that is kept is so long."""
@@ -101,9 +102,9 @@ def acknowledge_too_much(packets: list[Packet]) -> set[int]:
     found = set()
     for packet in packets:
         theirs = sent[1 - packet.direction]
-        if packet.flags & ACK and theirs is not None and distance(packet.ack, theirs) > 0:
+        if packet.flags & codes.ACK and theirs is not None and distance(packet.ack, theirs) > 0:
             found.add(packet.frame)
-        end = packet.seq + packet.length + bool(packet.flags & SYN) + bool(packet.flags & FIN)
+        end = packet.seq + packet.length + bool(packet.flags & codes.SYN) + bool(packet.flags & codes.FIN)
         ours = sent[packet.direction]
         if ours is None or distance(end, ours) > 0:
             sent[packet.direction] = end & 0xFFFFFFFF
@@ -123,23 +124,23 @@ def acknowledges_unsent(packets: list[Packet], client: int) -> tuple[int, ...]:
     for packet in packets:
         if packet.direction == client:
             if not started:
-                if not packet.flags & SYN:
+                if not packet.flags & codes.SYN:
                     return ()
                 started = True
                 sent = (packet.seq + packet.length + 1) & 0xFFFFFFFF
                 continue
             ahead = distance(packet.seq, sent)
             if ahead > 0:
-                if packet.flags & RST:
+                if packet.flags & codes.RST:
                     continue  # an answer to the odd segment itself
                 return ()
-            end = (packet.seq + packet.length + bool(packet.flags & SYN)) & 0xFFFFFFFF
+            end = (packet.seq + packet.length + bool(packet.flags & codes.SYN)) & 0xFFFFFFFF
             if ahead == 0:
                 odd += [frame for frame, acknowledged in waiting if distance(acknowledged, end) > 1]
                 waiting.clear()
             if distance(end, sent) > 0:
                 sent = end
-        elif started and packet.flags & ACK and not packet.flags & RST and distance(packet.ack, sent) > 1:
+        elif started and packet.flags & codes.ACK and not packet.flags & codes.RST and distance(packet.ack, sent) > 1:
             waiting.append((packet.frame, packet.ack))  # one more than was sent is a FIN's
     return tuple(odd[:4])
 
@@ -155,7 +156,7 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
     for packet in packets:
         if packet.payload:
             data.append(packet)
-        if packet.flags & SYN:
+        if packet.flags & codes.SYN:
             syns.append(packet)
     if last:
         data = [one for one in data if one.frame not in last] + [one for one in data if one.frame in last]
@@ -166,7 +167,7 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
     stream.base = base
     segments: list[tuple[int, bytes, Packet]] = []
     for packet in reversed(data) if last_wins else data:
-        offset = distance(packet.seq + (1 if packet.flags & SYN else 0), base)
+        offset = distance(packet.seq + (1 if packet.flags & codes.SYN else 0), base)
         if packet.captured < packet.length:
             stream.cut = True
         if -WINDOW < offset < WINDOW:
@@ -245,6 +246,3 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
             finish += 1
         stream.runs.append(Run(starts[begin], b"".join(bodies[begin:finish])))
         begin = finish
-
-
-__all__ = ["ACK", "FIN", "RST", "SYN", "Conflict", "Run", "Stream", "both_directions", "distance", "reassemble"]

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from kzpcap.capture.decode import TCP, Packet
-from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+from kzpcap.capture.codes import ACK, FIN, RST, SYN, TCP
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange

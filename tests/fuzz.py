@@ -21,8 +21,9 @@ from tests.interpreted import install  # noqa: E402
 install()
 with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap import clock, dns, reference
+    from kzpcap.capture.codes import ICMP
     from kzpcap.capture.container import Records
-    from kzpcap.capture.decode import ICMP, Packet, decode
+    from kzpcap.capture.decode import Packet, decode
     from kzpcap.capture.health import Notes
     from kzpcap.capture.scan import Scanner
     from kzpcap.certificates import staple, transparency

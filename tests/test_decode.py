@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import struct
 import warnings
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap.capture.decode import ENCRYPTED, MALFORMED, NOT_IP, OK, SHORT, UNKNOWN_LINK, Packet, decode, link_name
+from kzpcap.capture.codes import ENCRYPTED, MALFORMED, NOT_IP, OK, SHORT, UNKNOWN_LINK
+from kzpcap.capture.decode import Packet, checksum_matches, decode, link_name
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 with warnings.catch_warnings():
@@ -154,3 +156,26 @@ def test_any_bytes_decode_or_have_a_reason(link, raw):
     if outcome == OK:
         assert packet.payload_at + packet.captured <= len(raw)
         assert packet.captured <= packet.length + 3
+
+
+@given(st.binary(min_size=0, max_size=70), st.integers(0, 1))
+def test_a_checksum_fits_and_with_one_bit_flipped_does_not(payload, version6):
+    """RFC 9293 section 3.1, against the plain loop of RFC 1071; payloads of odd lengths too."""
+    addresses = bytes(range(1, 33)) if version6 else bytes(range(1, 9))
+    segment = bytearray(struct.pack("!HHIIBBHHH", 1, 2, 3, 4, 0x50, 0x10, 5, 0, 0) + payload)
+    pseudo = addresses + struct.pack("!II", len(segment), 6)
+    words = pseudo + segment + b"\0" * (len(segment) & 1)
+    total = sum(struct.unpack(f"!{len(words) // 2}H", words))
+    while total > 0xFFFF:
+        total = (total & 0xFFFF) + (total >> 16)
+    segment[16:18] = (total ^ 0xFFFF).to_bytes(2, "big")
+    if version6:
+        header = struct.pack("!IHBB", 6 << 28, len(segment), 6, 64) + addresses
+    else:
+        header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, 0, 64, 6, 0) + addresses
+    for flipped in (0, 1):
+        segment[-1] ^= flipped
+        raw = header + bytes(segment)
+        packet = Packet()
+        assert decode(packet, raw, 0, len(raw), len(raw), 101) == OK
+        assert checksum_matches(packet, raw) is not bool(flipped)

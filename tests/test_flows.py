@@ -7,9 +7,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzpcap.capture.codes import SYN
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
-from kzpcap.flows import SYN, acknowledge_too_much, both_directions, reassemble
+from kzpcap.flows import acknowledge_too_much, both_directions, reassemble
 
 
 def segment(frame, seq, payload, flags=24, length=None, ttl=64):

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from kzpcap.capture import scan
+from kzpcap.capture import limits, scan
 from kzpcap.capture.container import Records
 from kzpcap.capture.health import Notes
 
@@ -132,7 +132,7 @@ def test_what_a_bound_gives_up_is_counted():
     big = [ip(number=i, flags="PA", seq=2 + i * 1_000) / Raw(b"x" * 1_000) for i in range(60)]
     (flow,), scanner = flows(big)
     kept = sum(len(packet.payload) for packet in flow.packets)
-    assert kept <= scan.PLAIN_LIMIT + 1_000
+    assert kept <= limits.PLAIN + 1_000
     assert flow.given_up == scanner.given_up_packets == 60 - kept // 1_000
     assert flow.a_bytes == 60_000
 
@@ -147,7 +147,7 @@ def test_application_data_is_kept_in_part_and_that_gives_nothing_up():
     packets.append(ip(1, number=200, flags="R", seq=100_001))
     (flow,), scanner = flows(packets)
     kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1)
-    assert scan.DATA_LIMIT < kept <= scan.DATA_LIMIT + 2_000
+    assert limits.DATA < kept <= limits.DATA + 2_000
     assert flow.b_bytes == 100_000
     assert flow.given_up == scanner.given_up_packets == 0
     assert flow.packets[-1].flags & 4

@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap import analyze, reference
+from kzpcap.capture.codes import OK
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import OK, Packet, checksum_matches, decode
+from kzpcap.capture.decode import Packet, checksum_matches, decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from kzpcap.errors import CaptureError

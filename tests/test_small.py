@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap import reference
-from kzpcap.capture.decode import ICMP, ICMPV6, Packet
+from kzpcap.capture.codes import ICMP, ICMPV6
+from kzpcap.capture.decode import Packet
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths import hops, icmp
 from kzpcap.paths.ladders import Sent, changed

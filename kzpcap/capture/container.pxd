@@ -1,5 +1,6 @@
 # C types for container.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
+from kzpcap.capture cimport codes
 
 cdef class Interface:
     cdef public long long link_type, snaplen, exponent, offset_seconds

@@ -10,14 +10,12 @@ gives the compiled form its types.
 
 from __future__ import annotations
 
+from kzpcap.capture import codes
 from kzpcap.capture.health import Notes
 from kzpcap.errors import CaptureError, NotACapture
 
-PCAP, PCAPNG, SNOOP = 1, 2, 3
-FORMAT_NAMES = {PCAP: "pcap", PCAPNG: "pcapng", SNOOP: "snoop"}
+FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"}
 
-MAX_CAPTURED = 262_144
-"""Above this a record's length is taken for damage (libpcap's MAXIMUM_SNAPLEN)."""
 MAX_SEARCH = 4 << 20
 """How far the search for the next good record goes after damage, in bytes."""
 MAX_SECONDS = 1 << 33
@@ -145,9 +143,9 @@ class Records:
             self.snaplen = u32(self.data, 16, self.big)
             self.link_type = u32(self.data, 20, self.big) & 0x03FFFFFF  # FCS bits stand above
             self.pos = 24
-            return PCAP
+            return codes.PCAP
         if magic == SHB:
-            return PCAPNG
+            return codes.PCAPNG
         if bytes(self.raw[:8]) == b"snoop\0\0\0":
             if self.size < 16:
                 raise CaptureError("a snoop file header that is cut short", self.size)
@@ -155,14 +153,14 @@ class Records:
             kind = u32(self.data, 12, True)
             self.link_type = SNOOP_LINK_TYPES.get(kind, -1 - kind)
             self.pos = 16
-            return SNOOP
+            return codes.SNOOP
         raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
 
     def advance(self) -> bool:
         """Go to the next packet; False at the end."""
-        if self.format == PCAP:
+        if self.format == codes.PCAP:
             return self._next_pcap()
-        if self.format == PCAPNG:
+        if self.format == codes.PCAPNG:
             return self._next_block()
         return self._next_snoop()
 
@@ -181,7 +179,7 @@ class Records:
             original = u32(self.data, self.pos + 12, self.big)
             if self.swap_lengths:
                 captured, original = original, captured
-            if captured > MAX_CAPTURED:
+            if captured > codes.MAX_CAPTURED:
                 if not self._resynchronise_pcap(f"a record claims {captured} captured bytes"):
                     return False
                 continue
@@ -210,8 +208,8 @@ class Records:
         original = u32(self.data, at + 12, self.big)
         ticks = u32(self.data, at + 4, self.big)
         return (
-            0 < captured <= MAX_CAPTURED
-            and captured <= original <= MAX_CAPTURED
+            0 < captured <= codes.MAX_CAPTURED
+            and captured <= original <= codes.MAX_CAPTURED
             and ticks < (1_000_000_000 // self.tick)
             and (reference == 0 or abs(seconds - reference) <= 86_400)
         )
@@ -247,7 +245,7 @@ class Records:
         captured = u32(self.data, self.pos + 4, True)
         length = u32(self.data, self.pos + 8, True)
         start = self.pos + 24
-        if captured > MAX_CAPTURED or length < 24 + captured:
+        if captured > codes.MAX_CAPTURED or length < 24 + captured:
             self.skipped_bytes += left
             self.notes.add("damaged", f"a snoop record claims {captured} of {length} bytes", offset=self.pos)
             self.pos = self.size
@@ -279,7 +277,7 @@ class Records:
                 continue
             length = u32(self.data, self.pos + 4, self.big)
             if length < 12 or length > left:
-                if left < length <= MAX_CAPTURED + 65_536 and kind in (6, 2, 3) and left < 65_536:
+                if left < length <= codes.MAX_CAPTURED + 65_536 and kind in (6, 2, 3) and left < 65_536:
                     self._cut("packet block", left)
                     self.pos = self.size
                     return False
@@ -326,7 +324,7 @@ class Records:
         if captured > limit - body or captured < 0:
             self.notes.add("damaged", f"a packet block claims {captured} captured bytes", self.frame, start)
             captured = limit - body if limit > body else 0
-        if captured > MAX_CAPTURED:
+        if captured > codes.MAX_CAPTURED:
             self.notes.add("damaged", f"a packet of {captured} bytes is over the limit", self.frame, start)
             captured = 0
         if index >= len(self.interfaces):

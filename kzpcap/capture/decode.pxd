@@ -1,5 +1,6 @@
 # C types for decode.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
+from kzpcap.capture cimport codes, pieces
 
 cdef class Packet:
     cdef public long long frame, time_ns, link_type, protocol, version, ip_at, address_at, l4_at
@@ -60,5 +61,5 @@ cdef long long capwap(Packet p, const unsigned char[::1] data, long long at, lon
 cdef long long l2tp(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(flags="long long", kind="long long")
 cdef long long gre(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
-@cython.locals(start="long long", end="long long", length="long long", total="long long", at="long long", stop="long long")
+@cython.locals(start="long long", end="long long", length="long long", addresses="long long", at="long long")
 cpdef bint checksum_matches(Packet p, const unsigned char[::1] data) except -1

@@ -10,23 +10,20 @@ The file runs as it is; decode.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
+from kzpcap.capture import codes, pieces
 from kzpcap.capture.linktypes import LINK_TYPES
 
-OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY = range(10)
 REASONS = {
-    NOT_IP: "not IP",
-    UNKNOWN_LINK: "link type not supported",
-    SHORT: "cut inside a header",
-    MALFORMED: "malformed header",
-    FRAGMENT: "IP fragment",
-    OTHER_IP: "IP, neither TCP nor UDP nor ICMP",
-    ENCRYPTED: "encrypted Wi-Fi",
-    NESTED: "too many layers",
-    EMPTY: "no bytes captured",
+    codes.NOT_IP: "not IP",
+    codes.UNKNOWN_LINK: "link type not supported",
+    codes.SHORT: "cut inside a header",
+    codes.MALFORMED: "malformed header",
+    codes.FRAGMENT: "IP fragment",
+    codes.OTHER_IP: "IP, neither TCP nor UDP nor ICMP",
+    codes.ENCRYPTED: "encrypted Wi-Fi",
+    codes.NESTED: "too many layers",
+    codes.EMPTY: "no bytes captured",
 }
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
-MAX_DEPTH = 12
-"""Headers of tunnels and tags that are followed in one packet."""
 
 
 class Packet:
@@ -108,7 +105,7 @@ def decode(p: Packet, data: bytes, at: int, captured: int, original: int, link_t
     p.trailer_at = 0
     p.link_type = link_type
     if captured == 0:
-        return EMPTY
+        return codes.EMPTY
     return link(p, data, link_type, at, at + captured, original - captured)
 
 
@@ -121,27 +118,27 @@ def decode_ip(p: Packet, data: bytes, at: int, end: int) -> int:
 def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int) -> int:
     """By link type (LINKTYPE_ registry, tcpdump.org/linktypes.html); `missing` bytes were not captured."""
     p.depth += 1
-    if p.depth > MAX_DEPTH:
-        return NESTED
+    if p.depth > codes.MAX_DEPTH:
+        return codes.NESTED
     if link_type == 1:
         return ethernet(p, data, at, end, missing)
     if link_type in (101, 12, 14, 228, 229):
         return ip(p, data, at, end, missing)
     if link_type == 113:  # Linux cooked
         if end - at < 16:
-            return SHORT
+            return codes.SHORT
         return cooked(p, data, be16(data, at + 14), be16(data, at + 2), at + 16, end, missing)
     if link_type == 276:  # Linux cooked v2
         if end - at < 20:
-            return SHORT
+            return codes.SHORT
         return cooked(p, data, be16(data, at), be16(data, at + 8), at + 20, end, missing)
     if link_type in (0, 108):
         if end - at < 5:
-            return SHORT
+            return codes.SHORT
         family = le32(data, at) if data[at] else be32(data, at)
         if family in (2, 10, 24, 28, 30):
             return ip(p, data, at + 4, end, missing)
-        return NOT_IP
+        return codes.NOT_IP
     if link_type in (9, 50, 166):
         return ppp(p, data, at, end, missing)
     if link_type == 204:  # direction byte, then PPP
@@ -150,7 +147,7 @@ def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int
         return pppoe(p, data, at, end, missing)
     if link_type == 104:
         if end - at < 4:
-            return SHORT
+            return codes.SHORT
         if data[at] == 0xFF and data[at + 1] == 3:
             return ppp(p, data, at, end, missing)
         return ethertype(p, data, be16(data, at + 2), at + 4, end, missing)
@@ -160,24 +157,24 @@ def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int
         return radiotap(p, data, at, end, missing)
     if link_type in (119, 163):  # Prism, AVS
         if end - at < 8:
-            return SHORT
+            return codes.SHORT
         skip = be32(data, at + 4) if link_type == 163 or data[at] == 0x80 else le32(data, at + 4)
         if skip > end - at:
-            return SHORT
+            return codes.SHORT
         return wifi(p, data, at + skip, end, missing, False)
     if link_type == 192:  # PPI
         if end - at < 8:
-            return SHORT
+            return codes.SHORT
         skip = le16(data, at + 2)
         if skip < 8 or skip > end - at:
-            return SHORT
+            return codes.SHORT
         return link(p, data, le32(data, at + 4), at + skip, end, missing)
     if link_type in (149, 258):  # PKTAP, also as USER2 by Apple's tools
         if end - at < 12:
-            return SHORT
+            return codes.SHORT
         skip = le32(data, at)
         if skip < 12 or skip > end - at:
-            return UNKNOWN_LINK if link_type == 149 else SHORT
+            return codes.UNKNOWN_LINK if link_type == 149 else codes.SHORT
         return link(p, data, le32(data, at + 8), at + skip, end, missing)
     if link_type == 239:
         return nflog(p, data, at, end, missing)
@@ -193,16 +190,16 @@ def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int
         return ethernet(p, data, at + 8, end, missing)
     if link_type == 138:  # Apple IP over IEEE 1394
         if end - at < 18:
-            return SHORT
+            return codes.SHORT
         return ethertype(p, data, be16(data, at + 16), at + 18, end, missing)
     if link_type == 109:  # OpenBSD enc
         return ip(p, data, at + 12, end, missing)
     if link_type == 117:  # OpenBSD pflog
         if end - at < 4:
-            return SHORT
+            return codes.SHORT
         skip = (data[at] + 3) & 0xFC
         return ip(p, data, at + skip, end, missing)
-    return UNKNOWN_LINK
+    return codes.UNKNOWN_LINK
 
 
 def link_name(link_type: int) -> str:
@@ -214,7 +211,7 @@ def link_name(link_type: int) -> str:
 def ethernet(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """IEEE 802.3: Ethernet II, LLC/SNAP."""
     if end - at < 14:
-        return SHORT
+        return codes.SHORT
     kind = be16(data, at + 12)
     if kind < 1536:
         return llc(p, data, at + 14, end, missing)
@@ -232,36 +229,36 @@ def cooked(p: Packet, data: bytes, kind: int, hardware: int, at: int, end: int, 
     if kind == 4:  # LLC
         return llc(p, data, at, end, missing)
     if kind == 1:  # 802.3 without LLC: Novell
-        return NOT_IP
+        return codes.NOT_IP
     return ethertype(p, data, kind, at, end, missing)
 
 
 def llc(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """IEEE 802.2: SNAP carries an EtherType, SAP 06 carries IP."""
     if end - at < 3:
-        return SHORT
+        return codes.SHORT
     if data[at] == 0xAA and data[at + 1] == 0xAA:
         if end - at < 8:
-            return SHORT
+            return codes.SHORT
         return ethertype(p, data, be16(data, at + 6), at + 8, end, missing)
     if data[at] == 0x06 and data[at + 1] == 0x06:
         return ip(p, data, at + 3, end, missing)
     if data[at] == 0xFE and data[at + 1] == 0xFE and end - at > 4 and data[at + 3] in (0xCC, 0x8E):
         return ip(p, data, at + 4, end, missing)
-    return NOT_IP
+    return codes.NOT_IP
 
 
 def ethertype(p: Packet, data: bytes, kind: int, at: int, end: int, missing: int) -> int:
     """By EtherType: tags, MPLS, PPPoE and what GRE carries."""
     while True:
         p.depth += 1
-        if p.depth > MAX_DEPTH:
-            return NESTED
+        if p.depth > codes.MAX_DEPTH:
+            return codes.NESTED
         if kind == 0x0800 or kind == 0x86DD:
             return ip(p, data, at, end, missing)
         if kind in (0x8100, 0x88A8, 0x9100, 0x9200, 0x9300):
             if end - at < 4:
-                return SHORT
+                return codes.SHORT
             kind = be16(data, at + 2)
             at += 4
             if kind < 1536:
@@ -269,22 +266,22 @@ def ethertype(p: Packet, data: bytes, kind: int, at: int, end: int, missing: int
             continue
         if kind == 0x8909:  # Cisco MetaData: version, length, options, then the EtherType
             if end - at < 4:
-                return SHORT
+                return codes.SHORT
             skip = 2 + data[at + 1] * 4
             if end - at < skip + 2:
-                return SHORT
+                return codes.SHORT
             kind = be16(data, at + skip)
             at += skip + 2
             continue
         if kind == 0x8926:  # VN-Tag
             if end - at < 6:
-                return SHORT
+                return codes.SHORT
             kind = be16(data, at + 4)
             at += 6
             continue
         if kind == 0x893F:  # E-Tag, IEEE 802.1BR
             if end - at < 8:
-                return SHORT
+                return codes.SHORT
             kind = be16(data, at + 6)
             at += 8
             continue
@@ -299,17 +296,17 @@ def ethertype(p: Packet, data: bytes, kind: int, at: int, end: int, missing: int
         return ethernet(p, data, at + 4, end, missing)
     if kind == 0x880B:
         return ppp(p, data, at, end, missing)
-    return NOT_IP
+    return codes.NOT_IP
 
 
 def mpls(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 3032 label stack; IP by its version nibble, else a pseudowire (RFC 4448)."""
     while True:
         p.depth += 1
-        if p.depth > MAX_DEPTH + 8:
-            return NESTED
+        if p.depth > codes.MAX_DEPTH + 8:
+            return codes.NESTED
         if end - at < 5:
-            return SHORT
+            return codes.SHORT
         bottom = data[at + 2] & 1
         at += 4
         if bottom:
@@ -325,9 +322,9 @@ def mpls(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 def pppoe(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 2516 session stage."""
     if end - at < 8:
-        return SHORT
+        return codes.SHORT
     if data[at] != 0x11 or data[at + 1] != 0:
-        return NOT_IP
+        return codes.NOT_IP
     return ppp(p, data, at + 6, end, missing)
 
 
@@ -336,7 +333,7 @@ def ppp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     if end - at >= 2 and data[at] == 0xFF and data[at + 1] == 3:
         at += 2
     if end - at < 2:
-        return SHORT
+        return codes.SHORT
     kind = data[at]
     at += 1
     if kind & 1 == 0:
@@ -346,7 +343,7 @@ def ppp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         return ip(p, data, at, end, missing)
     if kind in (0x0281, 0x0283):
         return mpls(p, data, at, end, missing)
-    return NOT_IP
+    return codes.NOT_IP
 
 
 def frame_relay(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
@@ -355,28 +352,28 @@ def frame_relay(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         at += 1
     at += 1
     if end - at < 3:
-        return SHORT
+        return codes.SHORT
     if be16(data, at) in (0x0800, 0x86DD):
         return ip(p, data, at + 2, end, missing)
     at += 1  # control (UI)
     if data[at] == 0:  # padding
         at += 1
     if at >= end:
-        return SHORT
+        return codes.SHORT
     if data[at] in (0xCC, 0x8E):
         return ip(p, data, at + 1, end, missing)
     if data[at] == 0x80 and end - at >= 6:
         return ethertype(p, data, be16(data, at + 4), at + 6, end, missing)
-    return NOT_IP
+    return codes.NOT_IP
 
 
 def radiotap(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """radiotap.org: the header's length, and from its flags whether the MAC header is padded to four bytes."""
     if end - at < 8:
-        return SHORT
+        return codes.SHORT
     skip = le16(data, at + 2)
     if skip < 8 or skip > end - at:
-        return SHORT
+        return codes.SHORT
     field = at + 4
     present = le32(data, field)
     words = present
@@ -395,22 +392,22 @@ def radiotap(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 def wifi(p: Packet, data: bytes, at: int, end: int, missing: int, padded: bool) -> int:
     """IEEE 802.11 data frames that are not encrypted."""
     if end - at < 24:
-        return SHORT
+        return codes.SHORT
     control = data[at]
     flags = data[at + 1]
     if control & 0x0C == 0 and flags & 0x0F == 8:  # Cisco's CAPWAP sends the two bytes the other way round
         control, flags = flags, control
     if control & 0x0C != 0x08 or control & 0x40:  # management and control frames, data without data
-        return NOT_IP
+        return codes.NOT_IP
     if flags & 0x40:
-        return ENCRYPTED
+        return codes.ENCRYPTED
     header = 24
     if flags & 3 == 3:
         header += 6
     aggregate = False
     if control & 0x80:
         if end - at < header + 2:
-            return SHORT
+            return codes.SHORT
         aggregate = data[at + header] & 0x80 != 0
         header += 2
         if flags & 0x80:
@@ -429,38 +426,38 @@ def nflog(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     while end - at >= 4:
         length = le16(data, at)
         if length < 4:
-            return MALFORMED
+            return codes.MALFORMED
         if le16(data, at + 2) & 0x7FFF == 9:
             return ip(p, data, at + 4, min(end, at + length), missing)
         at += (length + 3) & 0x1FFFC
-    return SHORT
+    return codes.SHORT
 
 
 def ip(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """IPv4 or IPv6, by the version nibble."""
     p.depth += 1
-    if p.depth > MAX_DEPTH + 4:
-        return NESTED
+    if p.depth > codes.MAX_DEPTH + 4:
+        return codes.NESTED
     if at >= end:
-        return SHORT
+        return codes.SHORT
     version = data[at] >> 4
     if version == 4:
         return ipv4(p, data, at, end, missing)
     if version == 6:
         return ipv6(p, data, at, end, missing)
-    return MALFORMED
+    return codes.MALFORMED
 
 
 def ipv4(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 791; a total length of zero is segmentation offload: the capture's length counts."""
     if end - at < 20:
-        return SHORT
+        return codes.SHORT
     header = (data[at] & 15) * 4
     total = be16(data, at + 2)
     if header < 20 or (total != 0 and total < header):
-        return MALFORMED
+        return codes.MALFORMED
     if end - at < header:
-        return SHORT
+        return codes.SHORT
     if total != 0:
         if total <= end - at:
             if total < end - at:
@@ -486,14 +483,14 @@ def ipv4(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         p.more_fragments = fragment & 0x2000 != 0
         p.fragment_id = p.ip_id
         p.fragment_protocol = protocol
-        return SHORT if missing else FRAGMENT
+        return codes.SHORT if missing else codes.FRAGMENT
     return transport(p, data, protocol, at + header, end, missing)
 
 
 def ipv6(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 8200 with its extension headers; a payload length of zero is offload or a jumbogram."""
     if end - at < 40:
-        return SHORT
+        return codes.SHORT
     total = be16(data, at + 4)
     if total != 0:
         if total + 40 <= end - at:
@@ -517,9 +514,9 @@ def ipv6(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     while protocol in (0, 43, 44, 51, 60, 135):
         headers += 1
         if headers > 16:
-            return NESTED
+            return codes.NESTED
         if end - at < 8:
-            return SHORT
+            return codes.SHORT
         if protocol == 44:
             fragment = be16(data, at + 2)
             protocol = data[at]
@@ -530,14 +527,14 @@ def ipv6(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
                 p.more_fragments = fragment & 1 != 0
                 p.fragment_id = be32(data, at + 4)
                 p.fragment_protocol = protocol
-                return SHORT if missing else FRAGMENT
+                return codes.SHORT if missing else codes.FRAGMENT
             at += 8
             continue
         size = (data[at + 1] + 2) * 4 if protocol == 51 else (data[at + 1] + 1) * 8
         protocol = data[at]
         at += size
         if at > end:
-            return SHORT
+            return codes.SHORT
     return transport(p, data, protocol, at, end, missing)
 
 
@@ -551,11 +548,11 @@ def note_tunnel(p: Packet) -> None:
 
 def transport(p: Packet, data: bytes, protocol: int, at: int, end: int, missing: int) -> int:
     """By IP protocol number."""
-    if protocol == TCP:
+    if protocol == codes.TCP:
         return tcp(p, data, at, end, missing)
-    if protocol == UDP:
+    if protocol == codes.UDP:
         return udp(p, data, at, end, missing)
-    if protocol == ICMP or protocol == ICMPV6:
+    if protocol == codes.ICMP or protocol == codes.ICMPV6:
         p.protocol = protocol
         p.l4_at = at
         p.sport = 0
@@ -565,17 +562,17 @@ def transport(p: Packet, data: bytes, protocol: int, at: int, end: int, missing:
         p.payload_at = at
         p.captured = end - at
         p.length = end - at + missing
-        return OK
+        return codes.OK
     if protocol == 4 or protocol == 41:
         return ip(p, data, at, end, missing)
     if protocol == 47:
         return gre(p, data, at, end, missing)
     if protocol == 51:  # AH over IPv4
         if end - at < 12:
-            return SHORT
+            return codes.SHORT
         p.depth += 1
-        if p.depth > MAX_DEPTH:
-            return NESTED
+        if p.depth > codes.MAX_DEPTH:
+            return codes.NESTED
         return transport(p, data, data[at], at + (data[at + 1] + 2) * 4, end, missing)
     if protocol == 97:  # EtherIP
         return ethernet(p, data, at + 2, end, missing)
@@ -583,17 +580,17 @@ def transport(p: Packet, data: bytes, protocol: int, at: int, end: int, missing:
         return mpls(p, data, at, end, missing)
     if protocol == 115:  # L2TPv3 over IP: session, then (no cookie) the frame
         return ethernet(p, data, at + 4, end, missing)
-    return OTHER_IP
+    return codes.OTHER_IP
 
 
 def tcp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 9293 section 3.1."""
     if end - at < 20:
-        return SHORT
+        return codes.SHORT
     header = (data[at + 12] >> 4) * 4
     if header < 20:
-        return MALFORMED
-    p.protocol = TCP
+        return codes.MALFORMED
+    p.protocol = codes.TCP
     p.l4_at = at
     p.sport = be16(data, at)
     p.dport = be16(data, at + 2)
@@ -606,18 +603,18 @@ def tcp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         p.payload_at = end
         p.captured = 0
         p.length = max(0, missing - (header - (end - at)))
-        return OK
+        return codes.OK
     p.options_length = header - 20
     p.payload_at = at + header
     p.captured = end - at - header
     p.length = p.captured + missing
-    return OK
+    return codes.OK
 
 
 def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 768; a tunnel is followed if what it carries decodes, else it is a datagram like any other."""
     if end - at < 8:
-        return SHORT
+        return codes.SHORT
     length = be16(data, at + 4)
     limit = end
     if 8 <= length <= end - at:
@@ -625,13 +622,13 @@ def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         missing = 0
     sport = be16(data, at)
     dport = be16(data, at + 2)
-    if not p.plain_udp and p.depth < MAX_DEPTH and tunnel_port(sport, dport):
+    if not p.plain_udp and p.depth < codes.MAX_DEPTH and tunnel_port(sport, dport):
         ip_at = p.ip_at
         depth = p.depth
         outer_ttl = p.outer_ttl
         tunnels = p.tunnels
         outcome = udp_tunnel(p, data, sport, dport, at + 8, limit, missing)
-        if outcome == OK or outcome == FRAGMENT:
+        if outcome == codes.OK or outcome == codes.FRAGMENT:
             return outcome
         p.version = 0
         p.outer_ttl = -1
@@ -642,7 +639,7 @@ def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         p.outer_ttl = outer_ttl
         p.tunnels = tunnels
         return outcome
-    p.protocol = UDP
+    p.protocol = codes.UDP
     p.l4_at = at
     p.sport = sport
     p.dport = dport
@@ -651,7 +648,7 @@ def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     p.payload_at = at + 8
     p.captured = limit - at - 8
     p.length = p.captured + missing
-    return OK
+    return codes.OK
 
 
 def tunnel_port(sport: int, dport: int) -> bool:
@@ -664,7 +661,7 @@ def tunnel_port(sport: int, dport: int) -> bool:
 def udp_tunnel(p: Packet, data: bytes, sport: int, dport: int, at: int, end: int, missing: int) -> int:
     """VXLAN, Geneve, GTP-U, Teredo, AYIYA, CAPWAP, L2TP, MPLS over UDP."""
     if end - at < 8:
-        return SHORT
+        return codes.SHORT
     if dport in (4789, 8472) and data[at] & 0x08:  # RFC 7348
         return ethernet(p, data, at + 8, end, missing)
     if dport == 4790 and data[at] & 0x08:  # VXLAN-GPE
@@ -672,7 +669,7 @@ def udp_tunnel(p: Packet, data: bytes, sport: int, dport: int, at: int, end: int
             if data[at + 3] in (1, 2):
                 return ip(p, data, at + 8, end, missing)
             if data[at + 3] != 3:
-                return NOT_IP
+                return codes.NOT_IP
         return ethernet(p, data, at + 8, end, missing)
     if dport == 6081 and data[at] & 0xC0 == 0:  # RFC 8926
         return ethertype(p, data, be16(data, at + 2), at + 8 + (data[at] & 0x3F) * 4, end, missing)
@@ -685,38 +682,38 @@ def udp_tunnel(p: Packet, data: bytes, sport: int, dport: int, at: int, end: int
             at += 8
         if at < end and data[at] >> 4 == 6:
             return ip(p, data, at, end, missing)
-        return NOT_IP
+        return codes.NOT_IP
     if sport == 5072 or dport == 5072:  # AYIYA
         skip = 8 + (1 << (data[at] >> 4)) + (data[at + 1] >> 4) * 4
         if data[at + 3] in (4, 41):
             return ip(p, data, at + skip, end, missing)
-        return NOT_IP
+        return codes.NOT_IP
     if sport == 5247 or dport == 5247:
         return capwap(p, data, at, end, missing)
     if sport == 1701 or dport == 1701:
         return l2tp(p, data, at, end, missing)
     if dport == 6635:
         return mpls(p, data, at, end, missing)
-    return NOT_IP
+    return codes.NOT_IP
 
 
 def gtp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """3GPP TS 29.281 G-PDU."""
     flags = data[at]
     if flags & 0xF0 != 0x30 or data[at + 1] != 0xFF:
-        return NOT_IP
+        return codes.NOT_IP
     at += 8
     if flags & 7:
         if end - at < 4:
-            return SHORT
+            return codes.SHORT
         following = data[at + 3] if flags & 4 else 0
         at += 4
         while following:
             p.depth += 1
-            if p.depth > MAX_DEPTH:
-                return NESTED
+            if p.depth > codes.MAX_DEPTH:
+                return codes.NESTED
             if end - at < 4 or data[at] == 0 or data[at] * 4 > end - at:
-                return SHORT
+                return codes.SHORT
             at += data[at] * 4
             following = data[at - 1]
     return ip(p, data, at, end, missing)
@@ -725,10 +722,10 @@ def gtp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 def capwap(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 5415 section 4.3: the data channel in clear."""
     if data[at] != 0:  # version 0, type 0; type 1 is DTLS
-        return NOT_IP
+        return codes.NOT_IP
     words = data[at + 1] >> 3
     if data[at + 3] & 0x80:  # fragment
-        return NOT_IP
+        return codes.NOT_IP
     native = data[at + 2] & 1
     at += words * 4
     if not native:
@@ -740,11 +737,11 @@ def l2tp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 2661 data messages; version 3 (RFC 3931) over UDP with an Ethernet frame inside."""
     flags = be16(data, at)
     if flags & 0x8000:
-        return NOT_IP
+        return codes.NOT_IP
     if flags & 15 == 3:
         return ethernet(p, data, at + 8, end, missing)
     if flags & 15 != 2:
-        return NOT_IP
+        return codes.NOT_IP
     at += 2
     if flags & 0x4000:
         at += 2
@@ -753,7 +750,7 @@ def l2tp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         at += 4
     if flags & 0x0200:
         if end - at < 2:
-            return SHORT
+            return codes.SHORT
         at += 2 + be16(data, at)
     return ppp(p, data, at, end, missing)
 
@@ -761,16 +758,16 @@ def l2tp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 def gre(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 2784, 2890; version 1 is PPTP (RFC 2637)."""
     if end - at < 4:
-        return SHORT
+        return codes.SHORT
     flags = be16(data, at)
     kind = be16(data, at + 2)
     if flags & 7 > 1:
-        return MALFORMED
+        return codes.MALFORMED
     at += 4
     if flags & 0xC000:
         at += 4
     if flags & 0x4000 and flags & 7 == 0:
-        return NOT_IP  # source routing
+        return codes.NOT_IP  # source routing
     if flags & 0x2000:
         at += 4
     if flags & 0x1000:
@@ -781,7 +778,7 @@ def gre(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
         return ethernet(p, data, at + 8 if flags & 0x1000 else at, end, missing)
     if kind == 0x22EB:  # ERSPAN III
         if end - at < 12:
-            return SHORT
+            return codes.SHORT
         at += 20 if data[at + 11] & 1 else 12
         return ethernet(p, data, at, end, missing)
     if kind == 0x0800 and at < end and data[at] >> 4 != 4:  # WCCP redirect header
@@ -793,25 +790,13 @@ def gre(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 
 def checksum_matches(p: Packet, data: bytes) -> bool:
     """Does the TCP or UDP checksum fit (RFC 9293 section 3.1)? True where it cannot be told (cut, UDP without)."""
-    if p.captured < p.length or (p.protocol != TCP and p.protocol != UDP):
+    if p.captured < p.length or (p.protocol != codes.TCP and p.protocol != codes.UDP):
         return True
     start = p.l4_at
     end = p.payload_at + p.captured
     length = end - start
-    if p.protocol == UDP and be16(data, start + 6) == 0:
+    if p.protocol == codes.UDP and be16(data, start + 6) == 0:
         return True
-    total = p.protocol + length
     at = p.address_at
-    stop = at + (8 if p.version == 4 else 32)
-    while at < stop:
-        total += be16(data, at)
-        at += 2
-    at = start
-    while at + 1 < end:
-        total += data[at] << 8 | data[at + 1]
-        at += 2
-    if at < end:
-        total += data[at] << 8
-    while total > 0xFFFF:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total == 0xFFFF
+    addresses = pieces.modulo(data, at, at + (8 if p.version == 4 else 32))
+    return (p.protocol + length + addresses + pieces.modulo(data, start, end)) % 0xFFFF == 0

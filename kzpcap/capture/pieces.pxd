@@ -20,3 +20,21 @@ cdef inline bytes joined(const unsigned char[::1] data, long long at, long long 
     if second:
         memcpy(PyBytes_AS_STRING(made) + first, &data[other], second)
     return made
+
+cdef inline long long modulo(const unsigned char[::1] data, long long at, long long stop) noexcept:
+    # Four bytes at a time as they lie, for 65,536 is 1 here; with the bytes of words swapped, the sum is 256 times it.
+    cdef long long left = _length(data, at, stop)
+    cdef unsigned long long total = 0
+    cdef unsigned int word = 1
+    cdef bint swapped = (<unsigned char*>&word)[0]
+    cdef const unsigned char* here = &data[at] if left else NULL
+    while left >= 4:
+        memcpy(&word, here, 4)
+        total += word
+        here += 4
+        left -= 4
+    if left:
+        word = 0
+        memcpy(&word, here, left)
+        total += word
+    return total % 0xFFFF * (256 if swapped else 1) % 0xFFFF

@@ -1,4 +1,4 @@
-"""Bytes taken out of a mapped capture; pieces.pxd has the C form, which needs no slice objects.
+"""Bytes of a mapped capture, taken out or summed up; pieces.pxd has the C form, which needs no slice objects.
 
 Like Python's slices, a piece that reaches beyond the buffer is as long as what is there.
 """
@@ -14,3 +14,12 @@ def piece(data: bytes, at: int, stop: int) -> bytes:
 def joined(data: bytes, at: int, stop: int, other: int, end: int) -> bytes:
     """The bytes from `at` to `stop`, then those from `other` to `end`."""
     return bytes(data[at:stop]) + bytes(data[other:end])
+
+
+def modulo(data: bytes, at: int, stop: int) -> int:
+    """The bytes from `at` to `stop` as one big-endian number, modulo 65,535: the sum of RFC 1071.
+
+    An odd byte at the end counts as the upper half of a word.
+    """
+    part = data[at:stop]
+    return int.from_bytes(part, "big") * (256 if len(part) & 1 else 1) % 0xFFFF

@@ -1,7 +1,7 @@
 # C types for scan.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture.container cimport Records
-from kzpcap.capture cimport pieces
+from kzpcap.capture cimport codes, limits, pieces
 from kzpcap.capture.decode cimport Packet, decode, decode_ip, checksum_matches
 
 cdef class Flow:
@@ -42,7 +42,7 @@ cdef class Scanner:
     cdef void _decoded(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", fresh=Packet)
     cdef void _keep(self, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(size="long long", at="long long", l4="long long", flow=Flow)
+    @cython.locals(size="long long", at="long long", l4="long long", flow=Flow, key=bytes, reverse=bytes)
     cdef Flow _flow(self, Packet p, const unsigned char[::1] data)
     cdef Flow _open(self, Packet p, bytes key, bytes reverse)
     cdef void _end(self, Flow flow, bint early) except *

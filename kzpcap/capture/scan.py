@@ -11,42 +11,14 @@ The file runs as it is; scan.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
-from kzpcap.capture import pieces
+from kzpcap.capture import codes, limits, pieces
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import (
-    FRAGMENT,
-    ICMP,
-    OK,
-    TCP,
-    UDP,
-    Packet,
-    checksum_matches,
-    decode,
-    decode_ip,
-)
+from kzpcap.capture.decode import Packet, checksum_matches, decode, decode_ip
 from kzpcap.capture.health import Notes
 
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
-
-PLAIN_LIMIT = 16_384
-"""Payload bytes kept of each direction while nothing looks like TLS (an upgrade protocol may come first)."""
-TLS_LIMIT = 131_072
-"""Payload bytes kept of each direction once a TLS record was seen."""
-DATA_LIMIT = 32_768
-"""Of these, bytes kept of a direction from its first encrypted record on, once both sides have sent one."""
-PACKET_LIMIT = 4_096
-"""Packets kept of each direction, whatever their size."""
-DATAGRAM_LIMIT = 64
-"""UDP packets kept of each direction."""
-MAX_FLOWS = 131_072
-MAX_BUFFERED = 32 << 20
-"""Bytes of kept packets over all live flows; above it closed flows are ended, then those that were quiet longest."""
-PACKET_COST = 400
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
-DUPLICATE_NS = 1_000_000
 REUSE_NS = 1_000_000_000
-RECENT = 6
 MAX_FRAGMENTS = 512
 MAX_DATAGRAM = 65_535
 MAX_FINISHED = 16 << 20
@@ -88,7 +60,9 @@ class Flow:
         self.duplicates = 0
         self.cost = 0
         self.isn = -1
-        self.first_ack = first.ack if first.protocol == TCP and first.flags & SYN and first.flags & ACK else -1
+        self.first_ack = (
+            first.ack if first.protocol == codes.TCP and first.flags & codes.SYN and first.flags & codes.ACK else -1
+        )
         self.a_fin = False
         self.b_fin = False
         self.reset = False
@@ -211,9 +185,9 @@ class Scanner:
             outcome = decode(p, self.data, records.offset, records.captured, records.original, link_type)
         except IndexError:
             outcome = 4
-        if outcome == OK:
+        if outcome == codes.OK:
             self._decoded(p, self.data)
-        elif outcome == FRAGMENT:
+        elif outcome == codes.FRAGMENT:
             self.fragment_packets += 1
             self._fragment(p)
         else:
@@ -227,10 +201,10 @@ class Scanner:
             self.tunnelled += 1
         if p.trailer_at and p.protocol != 0 and pieces.piece(data, p.trailer_at, p.trailer_at + 4) == PCAPDROID:
             self.pcapdroid += 1
-        if p.protocol == TCP:
+        if p.protocol == codes.TCP:
             self.tcp_packets += 1
             self._tcp(p, data)
-        elif p.protocol == UDP:
+        elif p.protocol == codes.UDP:
             self.udp_packets += 1
             self._udp(p, data)
         else:
@@ -256,7 +230,7 @@ class Scanner:
         at = p.address_at
         l4 = p.l4_at
         key = pieces.joined(data, at, at + size + size, l4, l4 + 4)
-        if p.protocol == UDP:
+        if p.protocol == codes.UDP:
             key = key + b"u"
         flow = self.sides.get(key)
         if flow is not None:
@@ -264,7 +238,7 @@ class Scanner:
             return flow
         reverse = pieces.joined(data, at + size, at + size + size, at, at + size)
         reverse = reverse + pieces.joined(data, l4 + 2, l4 + 4, l4, l4 + 2)
-        if p.protocol == UDP:
+        if p.protocol == codes.UDP:
             reverse = reverse + b"u"
         p.direction = 0
         return self._open(p, key, reverse)
@@ -275,7 +249,7 @@ class Scanner:
         self.sides[reverse] = flow
         self.live += 1
         self.until_sweep -= 1
-        if self.live > MAX_FLOWS or self.until_sweep <= 0:
+        if self.live > limits.FLOWS or self.until_sweep <= 0:
             self._sweep(p.time_ns, flow)
         return flow
 
@@ -301,10 +275,10 @@ class Scanner:
             closed = flow.reset or (flow.a_fin and flow.b_fin)
             if flow is not current and (quiet > IDLE_NS or (closed and quiet > CLOSED_NS)):
                 self._end(flow, False)
-        if self.live > MAX_FLOWS * 3 // 4 or self.buffered > MAX_BUFFERED * 3 // 4:
+        if self.live > limits.FLOWS * 3 // 4 or self.buffered > limits.BUFFERED * 3 // 4:
             by_age = sorted({id(flow): flow for flow in self.sides.values()}.values(), key=last_frame_of)
             for flow in by_age:
-                if self.live <= MAX_FLOWS // 2 and self.buffered <= MAX_BUFFERED // 2:
+                if self.live <= limits.FLOWS // 2 and self.buffered <= limits.BUFFERED // 2:
                     break
                 if flow is not current:
                     self._end(flow, not (flow.reset or (flow.a_fin and flow.b_fin)))
@@ -312,16 +286,16 @@ class Scanner:
     def _tcp(self, p: Packet, data: bytes) -> None:
         flow = self._flow(p, data)
         flags = p.flags
-        if flags & SYN:
+        if flags & codes.SYN:
             self.syn_packets += 1
             if (
-                not flags & ACK
+                not flags & codes.ACK
                 and p.direction == 1
                 and flow.first_ack == (p.seq + 1) & 0xFFFFFFFF
                 and flow.b_packets == 0
             ):
                 pass  # the SYN of a SYN-ACK that was captured before it
-            elif not flags & ACK:
+            elif not flags & codes.ACK:
                 reused = flow.isn >= 0 and (p.seq != flow.isn or p.direction == 1)
                 closed = flow.reset or flow.a_fin or flow.b_fin
                 if (flow.isn < 0 and (flow.a_packets or flow.b_packets)) or reused or (closed and flow.has_data):
@@ -347,16 +321,16 @@ class Scanner:
         else:
             flow.b_packets += 1
             flow.b_bytes += p.length
-        if flags & RST:
+        if flags & codes.RST:
             flow.reset = True
-        if flags & FIN:
+        if flags & codes.FIN:
             if p.direction == 0:
                 flow.a_fin = True
             else:
                 flow.b_fin = True
         if p.length:
             flow.has_data = True
-        if flags & (SYN | FIN | RST) or p.length:
+        if flags & codes.ENDS or p.length:
             self._consider(flow, p, data)
 
     def _over(self, flow: Flow, now: int) -> bool:
@@ -377,7 +351,7 @@ class Scanner:
                     flow.b_kept = 0
             elif head & 0x80 and not flow.has_data:
                 flow.tls = True
-        limit = TLS_LIMIT if flow.tls else PLAIN_LIMIT
+        limit = limits.TLS if flow.tls else limits.PLAIN
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
         if flow.tls and p.captured >= 5 and data[p.payload_at] in (20, 23) and data[p.payload_at + 1] == 3:
@@ -387,9 +361,9 @@ class Scanner:
                 flow.b_data_from = kept
         data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
         both = flow.a_data_from >= 0 and flow.b_data_from >= 0
-        if both and kept > data_from + DATA_LIMIT and not p.flags & (SYN | FIN | RST):
+        if both and kept > data_from + limits.DATA and not p.flags & codes.ENDS:
             return  # application data behind a handshake that both sides have ended: nothing is given up with it
-        if kept_packets >= PACKET_LIMIT or (kept > limit and not p.flags & (SYN | FIN | RST)):
+        if kept_packets >= limits.PACKETS or (kept > limit and not p.flags & codes.ENDS):
             flow.given_up += 1
             self.given_up_packets += 1
             return
@@ -404,7 +378,7 @@ class Scanner:
                 self.wrong_checksums += 1
         self._keep(p, data)
         flow.packets.append(p)
-        cost = p.captured + PACKET_COST
+        cost = p.captured + limits.PACKET_COST
         flow.cost += cost
         self.buffered += cost
         if p.direction == 0:
@@ -413,14 +387,14 @@ class Scanner:
         else:
             flow.b_kept += p.captured
             flow.b_kept_packets += 1
-        if self.buffered > MAX_BUFFERED:
+        if self.buffered > limits.BUFFERED:
             self._sweep(p.time_ns, flow)
 
     def _duplicate(self, flow: Flow, p: Packet, data: bytes) -> bool:
         """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower."""
         size = len(flow.packets)
         at = size - 1
-        stop = size - RECENT
+        stop = size - limits.RECENT
         while at >= 0 and at >= stop:
             other = flow.packets[at]
             at -= 1
@@ -432,7 +406,7 @@ class Scanner:
                 and other.ack == p.ack
                 and other.length == p.length
                 and 0 <= other.ttl - p.ttl <= 1
-                and -DUPLICATE_NS <= p.time_ns - other.time_ns <= DUPLICATE_NS
+                and -limits.DUPLICATE_NS <= p.time_ns - other.time_ns <= limits.DUPLICATE_NS
                 and other.payload == pieces.piece(data, p.payload_at, p.payload_at + p.captured)
             ):
                 return True
@@ -474,7 +448,7 @@ class Scanner:
         if p.direction == 0:
             flow.a_packets += 1
             flow.a_bytes += p.length
-            if flow.a_kept_packets >= DATAGRAM_LIMIT:
+            if flow.a_kept_packets >= limits.DATAGRAMS:
                 flow.given_up += 1
                 self.given_up_packets += 1
                 return
@@ -482,17 +456,17 @@ class Scanner:
         else:
             flow.b_packets += 1
             flow.b_bytes += p.length
-            if flow.b_kept_packets >= DATAGRAM_LIMIT:
+            if flow.b_kept_packets >= limits.DATAGRAMS:
                 flow.given_up += 1
                 self.given_up_packets += 1
                 return
             flow.b_kept_packets += 1
         self._keep(p, data)
         flow.packets.append(p)
-        cost = p.captured + PACKET_COST
+        cost = p.captured + limits.PACKET_COST
         flow.cost += cost
         self.buffered += cost
-        if self.buffered > MAX_BUFFERED:
+        if self.buffered > limits.BUFFERED:
             self._sweep(p.time_ns, flow)
 
     def _icmp(self, p: Packet, data: bytes) -> None:
@@ -500,7 +474,7 @@ class Scanner:
         if p.captured < 8:
             return
         kind = data[p.payload_at]
-        wanted = kind in (0, 3, 4, 5, 8, 11, 12) if p.protocol == ICMP else kind in (1, 2, 3, 4, 128, 129)
+        wanted = kind in (0, 3, 4, 5, 8, 11, 12) if p.protocol == codes.ICMP else kind in (1, 2, 3, 4, 128, 129)
         if not wanted:
             return
         if len(self.icmp) >= MAX_SIDE_PACKETS:
@@ -572,7 +546,7 @@ class Scanner:
             outcome = decode_ip(p, datagram, 0, len(datagram))
         except IndexError:
             outcome = 4
-        if outcome == OK:
+        if outcome == codes.OK:
             self.reassembled += 1
             self._decoded(p, datagram)
         else:

@@ -6,7 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from functools import lru_cache
 
-from kzpcap.capture.decode import ICMP, Packet
+from kzpcap.capture.codes import ICMP
+from kzpcap.capture.decode import Packet
 
 TIME_EXCEEDED = {4: 11, 6: 3}
 UNREACHABLE = {4: 3, 6: 1}

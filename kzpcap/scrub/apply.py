@@ -13,8 +13,9 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from kzpcap.capture.codes import OK, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import OK, TCP, UDP, Packet, checksum_matches, decode
+from kzpcap.capture.decode import Packet, checksum_matches, decode
 from kzpcap.capture.health import Notes
 
 RAW_IP = 101

@@ -14,10 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Reading
+from kzpcap.capture.codes import ACK, FIN, ICMP, ICMPV6, OK, RST, SYN, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import ICMP, ICMPV6, OK, TCP, UDP, Packet, decode
+from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
-from kzpcap.capture.scan import ACK, FIN, RST, SYN, Flow
+from kzpcap.capture.scan import Flow
 from kzpcap.capture.source import Source
 from kzpcap.dns import answers
 from kzpcap.flows import Stream, both_directions, distance, reassemble

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from kzpcap.capture.decode import TCP, UDP
+from kzpcap.capture.codes import TCP, UDP
 from kzpcap.paths.icmp import LEGACY_QUOTE, IcmpError
 from kzpcap.scrub.apply import Turn, ip_header, ones_complement
 

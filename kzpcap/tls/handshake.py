@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from kzpcap.capture.decode import UDP, Packet
+from kzpcap.capture.codes import UDP
+from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream, both_directions, reassemble
 from kzpcap.iana import is_tls13

@@ -1,0 +1,9 @@
+# The C form of codes.py, for the modules that cimport it.
+cdef enum:
+    PCAP = 1, PCAPNG = 2, SNOOP = 3
+    MAX_CAPTURED = 262144
+    OK = 0, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY
+    MAX_DEPTH = 12
+    ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58
+    FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16
+    ENDS = 7

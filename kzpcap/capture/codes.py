@@ -1,0 +1,19 @@
+"""Numbers that the reading of packets compares with; codes.pxd has the same as constants of C."""
+
+from __future__ import annotations
+
+PCAP, PCAPNG, SNOOP = 1, 2, 3
+MAX_CAPTURED = 1 << 18
+"""Above this a record's length is taken for damage (libpcap's MAXIMUM_SNAPLEN)."""
+
+# what came of a packet's decoding
+OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY = range(10)
+MAX_DEPTH = 12
+"""Headers of tunnels and tags that are followed in one packet."""
+
+ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+"""Protocol numbers (IANA, "Protocol Numbers")."""
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+"""TCP's flags (RFC 9293 section 3.1)."""
+ENDS = FIN | SYN | RST
+"""Flags of segments that begin or end a connection."""

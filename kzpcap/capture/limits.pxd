@@ -1,0 +1,12 @@
+# The C form of limits.py, for the modules that cimport it.
+cdef enum:
+    PLAIN = 16384
+    TLS = 131072
+    DATA = 32768
+    PACKETS = 4096
+    DATAGRAMS = 64
+    FLOWS = 131072
+    BUFFERED = 33554432
+    PACKET_COST = 400
+    RECENT = 6
+    DUPLICATE_NS = 1000000

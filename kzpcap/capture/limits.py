@@ -1,0 +1,24 @@
+"""What the scanner keeps at most; limits.pxd has the same as constants of C."""
+
+from __future__ import annotations
+
+PLAIN = 16_384
+"""Payload bytes kept of each direction while nothing looks like TLS (an upgrade protocol may come first)."""
+TLS = 131_072
+"""Payload bytes kept of each direction once a TLS record was seen."""
+DATA = 32_768
+"""Of these, bytes kept of a direction from its first encrypted record on, once both sides have sent one."""
+PACKETS = 4_096
+"""Packets kept of each direction, whatever their size."""
+DATAGRAMS = 64
+"""UDP packets kept of each direction."""
+FLOWS = 131_072
+"""Live flows."""
+BUFFERED = 32 << 20
+"""Bytes of kept packets over all live flows; above it closed flows are ended, then those that were quiet longest."""
+PACKET_COST = 400
+"""Bytes that a kept packet is counted with, beside its payload."""
+RECENT = 6
+"""Packets of a flow that a new one is compared with: the same one captured twice?"""
+DUPLICATE_NS = 1_000_000
+"""How far apart these may be."""
