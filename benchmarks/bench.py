@@ -116,16 +116,17 @@ def table(found: list[Tool]) -> str:
 
 
 STAGES = """
-import io, json, sys, time
+import gc, io, json, sys, time
 from kzpcap.analysis import Reading, analyze
 from kzpcap.capture.container import Records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Scanner
 from kzpcap.capture.source import open_source
-from kzpcap.observations import Observer
+from kzpcap.observer import Observer
 from kzpcap.reference import load
 from kzpcap.report.json import write
 
+gc.set_threshold(50_000)  # as the command line does
 path, upto = sys.argv[1], sys.argv[2]
 started = time.process_time()
 notes = Notes()

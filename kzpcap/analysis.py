@@ -20,7 +20,8 @@ from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.clock import Point, Points, http_date, ntp_time
 from kzpcap.dns import answers
 from kzpcap.health import Vantage, capture_health
-from kzpcap.observations import Observation, Observer, lone_syn
+from kzpcap.observations import Observation
+from kzpcap.observer import Observer, lone_syn
 from kzpcap.paths.icmp import Echo, IcmpError, address, read_echo
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.paths.ladders import RouteProbe

@@ -17,7 +17,8 @@ from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import Source
 from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark
-from kzpcap.observations import Observation, Observer
+from kzpcap.observations import Observation
+from kzpcap.observer import Observer
 from kzpcap.paths.icmp import address
 from kzpcap.report.text import decode as decode_text
 
@@ -116,13 +117,13 @@ def _handshakes(ours: Iterable[Observation], file: IO[bytes]) -> Corroboration:
         if other is None:
             if observation.hello_sent or observation.server_hello:
                 result.only_ours += 1
-            result.outcomes[observation.index] = "not_seen"
+            result.outcomes[observation.number] = "not_seen"
             continue
         rows.remove(other)
         result.compared += 1
         before = len(result.differences)
         _compare(result, observation, other)
-        result.outcomes[observation.index] = "agrees" if len(result.differences) == before else "differs"
+        result.outcomes[observation.number] = "agrees" if len(result.differences) == before else "differs"
     for rows in theirs.values():
         for row in rows:
             seen_as = row.server_name or "seen"

@@ -4,15 +4,24 @@ from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 
+cdef class Stream:
+    cdef readonly list packets
+    cdef public list runs
+    cdef readonly list starts, pieces, conflicts
+    cdef readonly bint from_start, cut
+    cdef readonly long long base, strays
+
+    cpdef Packet packet_at(self, long long offset)
+
 cpdef long long distance(long long seq, long long base) except? -0x80000001
 @cython.locals(packet=Packet, found=list)
 cpdef list direction_packets(Flow flow, long long direction)
-@cython.locals(packet=Packet, offset="long long", base="long long", data=list, syns=list, segments=list)
-cpdef object reassemble(list packets, bint last_wins=*, object last=*)
+@cython.locals(packet=Packet, offset="long long", base="long long", data=list, syns=list, segments=list, stream=Stream)
+cpdef Stream reassemble(list packets, bint last_wins=*, object last=*)
 @cython.locals(syn=Packet, packet=Packet, first="long long", offset="long long", lowest="long long")
 cdef tuple _base(list syns, list data)
 @cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
-cdef void _place(object stream, list segments) except *
+cdef void _place(Stream stream, list segments) except *
 @cython.locals(packet=Packet, end="long long", found=set, sent=list)
 cpdef set acknowledge_too_much(list packets)
 @cython.locals(packet=Packet, started=bint, sent="long long", ahead="long long", end="long long", waiting=list, odd=list)

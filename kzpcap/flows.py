@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Container
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzpcap.capture import codes
@@ -41,22 +40,24 @@ class Run(NamedTuple):
     data: bytes
 
 
-@dataclass(slots=True)
 class Stream:
-    """One direction of a connection."""
+    """One direction of a connection.
 
-    runs: list[Run] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    pieces: list[Packet] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
-    from_start: bool = False
-    cut: bool = False
-    """Segments were cut by the snapshot length."""
-    packets: list[Packet] = field(default_factory=list)
-    base: int = 0
-    """The sequence number of the byte at offset 0."""
-    strays: int = 0
-    """Segments too far from the others to be of this stream; their bytes are left out."""
+    `starts` and `pieces` are the stream offsets at which packets begin to own bytes, and those packets; `base` is the
+    sequence number at offset 0; `cut`: segments were cut by the snapshot length; `strays`: segments too far from the
+    others to be of this stream, whose bytes are left out.
+    """
+
+    def __init__(self, packets: list[Packet]) -> None:
+        self.packets = packets
+        self.runs: list[Run] = []
+        self.starts: list[int] = []
+        self.pieces: list[Packet] = []
+        self.conflicts: list[Conflict] = []
+        self.from_start = False
+        self.cut = False
+        self.base = 0
+        self.strays = 0
 
     def packet_at(self, offset: int) -> Packet:
         """The packet that brought the byte at `offset`."""
@@ -150,7 +151,7 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
 
     Segments whose frame is in `last` give way to all others.
     """
-    stream = Stream(packets=packets)
+    stream = Stream(packets)
     data: list[Packet] = []
     syns: list[Packet] = []
     for packet in packets:

@@ -301,7 +301,7 @@ class Surroundings:
         if observation.resumed_session is None:
             return None
         found = self.sessions.get((observation.client[0], observation.server[0], observation.resumed_session))
-        return found if found is not None and found.index != observation.index else None
+        return found if found is not None and found.index != observation.number else None
 
     def controls(self, observation: Observation, low: int, high: int) -> list[Attempt]:
         """Connections that got through between two times, with another name than this one: to the same server with a
@@ -378,7 +378,7 @@ def survey(observations: Iterable[Observation], surroundings: Surroundings) -> N
     for observation in observations:
         if observation.chain and observation.chain_seen and len(surroundings.sessions) < MAX_SESSIONS:
             issued = Issued(
-                observation.index,
+                observation.number,
                 observation.chain,
                 observation.time_ns,
                 observation.chain_seen.frame,

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap.observations import Absent, absent_reason
+from kzpcap.observations import Absent
+from kzpcap.observer import absent_reason
 from kzpcap.tls import handshake, keylog
 from kzpcap.tls.compressed import MAX_UNPACKED, unpack
 from kzpcap.tls.keylog import KeyLog

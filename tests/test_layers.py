@@ -20,6 +20,7 @@ ROWS = [
     ["paths"],
     ["clock", "dns"],
     ["observations"],
+    ["observer"],
     ["profiles", "responders"],
     ["anchors", "surroundings", "spill"],
     ["verdict"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
@@ -211,7 +210,7 @@ def test_certificate_message_unreadable(reason):
     """What cannot be read was not cut short, and is not said to be."""
     report = analyze(str(CAPTURES / "tls13-encrypted" / "capture.pcapng"), reference.load())
     observation = next(iter(report.connections())).observation
-    odd = dataclasses.replace(observation, absent=reason, chain_problem="a certificate compressed with algorithm 9")
+    odd = observation._replace(absent=reason, chain_problem="a certificate compressed with algorithm 9")
     verdict = judge(odd, report.surroundings)
     report.close()
     assert verdict.rule.id == "certificate-message-unreadable"

@@ -1,17 +1,23 @@
-"""The spill gives observations back in order, also when they went to its temporary file."""
+"""The spill gives observations back in order, as they were, also when they went to its temporary file."""
 
 from __future__ import annotations
 
+import pytest
+
 from kzpcap import analyze, reference, spill
-from tests.conftest import CAPTURES
+from tests.conftest import CAPTURES, LAB
+
+PATHS = sorted(CAPTURES.glob("*/capture.pcap*")) + sorted(
+    path for path in (LAB / "captures").glob("*") if path.suffix in (".pcap", ".pcapng")
+)
+DATA = reference.load()
 
 
 def test_what_was_spilled_comes_back_in_order(monkeypatch):
     path = str(CAPTURES / "tricks" / "capture.pcapng")
-    data = reference.load()
 
     def verdicts():
-        report = analyze(path, data)
+        report = analyze(path, DATA)
         try:
             return [
                 (c.observation.first_frame, c.verdict.rule.id, c.observation.server_name) for c in report.connections()
@@ -24,3 +30,15 @@ def test_what_was_spilled_comes_back_in_order(monkeypatch):
     spilled = verdicts()
     assert spilled == in_memory
     assert [frame for frame, _, _ in spilled] == sorted(frame for frame, _, _ in spilled)
+
+
+def shape(value):
+    """The value with the type of everything in it."""
+    return type(value), [shape(one) for one in value] if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_is_packed_comes_back_as_it_was(path):
+    report = analyze(str(path), DATA, want_digest=False)
+    for observation in report.spill:
+        assert shape(spill.unpack(spill.pack(observation))) == shape(observation)

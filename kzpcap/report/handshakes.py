@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kzpcap.capture.scan import Flow
-from kzpcap.observations import absent_reason
+from kzpcap.observer import absent_reason
 from kzpcap.paths.icmp import IcmpError, address
 from kzpcap.report.text import decode, rfc3339
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4

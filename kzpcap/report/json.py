@@ -91,7 +91,7 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         if client:
             document["client"]["address"] = client(document["client"]["address"])
             document["server"]["address"] = _cut(document["server"]["address"], clients, client)
-        document["corroboration"] = report.outcomes.get(connection.observation.index)
+        document["corroboration"] = report.outcomes.get(connection.observation.number)
         out(("" if first else ",") + text(document))
         first = False
     out('],"certificates":{')

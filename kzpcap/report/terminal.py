@@ -117,7 +117,7 @@ def _collect(report: Report, options: Options, summary: Summary) -> Collected:
         if shown or options.explain:
             kind: tuple[object, ...] = (observation.server, observation.server_name, verdict.rule.id)
             if options.explain:
-                kind = (observation.index,)
+                kind = (observation.number,)
             if kind in collected.trees:
                 if len(collected.trees[kind]) < MAX_LINES:
                     collected.trees[kind].append(connection)

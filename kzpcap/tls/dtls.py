@@ -51,7 +51,7 @@ def read(flow: Flow) -> tuple[Side, Side, int] | None:
 
 
 def _side(packets: list[Packet]) -> Side:
-    side = Side(Stream(packets=packets))
+    side = Side(Stream(packets))
     held: dict[int, Assembly] = {}
     for packet in packets:
         data = packet.payload

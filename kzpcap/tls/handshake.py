@@ -1,12 +1,14 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """A connection's TLS handshake: who is the client, what each side said, in which frames.
 
 `read(flow)` gives a Handshake, or None where the connection has no TLS. Facts only: what a handshake means is for
 verdict/ to say.
+
+The file runs as it is; handshake.pxd gives the compiled form its types.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from kzpcap.capture.codes import UDP
@@ -92,8 +94,7 @@ class CertificateVerify(NamedTuple):
     seen: Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(NamedTuple):
     """Everything TLS about one connection."""
 
     transport: str
@@ -203,31 +204,32 @@ def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
     found = quic.read(flow)
     if found is not None:
         client, server, direction = found
-        handshake = replace(_build(client, server, direction, None, "quic"), quic=quic.turns(flow, direction))
+        handshake = _build(client, server, direction, None, "quic")._replace(quic=quic.turns(flow, direction))
         return _opened(handshake, client, server, keys, flow) if keys and keys.secrets else handshake
     return None
 
 
 def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> Handshake | None:
     """The TLS handshake of two directions; None where there is no TLS."""
-    sides = tuple(records.read(stream) for stream in streams)
+    sides = (records.read(streams[0]), records.read(streams[1]))
     before: upgrade.Upgrade | None = None
-    if any(side.begin != 0 for side in sides):
+    if sides[0].begin != 0 or sides[1].begin != 0:
         clear = [_clear(stream, side) for stream, side in zip(streams, sides, strict=True)]
         for client in (0, 1):
             before = upgrade.recognise(clear[client], clear[1 - client])
             if before is not None:
-                sides = tuple(
-                    side if side.begin is not None else records.read(side.stream, upgraded=True) for side in sides
-                )
+                sides = (_upgraded(sides[0]), _upgraded(sides[1]))
                 break
-    if all(side.begin is None for side in sides):
+    if (sides[0].begin is None and sides[1].begin is None) or not _is_tls(sides):
         return None
     client = client_of(sides)
-    if not _is_tls(sides):
-        return None
     handshake = _build(sides[client], sides[1 - client], client, before)
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
+
+
+def _upgraded(side: records.Side) -> records.Side:
+    """The side, read again where its TLS may stand behind another protocol."""
+    return side if side.begin is not None else records.read(side.stream, True)
 
 
 def _opened(
@@ -246,7 +248,7 @@ def _opened(
     else:
         opened = open_quic(flow, handshake.client_direction, client, server, secret, suite)
     if opened is None:
-        return replace(handshake, keys="wrong")
+        return handshake._replace(keys="wrong")
     chains = handshake.chains
     if opened.certificates is not None and opened.certificate_packet is not None:
         seen = Seen.of(opened.certificate_packet)
@@ -254,8 +256,7 @@ def _opened(
     verify = None
     if opened.signature and opened.verify_packet:
         verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_packet))
-    return replace(
-        handshake,
+    return handshake._replace(
         keys="opened",
         chains=chains,
         certificate_verify=verify,
@@ -272,34 +273,49 @@ def _clear(stream: Stream, side: records.Side) -> bytes:
     return stream.runs[0].data[: side.begin if side.begin is not None else upgrade.LOOK]
 
 
-def _is_tls(sides: tuple[records.Side, ...]) -> bool:
+def _is_tls(sides: tuple[records.Side, records.Side]) -> bool:
     """A hello, a Certificate, or records of both kinds: enough to call it TLS."""
-    if any(side.sslv2 for side in sides):
-        return True
-    if any(message.kind in (1, 2, 11) for side in sides for message in side.messages):
-        return True
-    shaped = sum(len(side.encrypted) + len(side.alerts) + (side.cipher_change is not None) for side in sides)
-    return shaped >= 2 or any(side.encrypted and side.malformed is None for side in sides)
+    shaped = 0
+    for side in sides:
+        if side.sslv2 or (side.encrypted and side.malformed is None):
+            return True
+        for message in side.messages:
+            if message.kind in (1, 2, 11):
+                return True
+        shaped += len(side.encrypted) + len(side.alerts) + (side.cipher_change is not None)
+    return shaped >= 2
 
 
-def client_of(sides: tuple[records.Side, ...]) -> int:
+def client_of(sides: tuple[records.Side, records.Side]) -> int:
     """Which of two directions is the client's: who said ClientHello, else who did not say ServerHello, else ports."""
-    for index, side in enumerate(sides):
-        if side.sslv2 or any(message.kind in (1, 16) for message in side.messages):
+    for index in (0, 1):
+        if sides[index].sslv2 or _said(sides[index], (1, 16)):
             return index
-    for index, side in enumerate(sides):
-        if any(message.kind in (2, 11, 12, 14) for message in side.messages):
+    for index in (0, 1):
+        if _said(sides[index], (2, 11, 12, 14)):
             return 1 - index
-    for index, side in enumerate(sides):
-        for packet in side.stream.packets:
+    for index in (0, 1):
+        for packet in sides[index].stream.packets:
             if packet.flags & 0x12 == 0x02:  # SYN without ACK
                 return index
             if packet.flags & 0x12 == 0x12:
                 return 1 - index
-    for index, side in enumerate(sides):
-        for packet in side.stream.packets[:1]:
+    for index in (0, 1):
+        for packet in sides[index].stream.packets[:1]:
             return index if packet.dport < packet.sport else 1 - index
     return 0
+
+
+def _said(side: records.Side, kinds: tuple[int, ...]) -> bool:
+    """Did this side send a message of one of these types?"""
+    for message in side.messages:  # noqa: SIM110 - a generator costs the compiled form more than the loop
+        if message.kind in kinds:
+            return True
+    return False
+
+
+def _seen(packet: Packet | None) -> Seen | None:
+    return None if packet is None else Seen(packet.frame, packet.time_ns, packet.ttl, packet.ip_id)
 
 
 def _build(
@@ -310,60 +326,84 @@ def _build(
     transport: str = "tcp",
 ) -> Handshake:
     hellos = _client_hellos(client, transport == "dtls")
-    server_hellos = tuple(
-        ServerHelloSeen(parsed, Seen.of(message.packet))
-        for message in server.messages
-        if message.kind == 2 and (parsed := server_hello(message.body, message.complete)) is not None
-    )
-    version = next((s.hello.version for s in server_hellos if not s.hello.is_retry), 0x0303)
-    exchange = _first(server, 12)
-    status = _first(server, 22)
-    key_exchange = next((m for m in client.messages if m.kind == 16), None)
+    answers = _server_hellos(server)
+    version = 0x0303
+    retries: list[int] = []
+    for answer in answers:
+        if answer.hello.is_retry:
+            retries.append(answer.seen.frame)
+    for answer in answers:
+        if not answer.hello.is_retry:
+            version = answer.hello.version
+            break
     plain = None
     if server.begin is None and server.stream.runs and hellos:
         run = server.stream.runs[0]
         plain = BytesSeen(run.data[:1024], Seen.of(server.stream.packet_at(run.offset)))
-    client_data = [record for record in client.encrypted if record.kind == records.APPLICATION_DATA]
-    server_data = [record for record in server.encrypted if record.kind == records.APPLICATION_DATA]
+    client_data = _first_data(client)
+    server_data = _first_data(server)
     return Handshake(
         transport=transport,
         client_direction=direction,
         client_hellos=hellos,
-        server_hellos=server_hellos,
+        server_hellos=answers,
         chains=_chains(server, version),
         client_chains=_chains(client, version),
-        key_exchange=exchange,
-        certificate_status=status,
-        tickets=tuple(m.body[6:] for m in server.messages if m.kind == 4 and m.complete and len(m.body) > 6),
-        alerts=tuple(
-            AlertSeen(side is client, alert.level, alert.code, Seen.of(alert.packet))
-            for side in (client, server)
-            for alert in side.alerts
-        ),
-        history=_history(client, server),
-        client_cipher_change=Seen.of(client.cipher_change) if client.cipher_change else None,
-        server_cipher_change=Seen.of(server.cipher_change) if server.cipher_change else None,
-        client_key_exchange=Seen.of(key_exchange.packet) if key_exchange else None,
-        client_data=Seen.of(client_data[0].packet) if client_data else None,
-        server_data=Seen.of(server_data[0].packet) if server_data else None,
+        key_exchange=_first(server, 12),
+        certificate_status=_first(server, 22),
+        tickets=tuple([m.body[6:] for m in server.messages if m.kind == 4 and m.complete and len(m.body) > 6]),
+        alerts=_alerts(client, True) + _alerts(server, False),
+        history=_history(client, server, retries),
+        client_cipher_change=_seen(client.cipher_change),
+        server_cipher_change=_seen(server.cipher_change),
+        client_key_exchange=_client_key_exchange(client),
+        client_data=_seen(client_data.packet) if client_data else None,
+        server_data=_seen(server_data.packet) if server_data else None,
         client_data_bytes=client.application_bytes,
         server_data_bytes=server.application_bytes,
-        client_encrypted_size=client_data[0].length if client_data else None,
-        server_flight=sum(
-            record.length
-            for record in server_data[:64]
-            if not client_data or record.packet.frame < client_data[0].packet.frame
-        ),
+        client_encrypted_size=client_data.length if client_data else None,
+        server_flight=_flight(server, client_data.packet.frame if client_data else None),
         upgrade=before,
         lost=server.lost or (server.stream.gaps > 0 and not server.encrypted),
         cut=server.stream.cut,
         malformed=server.malformed or client.malformed,
         plain_answer=plain,
-        server_conflicts=tuple((c.first_frame, c.other_frame) for c in server.stream.conflicts),
+        server_conflicts=tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts]),
         client_conflict=bool(client.stream.conflicts),
         strays=client.stream.strays + server.stream.strays,
         alternative_chains=_alternatives(server, version),
     )
+
+
+def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:
+    found = []
+    for message in side.messages:
+        if message.kind == 2:
+            parsed = server_hello(message.body, message.complete)
+            if parsed is not None:
+                found.append(ServerHelloSeen(parsed, Seen.of(message.packet)))
+    return tuple(found)
+
+
+def _first_data(side: records.Side) -> records.EncryptedRecord | None:
+    """The first record of application data."""
+    for record in side.encrypted:
+        if record.kind == records.APPLICATION_DATA:
+            return record
+    return None
+
+
+def _flight(server: records.Side, before: int | None) -> int:
+    """Bytes of the server's first encrypted records, those in frames before the client's first."""
+    total = counted = 0
+    for record in server.encrypted:
+        if record.kind == records.APPLICATION_DATA:
+            counted += 1
+            if counted > 64:
+                break
+            if before is None or record.packet.frame < before:
+                total += record.length
+    return total
 
 
 def _first(side: records.Side, kind: int) -> BytesSeen | None:
@@ -371,6 +411,17 @@ def _first(side: records.Side, kind: int) -> BytesSeen | None:
         if message.kind == kind and message.complete:
             return BytesSeen(message.body, Seen.of(message.packet))
     return None
+
+
+def _client_key_exchange(side: records.Side) -> Seen | None:
+    for message in side.messages:
+        if message.kind == 16:
+            return Seen.of(message.packet)
+    return None
+
+
+def _alerts(side: records.Side, from_client: bool) -> tuple[AlertSeen, ...]:
+    return tuple([AlertSeen(from_client, one.level, one.code, Seen.of(one.packet)) for one in side.alerts])
 
 
 def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
@@ -388,8 +439,8 @@ def _alternatives(server: records.Side, version: int) -> tuple[ChainSeen, ...]:
     if not server.stream.conflicts:
         return ()
     known = {chain.certificates for chain in _chains(server, version)}
-    other = records.read(reassemble(server.stream.packets, last_wins=True))
-    return tuple(chain for chain in _chains(other, version) if chain.certificates not in known)
+    other = records.read(reassemble(server.stream.packets, True))
+    return tuple([chain for chain in _chains(other, version) if chain.certificates not in known])
 
 
 def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, ...]:
@@ -401,29 +452,28 @@ def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, 
     found += _parsed(side, False, is_dtls)
     if side.stream.conflicts:
         known = {(seen.hello.random, seen.hello.server_name) for seen in found}
-        for seen in _parsed(records.read(reassemble(side.stream.packets, last_wins=True)), True):
+        for seen in _parsed(records.read(reassemble(side.stream.packets, True)), True, False):
             if (seen.hello.random, seen.hello.server_name) not in known:
                 found.append(seen)
     return tuple(found)
 
 
-def _parsed(side: records.Side, alternative: bool, is_dtls: bool = False) -> list[ClientHelloSeen]:
-    return [
-        ClientHelloSeen(parsed, Seen.of(message.packet), message.first_frame, alternative)
-        for message in side.messages
-        if message.kind == 1 and (parsed := client_hello(message.body, message.complete, is_dtls)) is not None
-    ]
+def _parsed(side: records.Side, alternative: bool, is_dtls: bool) -> list[ClientHelloSeen]:
+    found = []
+    for message in side.messages:
+        if message.kind == 1:
+            parsed = client_hello(message.body, message.complete, is_dtls)
+            if parsed is not None:
+                found.append(ClientHelloSeen(parsed, Seen.of(message.packet), message.first_frame, alternative))
+    return found
 
 
-def _history(client: records.Side, server: records.Side) -> str:
-    """Zeek's ssl_history: one letter a message in the order seen, the client's upper case."""
-    events = [(packet.frame, index, letter.upper()) for index, (packet, letter) in enumerate(client.order)]
-    events += [(packet.frame, index, letter) for index, (packet, letter) in enumerate(server.order)]
-    retry = {m.packet.frame for m in server.messages if m.kind == 2 and _is_retry(m)}
+def _history(client: records.Side, server: records.Side, retries: list[int]) -> str:
+    """Zeek's ssl_history: a letter a message in the order seen, the client's upper case; `retries`: frames of those."""
+    events: list[tuple[int, int, str]] = []
+    for index, (packet, letter) in enumerate(client.order):
+        events.append((packet.frame, index, letter.upper()))
+    for index, (packet, letter) in enumerate(server.order):
+        events.append((packet.frame, index, "j" if letter == "s" and packet.frame in retries else letter))
     events.sort()
-    return "".join("j" if letter == "s" and frame in retry else letter for frame, _, letter in events)[:MAX_HISTORY]
-
-
-def _is_retry(message: records.Message) -> bool:
-    parsed = server_hello(message.body, message.complete)
-    return parsed is not None and parsed.is_retry
+    return "".join([letter for _, _, letter in events])[:MAX_HISTORY]

@@ -370,7 +370,7 @@ def handshake_crypto(flow: Flow, client: int, secret: bytes, kind: str, size: in
 
 def _side(crypto: Crypto, packets: list[Packet]) -> Side:
     """The handshake messages of a CRYPTO stream."""
-    side = Side(Stream(packets=packets))
+    side = Side(Stream(packets))
     for begin, data, owners in crypto.assemble():
         if begin != 0:
             side.lost = True

@@ -10,7 +10,6 @@ The file runs as it is; records.pxd gives the compiled form its types.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
@@ -55,26 +54,27 @@ class EncryptedRecord(NamedTuple):
     packet: Packet
 
 
-@dataclass(slots=True)
 class Side:
-    """What one direction said."""
+    """What one direction said.
 
-    stream: Stream
-    begin: int | None = None
-    """Stream offset of the first TLS byte; None where there is no TLS."""
-    messages: list[Message] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-    cipher_change: Packet | None = None
-    encrypted: list[EncryptedRecord] = field(default_factory=list)
-    application_bytes: int = 0
-    encrypted_handshake_bytes: int = 0
-    order: list[tuple[Packet, str]] = field(default_factory=list)
-    """What came, in letters of the history, with the packet of each."""
-    sslv2: tuple[ClientHello, Packet] | None = None
-    lost: bool = False
-    """Bytes are missing inside the TLS part."""
-    malformed: int | None = None
-    """Frame of the first bytes that are no record where one should stand."""
+    `begin` is the stream offset of the first TLS byte, None where there is no TLS; `order` what came, in letters of the
+    history, with the packet of each; `lost`: bytes are missing inside the TLS part; `malformed`: the frame of the first
+    bytes that are no record where one should stand.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.begin: int | None = None
+        self.messages: list[Message] = []
+        self.alerts: list[Alert] = []
+        self.cipher_change: Packet | None = None
+        self.encrypted: list[EncryptedRecord] = []
+        self.application_bytes = 0
+        self.encrypted_handshake_bytes = 0
+        self.order: list[tuple[Packet, str]] = []
+        self.sslv2: tuple[ClientHello, Packet] | None = None
+        self.lost = False
+        self.malformed: int | None = None
 
 
 HISTORY = {

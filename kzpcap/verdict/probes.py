@@ -37,7 +37,7 @@ class Probes:
             self.routes.append(RouteProbe(address(packet.dst), packet.ttl, packet.frame, packet.ip_id, key, 6))
 
     def _add(self, observation: Observation) -> None:
-        self.probed[observation.index] = observation
+        self.probed[observation.number] = observation
         if observation.target is not None and observation.target.exact:
             self.targets.add(observation.server_name)
         full = observation.syn.ttl if observation.syn and len({p.ttl for p in observation.probes}) <= 2 else None
@@ -46,7 +46,7 @@ class Probes:
                 continue
             self.sent.append(
                 Sent(
-                    observation.index,
+                    observation.number,
                     probe.ttl,
                     probe.frame,
                     probe.time_ns,

@@ -1,0 +1,505 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
+"""From a flow and its handshake to an Observation.
+
+The file runs as it is; observer.pxd gives the compiled form its types. Records are made by `tuple.__new__`, which takes
+a third of the time of a NamedTuple's constructor: there are some twenty for each connection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from kzpcap.capture import codes
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
+from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.names import normalise
+from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
+from kzpcap.certificates.staple import Staple
+from kzpcap.certificates.staple import read as read_staple
+from kzpcap.flows import acknowledges_unsent, direction_packets, distance
+from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
+from kzpcap.observations import Absent, Mark, Observation, Probe, Reaction
+from kzpcap.paths.icmp import address
+from kzpcap.paths.stack import stamps
+from kzpcap.reference.targets import Match, TargetList, match
+from kzpcap.tls.fingerprints import ja3, ja3s, ja4
+from kzpcap.tls.handshake import ChainSeen, ClientHelloSeen, Handshake
+from kzpcap.tls.messages import ECH, SCT
+
+MAX_MARKS = 24
+MAX_PROBES = 128
+MAX_TIMESTAMPS = 4_096
+PATIENCE = 3_000_000_000
+"""A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
+FIELDS = Observation._fields
+DEFAULTS: dict[str, Any] = Observation._field_defaults
+
+
+class Observer:
+    """Makes observations; certificates are parsed once each and collected in `certificates`, by their SHA-256.
+
+    `at` is the time by which lists are judged (nanoseconds UTC), in place of the capture's.
+    """
+
+    def __init__(
+        self,
+        target_lists: tuple[TargetList, ...],
+        ech_public_names: frozenset[str] = frozenset(),
+        at: int | None = None,
+    ) -> None:
+        self.target_lists = target_lists
+        self.ech_public_names = ech_public_names
+        self.at = at
+        self.certificates: dict[str, Certificate] = {}
+        self.by_bytes: dict[bytes, Certificate] = {}
+        self.count = 0
+
+    def certificate(self, der: bytes) -> Certificate:
+        """The parsed certificate."""
+        found = self.by_bytes.get(der)
+        if found is None:
+            found = parse(der)
+            self.certificates[found.sha256] = self.by_bytes[der] = found
+        return found
+
+    def observe(self, flow: Flow, handshake: Handshake | None) -> Observation | None:
+        """The observation of one flow; None where it has nothing to do with TLS."""
+        first = flow.packets[0]
+        client = handshake.client_direction if handshake is not None else _syn_sender(flow)
+        ends = ((address(first.src), first.sport), (address(first.dst), first.dport))
+        if first.direction != client:
+            ends = (ends[1], ends[0])
+        if handshake is None and not _expected(flow, ends[1][1]):
+            return None
+        sent = direction_packets(flow, client)
+        answered = direction_packets(flow, 1 - client)
+        self.count += 1
+        facts: dict[str, Any] = {
+            "number": self.count,
+            "first_frame": flow.first_frame,
+            "last_frame": flow.last_frame,
+            "time_ns": flow.first_time,
+            "client": ends[0],
+            "server": ends[1],
+            "syn": _first_marked(sent, "syn", codes.SYN, codes.ACK),
+            "syn_ack": _syn_ack(sent, answered),
+            "client_packets": flow.a_packets if client == 0 else flow.b_packets,
+            "server_packets": flow.b_packets if client == 0 else flow.a_packets,
+            "server_bytes": flow.b_bytes if client == 0 else flow.a_bytes,
+            "resets": _resets(answered),
+            "client_resets": _resets(sent),
+            "given_up": flow.given_up,
+            "duplicates": flow.duplicates,
+            "tunnels": first.tunnels,
+            "client_stamps": _client_stamps(sent),
+            "odd_acks": ()
+            if flow.given_up or flow.protocol != codes.TCP
+            else acknowledges_unsent(flow.packets, client),
+        }
+        if handshake is None:
+            facts.update(DEFAULTS)
+            facts["absent"] = Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED
+            facts["server_marks"] = tuple([_mark(packet, "data") for packet in answered if packet.payload][:4])
+        else:
+            self._add(facts, handshake, flow, sent, answered)
+        return tuple.__new__(Observation, [facts[name] for name in FIELDS])
+
+    def _add(
+        self, facts: dict[str, Any], handshake: Handshake, flow: Flow, sent: list[Packet], answered: list[Packet]
+    ) -> None:
+        """Add what the handshake shows."""
+        chain = handshake.chains[0] if handshake.chains and not scrubbed(handshake.chains[0]) else None
+        certificates = [self.certificate(der) for der in chain.certificates] if chain else []
+        possession, frame, proven = _possession(handshake, certificates)
+        seen = proven or handshake.client_hello
+        hello = seen.hello if seen else None
+        raw = hello.server_name if hello else None
+        raw = raw or None
+        name = normalise(raw) if raw is not None else None
+        other = _other_chain(handshake)
+        ech = hello is not None and hello.extension(ECH) is not None
+        answer = handshake.server_hello
+        server = answer.hello if answer else None
+        version = server.version if server else None
+        newest = version is not None and is_tls13(version)
+        others = _other_names(handshake, raw)
+        upgrade = handshake.upgrade
+        plain = handshake.plain_answer
+        finished = handshake.finished_seen
+        time_ns = flow.first_time if self.at is None else self.at
+        older = server if server and not newest else None
+        facts["transport"] = handshake.transport
+        facts["tls"] = True
+        facts["server_name_raw"] = raw
+        facts["server_name"] = name
+        facts["name_status"] = (
+            "no_hello" if hello is None else "seen" if raw is not None else "absent" if hello.complete else "cut"
+        )
+        facts["other_names"] = others
+        facts["target"] = self._target((name, *others), time_ns)
+        facts["ech_offered"] = ech
+        facts["ech_inner_unknown"] = ech and name in self.ech_public_names
+        facts["client_hello"] = seen.seen if seen else None
+        facts["hello_first_frame"] = seen.first_frame if seen else 0
+        facts["server_hello"] = answer.seen if answer else None
+        facts["hello_sent"] = seen is not None
+        facts["offers_tls13"] = hello is not None and _offers_tls13(hello.supported_versions)
+        facts["version"] = version
+        facts["cipher"] = server.cipher_suite if server else None
+        facts["alpn_offered"] = hello.alpn_protocols if hello else None
+        facts["alpn_chosen"] = server.alpn if server else None
+        facts["ja3"] = ja3(hello) if hello else None
+        facts["ja4"] = ja4(hello, handshake.transport) if hello else None
+        facts["ja3s"] = ja3s(server) if server and not server.is_retry else None
+        facts["chain"] = tuple([certificate.sha256 for certificate in certificates])
+        facts["chain_seen"] = chain.seen if chain else None
+        facts["chain_complete"] = chain is not None and chain.complete
+        facts["absent"] = absent_reason(handshake, flow)
+        facts["client_chain"] = self._digests(handshake.client_chains[0]) if handshake.client_chains else ()
+        facts["possession"] = possession
+        facts["possession_frame"] = frame
+        facts["resumed"] = handshake.resumed
+        facts["resumed_session"] = _accepted(handshake)
+        facts["issued_session"] = _session_digests((older.session_id if older else b"", *handshake.tickets))
+        facts["alerts"] = handshake.alerts
+        facts["reaction"] = _reaction(handshake, sent)
+        facts["history"] = handshake.history
+        facts["server_marks"] = _server_marks(handshake, answered)
+        facts["probes"] = _probes(handshake, sent)
+        facts["plain_answer"] = plain.body[:512] if plain else b""
+        facts["plain_frame"] = plain.seen.frame if plain else None
+        facts["upgrade"] = upgrade.protocol if upgrade else None
+        facts["requested_name"] = upgrade.requested if upgrade else None
+        facts["proxied"] = bool(upgrade and upgrade.proxy)
+        facts["conflicts"] = handshake.server_conflicts
+        facts["other_chain"] = self._digests(other) if other else ()
+        facts["other_chain_frame"] = other.seen.frame if other else None
+        facts["waited"] = _waited(seen.seen.time_ns, sent, flow) if seen else False
+        facts["finished_ok"] = handshake.finished_ok
+        facts["finished_frame"] = finished.frame if finished else None
+        facts["chain_problem"] = handshake.chain_problem
+        facts["quic"] = handshake.quic
+        facts["strays"] = handshake.strays
+        facts["server_time"] = (
+            int.from_bytes(older.random[:4], "big") if older and handshake.transport == "tcp" else None
+        )
+        facts["staple"] = _staple(handshake, certificates)
+        facts["flight"] = handshake.server_flight
+        facts["client_record"] = handshake.client_encrypted_size
+        facts["sentinel"] = server is not None and server.random[24:31] == b"DOWNGRD"
+        facts["timestamps"] = (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b""
+
+    def _digests(self, chain: ChainSeen) -> tuple[str, ...]:
+        """The SHA-256 of each certificate of a chain."""
+        return tuple([self.certificate(der).sha256 for der in chain.certificates])
+
+    def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
+        """The best match among all names that the client sent: a decoy before the real hello hides nothing."""
+        best = None
+        for name in names:
+            hit = match(name, self.target_lists, time_ns) if name else None
+            if hit is not None and (best is None or (hit.exact and not best.exact)):
+                best = hit
+        return best
+
+
+def _other_chain(handshake: Handshake) -> ChainSeen | None:
+    """The chain of the later copy, where bytes of the server differ."""
+    for chain in handshake.alternative_chains:
+        if not scrubbed(chain):
+            return chain
+    return None
+
+
+def _other_names(handshake: Handshake, raw: bytes | None) -> tuple[str, ...]:
+    """Names of further hellos, other than the one that counts."""
+    hellos = handshake.client_hellos
+    if len(hellos) < 2 and raw is not None:
+        return ()
+    names = [entry.hello.server_name for entry in hellos]
+    return tuple([normalise(name) for name in names if name and name != raw])
+
+
+def _offers_tls13(versions: tuple[int, ...]) -> bool:
+    for version in versions:  # noqa: SIM110 - as in handshake.py
+        if is_tls13(version):
+            return True
+    return False
+
+
+def _staple(handshake: Handshake, chain: list[Certificate]) -> Staple | None:
+    """The OCSP response that the server stapled, checked with the issuer that it sent."""
+    if handshake.certificate_status is None or not chain:
+        return None
+    issuer = chain[1].der if len(chain) > 1 else None
+    return read_staple(handshake.certificate_status.body, chain[0].der, issuer)
+
+
+def _syn_sender(flow: Flow) -> int:
+    for packet in flow.packets:
+        if packet.flags & codes.SYN:
+            return packet.direction if not packet.flags & codes.ACK else 1 - packet.direction
+    first = flow.packets[0]
+    return first.direction if first.dport < first.sport else 1 - first.direction
+
+
+def _expected(flow: Flow, server_port: int) -> bool:
+    """A TCP handshake, SYN and SYN-ACK, with a port where TLS is expected."""
+    if server_port not in TLS_PORTS:
+        return False
+    for packet in flow.packets:  # noqa: SIM110
+        if packet.flags & codes.SYN and packet.flags & codes.ACK:
+            return True
+    return False
+
+
+def lone_syn(flow: Flow) -> Packet | None:
+    """The SYN of a connection attempt that came no further: a traceroute's probe, if its TTL is low."""
+    first = flow.packets[0]
+    if len(flow.packets) > 8 or first.flags & codes.ACK or first.payload:
+        return None
+    return first if first.flags & codes.SYN and not flow.b_packets else None
+
+
+def _mark(packet: Packet, what: str) -> Mark:
+    return tuple.__new__(
+        Mark,
+        (
+            what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok,
+            packet.window, packet.options,
+        ),
+    )  # fmt: skip
+
+
+def _client_stamps(packets: list[Packet]) -> tuple[int, int] | None:
+    if not packets:
+        return None
+    first = stamps(packets[0].options)
+    last = stamps(packets[-1].options)
+    if first is None or last is None:
+        only = first or last
+        return (only[0], only[0]) if only else None
+    return first[0], last[0]
+
+
+def _first_marked(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:
+    for packet in packets:
+        if packet.flags & wanted == wanted and not packet.flags & unwanted:
+            return _mark(packet, what)
+    return None
+
+
+def _syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
+    """The SYN-ACK that acknowledges the client's SYN; any, where the SYN was not captured."""
+    isn = -1
+    for packet in sent:
+        if packet.flags & codes.SYN:
+            isn = packet.seq
+            break
+    for packet in answered:
+        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or packet.ack == (isn + 1) & 0xFFFFFFFF):
+            return _mark(packet, "syn_ack")
+    return None
+
+
+def _resets(packets: list[Packet]) -> tuple[Mark, ...]:
+    found: list[Mark] = []
+    for packet in packets:
+        if packet.flags & codes.RST and len(found) < MAX_MARKS:
+            found.append(_mark(packet, "reset"))
+    return tuple(found)
+
+
+def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:
+    """Short digests of session ids and tickets: enough to link two connections, nothing to resume them with."""
+    return tuple([hashlib.sha256(value).hexdigest()[:16] for value in values if len(value) >= 8])
+
+
+def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
+    """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
+    named: dict[int, str] = {}
+    answer = handshake.server_hello
+    if answer is not None:
+        named[answer.seen.frame] = "server_hello"
+    if handshake.chains:
+        named.setdefault(handshake.chains[0].seen.frame, "certificate")
+    for alert in handshake.alerts:
+        if not alert.from_client:
+            named.setdefault(alert.seen.frame, "alert")
+    marks: list[Mark] = []
+    data = 0
+    for packet in packets:
+        if packet.flags & codes.ENDS:
+            what = "syn_ack" if packet.flags & codes.SYN else "reset" if packet.flags & codes.RST else "fin"
+        else:
+            found = named.get(packet.frame)
+            if found is None:
+                data += 1
+                if data > 3:
+                    continue
+            what = found or "data"
+        marks.append(_mark(packet, what))
+        if len(marks) == MAX_MARKS:
+            break
+    return tuple(marks)
+
+
+def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
+    """Every copy of the segment that begins the first ClientHello: several TTLs make a ladder."""
+    seen = handshake.client_hello
+    if seen is None or handshake.transport != "tcp":
+        return ()
+    frame = seen.first_frame
+    first = None
+    for packet in packets:
+        if packet.frame == frame:
+            first = packet
+            break
+    if first is None:
+        return ()
+    copies: list[Probe] = []
+    for packet in packets:
+        if packet.payload and distance(packet.seq, first.seq) == 0 and len(copies) < MAX_PROBES:
+            values = (packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id, packet.tos)
+            copies.append(tuple.__new__(Probe, (*values, packet.dont_fragment)))
+    return tuple(copies)
+
+
+def _possession(
+    handshake: Handshake, chain: list[Certificate]
+) -> tuple[Possession | None, int | None, ClientHelloSeen | None]:
+    """Whether the answer was signed with the leaf's key, the frame, and the hello whose random proved it.
+
+    Where the client sent several hellos (decoys), the signature may be over the random of any: one that fits proves,
+    and only if none fits and no bytes of the client's overlap is it refuted.
+    """
+    if not chain or (handshake.client_hello is None and handshake.server_hello is None):
+        return None, None, None
+    proof = handshake.certificate_verify
+    if proof is not None:
+        return certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed), proof.seen.frame, None
+    exchange, answer = handshake.key_exchange, handshake.server_hello
+    if exchange is None:
+        whole = handshake.client_key_exchange is not None or "n" in handshake.history
+        rsa = answer is not None and key_exchange(answer.hello.cipher_suite) == "rsa"
+        return Possession.NOT_POSSIBLE if whole and rsa else Possession.NOT_CAPTURED, None, None
+    outcome = Possession.NOT_CAPTURED
+    for seen in handshake.client_hellos:
+        if answer is None or seen.hello.sslv2_format:
+            continue
+        outcome = server_key_exchange(
+            chain[0],
+            seen.hello.random,
+            answer.hello.random,
+            exchange.body,
+            answer.hello.version,
+            key_exchange(answer.hello.cipher_suite),
+        )
+        if outcome is Possession.PROVED:
+            return outcome, exchange.seen.frame, seen
+    if outcome is Possession.REFUTED and handshake.client_conflict:
+        outcome = Possession.NOT_CAPTURED
+    return outcome, exchange.seen.frame, None
+
+
+def _accepted(handshake: Handshake) -> str | None:
+    """The digest of the session id or ticket that the server accepted."""
+    how = handshake.resumed
+    if how not in ("ticket", "session_id") or handshake.client_hello is None:
+        return None
+    hello = handshake.client_hello.hello
+    found = _session_digests((hello.session_ticket if how == "ticket" else hello.session_id,))
+    return found[0] if found else None
+
+
+def _waited(hello_ns: int, sent: list[Packet], flow: Flow) -> bool:
+    """Did the client give the server time to answer: a repeated hello, or some seconds before it closed?"""
+    if handshake_copies(sent) > 1:
+        return True
+    ended = flow.last_time
+    for packet in sent:
+        if packet.flags & (codes.FIN | codes.RST):
+            ended = packet.time_ns
+            break
+    return ended - hello_ns >= PATIENCE
+
+
+def handshake_copies(sent: list[Packet]) -> int:
+    """How often the client sent its first data segment."""
+    seq = -1
+    copies = 0
+    for packet in sent:
+        if packet.payload:
+            if seq < 0:
+                seq = packet.seq
+            copies += packet.seq == seq
+    return copies
+
+
+def scrubbed(chain: ChainSeen) -> bool:
+    """Was the leaf taken out of the capture (scrub/): zeros in its place, its length as it was?"""
+    return bool(chain.certificates) and not any(chain.certificates[0])
+
+
+def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
+    """The reason why the server's Certificate is not, or not wholly, there; None where it is."""
+    if handshake.chains:
+        if scrubbed(handshake.chains[0]):
+            return Absent.SCRUBBED
+        if handshake.chains[0].complete:
+            return None
+        return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED
+    answer = handshake.server_hello
+    if handshake.resumed:
+        return Absent.RESUMED
+    if answer is not None and is_tls13(answer.hello.version):
+        if handshake.chain_problem:
+            return Absent.MALFORMED
+        return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
+    if answer is None:
+        return _absent_without_hello(handshake, flow)
+    if handshake.cut:
+        return Absent.TRUNCATED
+    if handshake.lost:
+        return Absent.NOT_CAPTURED
+    if handshake.malformed:
+        return Absent.MALFORMED
+    if handshake.key_exchange or "n" in handshake.history or handshake.server_cipher_change:
+        return Absent.NOT_SENT
+    return Absent.LIMIT if flow.given_up else Absent.NOT_REACHED
+
+
+def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
+    """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
+    from_server = (flow.b_packets, flow.a_packets)[handshake.client_direction]
+    if not from_server:
+        return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
+    if handshake.cut:
+        return Absent.TRUNCATED
+    if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
+        return Absent.NOT_CAPTURED
+    answered = (flow.b_bytes, flow.a_bytes)[handshake.client_direction]
+    if answered and not handshake.alerts and not handshake.plain_answer:
+        return Absent.NOT_CAPTURED
+    return Absent.NOT_REACHED
+
+
+def _reaction(handshake: Handshake, sent: list[Packet]) -> Reaction:
+    """What the client did once the server had answered."""
+    answer = handshake.server_hello
+    if answer is None or not sent or handshake.transport == "quic":
+        return Reaction.NOT_SEEN  # what QUIC's client says next is encrypted, and may be a refusal
+    for alert in handshake.alerts:
+        if alert.from_client and alert.code in CERTIFICATE_ALERTS:
+            return Reaction.REFUSED
+    if handshake.client_key_exchange or handshake.client_data_bytes > 128:
+        return Reaction.WENT_ON
+    frame = answer.seen.frame
+    for packet in sent:
+        if packet.frame > frame and packet.flags & (codes.FIN | codes.RST):
+            return Reaction.CLOSED
+    if handshake.client_cipher_change or handshake.client_data:
+        return Reaction.WENT_ON
+    return Reaction.SILENT
