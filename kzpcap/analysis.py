@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap import __version__
 from kzpcap.anchors import Anchors
@@ -45,8 +45,7 @@ MAX_NAMES_EACH = 256
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """A judged connection."""
 
     observation: Observation

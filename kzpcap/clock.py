@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from kzpcap.reference.targets import DAY_NS
 
@@ -26,8 +27,7 @@ MAX_POINTS = 512
 NTP_EPOCH = 2_208_988_800
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(NamedTuple):
     """Something signed at `value`, seen when the capture's clock said `time_ns`: the true time was not earlier."""
 
     what: str
@@ -40,8 +40,7 @@ class Bound:
     """Made at that very time. A certificate's notBefore is not: it may lie ahead of its making."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """A source's word on the time, seen when the capture's clock said `time_ns`."""
 
     what: str
@@ -56,16 +55,14 @@ class Point:
         return self.value - self.time_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """One sentence on the clock, with its frames."""
 
     says: str
     frames: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(NamedTuple):
     """anchored, unanchored or contradicted; and the latest of the signed lower bounds."""
 
     status: str = "unanchored"

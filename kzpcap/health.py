@@ -6,7 +6,7 @@ Counts come from the scanner; the vantage point from the TTLs of packets that ha
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from kzpcap.capture.container import FORMAT_NAMES, Records
@@ -91,7 +91,7 @@ def capture_health(
         "size": source.size,
         "compression": source.compression,
         "format": FORMAT_NAMES[records.format],
-        "parts": [asdict(part) for part in source.parts],
+        "parts": [part._asdict() for part in source.parts],
         "big_endian": bool(records.big),
         "link_types": [
             {"number": number, "name": link_name(number), "packets": count}

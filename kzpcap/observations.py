@@ -4,8 +4,7 @@ An observation says what happened and in which frames, not what it means. Observ
 read (observer.py), kept in a spill, and judged once all are there.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed: NamedTuple would compile each of them at every start.
 from enum import StrEnum
 from typing import NamedTuple
 

@@ -223,7 +223,7 @@ def _other_names(handshake: Handshake, raw: bytes | None) -> tuple[str, ...]:
 
 
 def _offers_tls13(versions: tuple[int, ...]) -> bool:
-    for version in versions:  # noqa: SIM110 - as in handshake.py
+    for version in versions:
         if is_tls13(version):
             return True
     return False
@@ -249,7 +249,7 @@ def _expected(flow: Flow, server_port: int) -> bool:
     """A TCP handshake, SYN and SYN-ACK, with a port where TLS is expected."""
     if server_port not in TLS_PORTS:
         return False
-    for packet in flow.packets:  # noqa: SIM110
+    for packet in flow.packets:
         if packet.flags & codes.SYN and packet.flags & codes.ACK:
             return True
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation, Reaction
@@ -15,8 +15,7 @@ FLIGHT_BYTES, FLIGHT_SHARE = 400, 4
 NEEDED = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
+class Profile(NamedTuple):
     """One full handshake with a name; `flight` in bytes."""
 
     frame: int

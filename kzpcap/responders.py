@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from kzpcap.observations import Observation
 from kzpcap.paths.stack import options, shared_clocks, signature
@@ -23,8 +24,7 @@ Stack = tuple[tuple[str, ...], str, int]
 """The client's SYN options, the SYN-ACK's signature and its TTL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """How the SYN of one connection was answered, and how its ClientHello was; TTLs as captured."""
 
     frame: int

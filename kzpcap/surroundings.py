@@ -253,10 +253,12 @@ class Surroundings:
             self._systems[key] = len(found)
         return self._systems[key]
 
-    def profiles_of(self, observation: Observation) -> list[Profile]:
-        """The profiles of the other connections with this name."""
-        found = self.profiles.get(observation.server_name or "", [])
-        return [profile for profile in found if profile.frame != observation.first_frame]
+    def over_tls13(self, observation: Observation) -> Profile | None:
+        """Another connection with this name that spoke TLS 1.3."""
+        for profile in self.profiles.get(observation.server_name or "", []):
+            if profile.tls13 and profile.frame != observation.first_frame:
+                return profile
+        return None
 
     @cached_property
     def control_answers(self) -> int:

@@ -337,9 +337,9 @@ def test_a_certificate_for_signing_mail_serves_no_tls():
 
 def test_short_serials_are_near_by_chance():
     """Two unrelated leaves of one subject with serials of three bytes are no copy of each other."""
-    first = replace(GENUINE, serial="0e1a2b", spki_sha256="0" * 64, not_before=GENUINE.not_before - 42 * 10**15)
-    assert not compare(first, replace(GENUINE, serial="71ffff")).is_copy(True)
-    near = replace(first, serial=GENUINE.serial[:-2] + "00")
+    first = GENUINE._replace(serial="0e1a2b", spki_sha256="0" * 64, not_before=GENUINE.not_before - 42 * 10**15)
+    assert not compare(first, GENUINE._replace(serial="71ffff")).is_copy(True)
+    near = first._replace(serial=GENUINE.serial[:-2] + "00")
     assert compare(near, GENUINE).is_copy(False)
 
 
@@ -371,8 +371,7 @@ def test_a_stapled_response_counts_only_for_the_issuer_that_signed_the_leaf():
 def test_dates_shifted_by_whole_hours_speak_only_where_the_issuer_was_seen(seconds, issuer_seen, copy):
     """Two honest certificates of one name and lifetime are shifted by a constant too."""
     shift = seconds * 10**9
-    other = replace(
-        GENUINE,
+    other = GENUINE._replace(
         spki_sha256="0" * 64,
         serial="f" * 32,
         not_before=GENUINE.not_before + shift,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -159,11 +158,11 @@ def test_mixed_answers_are_told():
 
 def test_a_box_that_copies_the_ttl_is_not_where_it_is_first_seen():
     """FACTS S6: the reply's TTL at the client is 1 when it is first seen, at twice the hop distance."""
-    answers = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=ttl - 7) for ttl in range(1, 13)}
+    answers = {ttl: SILENT if ttl < 8 else RESET._replace(answer_ttl=ttl - 7) for ttl in range(1, 13)}
     ladder = judged(series("vk.com", answers, routers(1, 10)), series(None, genuine_from(11, 13), routers(1, 11)))
     assert (ladder.interceptor_ttl, ladder.inferred_hop, ladder.bound) == (8, 4, "at_or_before")
     assert any("copies" in note for note in ladder.notes)
-    constant = {ttl: SILENT if ttl < 8 else replace(RESET, answer_ttl=57) for ttl in range(1, 13)}
+    constant = {ttl: SILENT if ttl < 8 else RESET._replace(answer_ttl=57) for ttl in range(1, 13)}
     ladder = judged(series("vk.com", constant, routers(1, 8)), series(None, genuine_from(11, 13), routers(1, 11)))
     assert (ladder.inferred_hop, ladder.bound) == (None, "exact")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.reference import DATA
 from kzpcap.reference.targets import day
@@ -22,7 +20,7 @@ def test_partial_distrust_depends_on_the_leafs_date_and_the_day():
         ("2016-10-20", "2018-03-01", False, "it left the bundle with the release of 2017-11-05"),
         ("2016-10-20", "2026-01-01", False, ""),
     ):
-        leaf = replace(anchor, sha256="0" * 64, not_before=day(issued))
+        leaf = anchor._replace(sha256="0" * 64, not_before=day(issued))
         found = TRUST.standing((leaf, anchor), day(at))
         assert found.trusted is trusted, (issued, at)
         assert found.disputed.startswith(disputed), (issued, at)

@@ -220,7 +220,7 @@ def test_what_a_quote_shows_was_changed():
     sent = Sent(1, 3, 1, 0, 0x3039, "10.0.0.2", 40_000, "10.0.0.9", 443, None, 7, 0, False)
     assert changed(sent, error) == ()
     other = replace(sent, tos=0x28, seq=8, ip_id=1, dont_fragment=True)
-    assert changed(other, replace(error, q_ttl=4)) == (
+    assert changed(other, error._replace(q_ttl=4)) == (
         "TOS 0x28 became 0x00",
         "DF was cleared",
         "IP ID 1 became 12345",

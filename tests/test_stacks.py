@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -244,8 +243,8 @@ def put(report, **changes):
 
     connection = next(iter(report.connections()))
     observation = connection.observation._replace(**{k: v for k, v in changes.items() if k in FIELDS})
-    verdict = replace(connection.verdict, state=State.SUSPECTED, interceptor=Interceptor("unknown", ""), place=NOWHERE)
-    verdict = replace(verdict, **{k: v for k, v in changes.items() if k in ("state", "interceptor")})
+    verdict = connection.verdict._replace(state=State.SUSPECTED, interceptor=Interceptor("unknown", ""), place=NOWHERE)
+    verdict = verdict._replace(**{k: v for k, v in changes.items() if k in ("state", "interceptor")})
     ladders = changes.get("ladders", ())
     return on_the_volunteers_side(verdict, observation, (), report.surroundings, ladders).place.where
 

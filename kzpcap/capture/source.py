@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from kzpcap.capture.health import Notes
 from kzpcap.errors import CaptureError, NotACapture
@@ -66,8 +66,7 @@ CAPTURE_MAGICS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One of several files that were laid together: digest and size of the file as it is, and what it brought."""
 
     sha256: str | None

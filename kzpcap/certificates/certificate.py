@@ -4,21 +4,18 @@ A certificate that `cryptography` refuses is kept with its digest and the reason
 RFC 5280; the shape of AuthorityKeyIdentifier and the order of extensions are kept because forgers differ there.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed: NamedTuple would compile each of them at every start.
 import hashlib
 import warnings
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_NAMES = 1_000
 TEXT_LIMIT = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(NamedTuple):
     """One certificate; times are nanoseconds UTC, digests and serials lower-case hex."""
 
     sha256: str

@@ -7,7 +7,8 @@ to intercept, and if not, does it bear such a CA's names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, MAX_TRUSTED, Path, Pool, paths_to, signed_by
@@ -16,8 +17,7 @@ from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
 
 
-@dataclass(frozen=True, slots=True)
-class Imitation:
+class Imitation(NamedTuple):
     """A chain that bears a known CA's name or key id without a verified signature by it."""
 
     ca: KnownCA
@@ -27,8 +27,7 @@ class Imitation:
     """The signature was checked against the known key and does not fit (else there was nothing to check)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChainFacts:
+class ChainFacts(NamedTuple):
     """What is known of one chain (leaf first) at one time."""
 
     leaf: Certificate
@@ -203,9 +202,9 @@ class ChainJudge:
         for path in paths_to(leaf, pools, self.trust.roots_named):
             standing = self.trust.standing(path.certificates, time_ns)
             if standing and unfit(path):
-                standing = replace(standing, trusted=False, disputed="", unfit=unfit(path))
+                standing = standing._replace(trusted=False, disputed="", unfit=unfit(path))
             if standing and not time_ns:  # no day to judge by: in which bundles the root was is all that can be said
-                standing = replace(standing, trusted=False, disputed="")
+                standing = standing._replace(trusted=False, disputed="")
             if standing and (best[1] is None or _rank(standing) > _rank(best[1])):
                 best = (path, standing)
         return best

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
@@ -84,8 +84,7 @@ class Pool:
                 entries.append(certificate)
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
+class Path(NamedTuple):
     """A leaf and its issuers, each link a verified signature; `anchor` is the last."""
 
     certificates: tuple[Certificate, ...]

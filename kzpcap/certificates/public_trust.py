@@ -13,10 +13,9 @@ import json
 import re
 import tomllib
 from bisect import bisect_right
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.errors import ReferenceDataError
@@ -26,8 +25,7 @@ YEAR_NS = 365 * DAY_NS
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A root's place in the bundles: in it on the day asked, and when it was at all."""
 
     release: str
@@ -41,8 +39,7 @@ class Standing:
     """Why the path may not serve TLS, in words; `trusted` is then false."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(NamedTuple):
     """Distrust of part of what a root signed, while the root was in the bundles; times in nanoseconds."""
 
     id: str

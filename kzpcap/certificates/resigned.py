@@ -7,8 +7,7 @@ Other boxes of that family (sslsplit) share some of these: a copy settles that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
 
@@ -33,8 +32,7 @@ EXTENSION_NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(NamedTuple):
     """A suspect certificate beside a genuine one; times in nanoseconds, None where there is no such value."""
 
     same_subject: bool

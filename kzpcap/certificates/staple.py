@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import bit_string, load
 from kzpcap.certificates.signature import verify
@@ -15,8 +14,7 @@ from kzpcap.certificates.transparency import octets
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 
 
-@dataclass(frozen=True, slots=True)
-class Staple:
+class Staple(NamedTuple):
     """One response; times in nanoseconds UTC, `verified` None where the signature cannot be checked."""
 
     status: str

@@ -10,9 +10,8 @@ import base64
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import verify
@@ -22,8 +21,7 @@ MAX_TIMESTAMPS = 16
 CERTIFICATE, PRECERTIFICATE = 0, 1
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(NamedTuple):
     """A log by its key (DER SubjectPublicKeyInfo)."""
 
     name: str
@@ -31,8 +29,7 @@ class Log:
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+class Timestamp(NamedTuple):
     """One SCT as encoded (RFC 6962 section 3.2); `time_ns` is when its log says it saw the certificate."""
 
     log_id: str
@@ -42,8 +39,7 @@ class Timestamp:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A timestamp with its log's name (None: not in the list), and whether the signature fits (None: not checked)."""
 
     timestamp: Timestamp

@@ -1,10 +1,9 @@
 """ICMP errors and the packets they quote: RFC 792, RFC 4443, RFC 4884 and RFC 4950."""
 
-from __future__ import annotations
-
+# Annotations are not postponed: NamedTuple would compile each of them at every start.
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from kzpcap.capture.codes import ICMP
 from kzpcap.capture.decode import Packet
@@ -20,8 +19,7 @@ LEGACY_QUOTE = 128
 """Where extensions begin in messages without a length, by routers older than RFC 4884 (its section 5.5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """One entry of an MPLS label stack (RFC 3032), outermost first."""
 
     label: int
@@ -30,8 +28,7 @@ class Label:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
-class IcmpError:
+class IcmpError(NamedTuple):
     """An error and its quote; `ttl` is the error's own, `q_` marks the quoted packet, None what the quote lacks."""
 
     frame: int
@@ -141,8 +138,7 @@ def _sum(raw: bytes) -> int:
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class Echo:
+class Echo(NamedTuple):
     """An echo request or reply."""
 
     frame: int

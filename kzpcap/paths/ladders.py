@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzpcap.paths.icmp import UNREACHABLE, Echo, IcmpError, Label
 
@@ -36,8 +37,7 @@ class Sent:
     dont_fragment: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Exceeded:
+class Exceeded(NamedTuple):
     """A router's Time Exceeded for a probe: its own TTL, how long after, and what its quote shows was changed."""
 
     frame: int
@@ -181,8 +181,7 @@ def _quoted(probes: list[Sent], error: IcmpError) -> Sent | None:
     return before[-1] if before else None
 
 
-@dataclass(frozen=True, slots=True)
-class RouteProbe:
+class RouteProbe(NamedTuple):
     """A traceroute's probe: `key` is what its quote repeats."""
 
     destination: str

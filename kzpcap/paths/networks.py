@@ -10,14 +10,13 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths.asn_table import Table, open_shipped, open_table
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(NamedTuple):
     """The AS of an address by one table; `operator` where several AS are one."""
 
     asn: int
@@ -31,8 +30,7 @@ class Network:
         return f"AS{self.asn} {self.operator or self.name}".strip()
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """Whose some names are, and the AS that are theirs."""
 
     owner: str

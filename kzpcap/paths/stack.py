@@ -6,8 +6,8 @@ Facts of packets only. Every one is weak alone: load balancers, offloading and b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from kzpcap.flows import distance
 
@@ -25,8 +25,7 @@ CLOCKS_HZ = (1_000, 250, 100)
 SAME_CLOCK_NS = 20_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The options of one segment: their order by name, and the values that tell stacks apart."""
 
     layout: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, name_key, parse
 from kzpcap.certificates.transparency import Log, read_logs
@@ -34,8 +34,7 @@ CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der")
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(NamedTuple):
     """One generation of an interception system, as its sources tell it; dates are YYYY-MM-DD or empty."""
 
     id: str
@@ -47,8 +46,7 @@ class Generation:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCA:
+class KnownCA(NamedTuple):
     """A certificate of a known interception CA; `generation` None for one supplied on the command line."""
 
     certificate: Certificate
@@ -56,8 +54,7 @@ class KnownCA:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class NationalCA:
+class NationalCA(NamedTuple):
     """A national CA outside of the browsers' programs."""
 
     certificate: Certificate
@@ -66,8 +63,7 @@ class NationalCA:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """A product that re-signs connections, told by the names of its issuer; `local` where it runs on the device."""
 
     id: str

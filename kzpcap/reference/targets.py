@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from kzpcap.errors import ReferenceDataError
 
@@ -13,8 +13,7 @@ NAME = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?\Z")
 DAY_NS = 86_400 * 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class TargetList:
+class TargetList(NamedTuple):
     """One list; `first` and `last` (nanoseconds, None where unknown) bound the time it was in force."""
 
     id: str
@@ -31,8 +30,7 @@ class TargetList:
         return self.first <= time_ns < self.last + DAY_NS
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A name on a list: `exact`, or a subdomain of one that is."""
 
     name: str

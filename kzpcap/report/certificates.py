@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts
@@ -60,8 +59,7 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
     return f'signed by the private root "{facts.end.common_name if facts.end else "?"}"'
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A certificate of the capture: the first frames in which it was seen, its standing, its timestamps."""
 
     certificate: Certificate

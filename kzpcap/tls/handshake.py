@@ -38,11 +38,6 @@ class Seen(NamedTuple):
     ttl: int
     ip_id: int
 
-    @classmethod
-    def of(cls, packet: Packet) -> Seen:
-        """The marks of one packet."""
-        return cls(packet.frame, packet.time_ns, packet.ttl, packet.ip_id)
-
 
 class ClientHelloSeen(NamedTuple):
     """A ClientHello; `alternative` for one that the first copy of the bytes hides (a decoy, or the hello behind it)."""
@@ -251,17 +246,17 @@ def _opened(
         return handshake._replace(keys="wrong")
     chains = handshake.chains
     if opened.certificates is not None and opened.certificate_packet is not None:
-        seen = Seen.of(opened.certificate_packet)
+        seen = _seen(opened.certificate_packet)
         chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
     verify = None
     if opened.signature and opened.verify_packet:
-        verify = CertificateVerify(*opened.signature, Seen.of(opened.verify_packet))
+        verify = CertificateVerify(*opened.signature, _seen(opened.verify_packet))
     return handshake._replace(
         keys="opened",
         chains=chains,
         certificate_verify=verify,
         finished_ok=opened.finished_ok,
-        finished_seen=Seen.of(opened.finished_packet) if opened.finished_packet else None,
+        finished_seen=_seen(opened.finished_packet) if opened.finished_packet else None,
         chain_problem=opened.problem,
     )
 
@@ -308,14 +303,14 @@ def client_of(sides: tuple[records.Side, records.Side]) -> int:
 
 def _said(side: records.Side, kinds: tuple[int, ...]) -> bool:
     """Did this side send a message of one of these types?"""
-    for message in side.messages:  # noqa: SIM110 - a generator costs the compiled form more than the loop
+    for message in side.messages:
         if message.kind in kinds:
             return True
     return False
 
 
-def _seen(packet: Packet | None) -> Seen | None:
-    return None if packet is None else Seen(packet.frame, packet.time_ns, packet.ttl, packet.ip_id)
+def _seen(packet: Packet) -> Seen:
+    return tuple.__new__(Seen, (packet.frame, packet.time_ns, packet.ttl, packet.ip_id))
 
 
 def _build(
@@ -339,7 +334,7 @@ def _build(
     plain = None
     if server.begin is None and server.stream.runs and hellos:
         run = server.stream.runs[0]
-        plain = BytesSeen(run.data[:1024], Seen.of(server.stream.packet_at(run.offset)))
+        plain = BytesSeen(run.data[:1024], _seen(server.stream.packet_at(run.offset)))
     client_data = _first_data(client)
     server_data = _first_data(server)
     return Handshake(
@@ -354,8 +349,8 @@ def _build(
         tickets=tuple([m.body[6:] for m in server.messages if m.kind == 4 and m.complete and len(m.body) > 6]),
         alerts=_alerts(client, True) + _alerts(server, False),
         history=_history(client, server, retries),
-        client_cipher_change=_seen(client.cipher_change),
-        server_cipher_change=_seen(server.cipher_change),
+        client_cipher_change=_seen(client.cipher_change) if client.cipher_change else None,
+        server_cipher_change=_seen(server.cipher_change) if server.cipher_change else None,
         client_key_exchange=_client_key_exchange(client),
         client_data=_seen(client_data.packet) if client_data else None,
         server_data=_seen(server_data.packet) if server_data else None,
@@ -381,7 +376,7 @@ def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:
         if message.kind == 2:
             parsed = server_hello(message.body, message.complete)
             if parsed is not None:
-                found.append(ServerHelloSeen(parsed, Seen.of(message.packet)))
+                found.append(ServerHelloSeen(parsed, _seen(message.packet)))
     return tuple(found)
 
 
@@ -409,19 +404,19 @@ def _flight(server: records.Side, before: int | None) -> int:
 def _first(side: records.Side, kind: int) -> BytesSeen | None:
     for message in side.messages:
         if message.kind == kind and message.complete:
-            return BytesSeen(message.body, Seen.of(message.packet))
+            return BytesSeen(message.body, _seen(message.packet))
     return None
 
 
 def _client_key_exchange(side: records.Side) -> Seen | None:
     for message in side.messages:
         if message.kind == 16:
-            return Seen.of(message.packet)
+            return _seen(message.packet)
     return None
 
 
 def _alerts(side: records.Side, from_client: bool) -> tuple[AlertSeen, ...]:
-    return tuple([AlertSeen(from_client, one.level, one.code, Seen.of(one.packet)) for one in side.alerts])
+    return tuple([AlertSeen(from_client, one.level, one.code, _seen(one.packet)) for one in side.alerts])
 
 
 def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
@@ -430,7 +425,7 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
         if message.kind == 11:
             certificates, whole = certificate_list(message.body, version)
             found.append(
-                ChainSeen(certificates, whole and message.complete, Seen.of(message.packet), message.first_frame)
+                ChainSeen(certificates, whole and message.complete, _seen(message.packet), message.first_frame)
             )
     return tuple(found)
 
@@ -448,7 +443,7 @@ def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, 
     found: list[ClientHelloSeen] = []
     if side.sslv2:
         hello, packet = side.sslv2
-        found.append(ClientHelloSeen(hello, Seen.of(packet), packet.frame))
+        found.append(ClientHelloSeen(hello, _seen(packet), packet.frame))
     found += _parsed(side, False, is_dtls)
     if side.stream.conflicts:
         known = {(seen.hello.random, seen.hello.server_name) for seen in found}
@@ -464,7 +459,7 @@ def _parsed(side: records.Side, alternative: bool, is_dtls: bool) -> list[Client
         if message.kind == 1:
             parsed = client_hello(message.body, message.complete, is_dtls)
             if parsed is not None:
-                found.append(ClientHelloSeen(parsed, Seen.of(message.packet), message.first_frame, alternative))
+                found.append(ClientHelloSeen(parsed, _seen(message.packet), message.first_frame, alternative))
     return found
 
 

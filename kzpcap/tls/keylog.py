@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
@@ -53,8 +54,7 @@ class KeyLog:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What the server's encrypted flight holds."""
 
     certificates: tuple[bytes, ...] | None

@@ -9,7 +9,7 @@ The file runs as it is; messages.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.iana import is_tls13
 from kzpcap.wire import Reader, ShortRead
@@ -23,8 +23,7 @@ ECH = 0xFE0D
 MAX_CERTIFICATES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ClientHello:
+class ClientHello(NamedTuple):
     """RFC 8446 section 4.1.2; `sslv2_format` for the hello of RFC 5246 appendix E.2.
 
     `complete`: all bytes of the message are there (what they say may still be odd).
@@ -104,8 +103,7 @@ class ClientHello:
         return self.extension(SESSION_TICKET) or b""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerHello:
+class ServerHello(NamedTuple):
     """RFC 8446 section 4.1.3; a HelloRetryRequest is one with a fixed random."""
 
     legacy_version: int
@@ -212,7 +210,9 @@ def client_hello(body: bytes, complete: bool, dtls: bool = False) -> ClientHello
         extensions = _extensions(reader)
     except ShortRead:
         whole = False
-    return ClientHello(version, random, session_id, suites, compression, extensions, whole, dtls=dtls)
+    return tuple.__new__(
+        ClientHello, (version, random, session_id, suites, compression, extensions, whole, False, dtls)
+    )
 
 
 def sslv2_client_hello(data: bytes) -> tuple[ClientHello, int] | None:
@@ -254,7 +254,7 @@ def server_hello(body: bytes, complete: bool) -> ServerHello | None:
                 reader.uint(1)
     except ShortRead:
         return None
-    return ServerHello(version, random, session_id, suite, _extensions(reader), complete)
+    return tuple.__new__(ServerHello, (version, random, session_id, suite, _extensions(reader), complete))
 
 
 def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
@@ -45,8 +45,7 @@ MAX_FAILED = 128
 INITIAL, HANDSHAKE, RETRY = 0, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class LongHeader:
+class LongHeader(NamedTuple):
     """A long-header packet inside a datagram; `end` is where the next one begins."""
 
     kind: int
@@ -58,8 +57,7 @@ class LongHeader:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
+class Turns(NamedTuple):
     """How a QUIC connection began: its version, and the server's Retry or Version Negotiation (RFC 9000 section 17.2).
 
     Neither is protected (Version Negotiation not at all): anyone on the path can send one.
@@ -160,8 +158,7 @@ def coalesced(data: bytes) -> Iterator[LongHeader]:
         yield header
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(NamedTuple):
     """Packet protection keys of one direction at one level; `kind` is the AEAD."""
 
     key: bytes

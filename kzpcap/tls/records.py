@@ -206,7 +206,7 @@ def _run(side: Side, run: Run, at: int) -> int:
                 side.order.append((packet, "d"))
             side.application_bytes += length
             if len(side.encrypted) < 512:
-                side.encrypted.append(EncryptedRecord(kind, run.offset + at, length, packet))
+                side.encrypted.append(tuple.__new__(EncryptedRecord, (kind, run.offset + at, length, packet)))
         at = start + length
     if pending:
         _messages(side, pending, marks, True)
@@ -250,7 +250,8 @@ def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], fina
         offset = marks[0][1]
         last = _stream_offset(marks, end - 1)
         packet = side.stream.packet_at(last)
-        side.messages.append(Message(kind, body, whole, offset, side.stream.packet_at(offset).frame, packet))
+        first = side.stream.packet_at(offset)
+        side.messages.append(tuple.__new__(Message, (kind, body, whole, offset, first.frame, packet)))
         side.order.append((packet, HISTORY.get(kind, "z")))
         del pending[:end]
         moved = [(position - end, place) for position, place in marks]

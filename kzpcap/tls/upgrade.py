@@ -6,13 +6,12 @@ The protocol is recognised by what both sides said in clear, never by the port a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 LOOK = 4_096
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(NamedTuple):
     """The protocol that came first; for a proxy the name it was asked for, raw."""
 
     protocol: str

@@ -6,7 +6,7 @@ Most rules are settled by what a connection has not (features.py), alike for all
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
@@ -15,16 +15,14 @@ from kzpcap.verdict.logic import Combined, Fact, Finding, all_of
 from kzpcap.verdict.rules import NOTHING, REMARKS, RULES, Rule, State
 
 
-@dataclass(frozen=True, slots=True)
-class Interceptor:
+class Interceptor(NamedTuple):
     """By whom: known_generation:<id>, supplied_ca or unknown; and on what basis."""
 
     identity: str
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where: volunteer_side, beyond_first_public_hop, edge, at_destination or unknown; exact or a bound."""
 
     where: str
@@ -36,8 +34,7 @@ MAX_PLANS = 1_024
 NOWHERE = Place("unknown", None, "no TTL ladder to this server and name in the capture")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The three answers for one connection, with their reasons."""
 
     state: State
@@ -52,8 +49,7 @@ class Verdict:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to ask of connections with the same features."""
 
     answers: dict[Fact, Finding]

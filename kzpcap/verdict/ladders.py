@@ -9,19 +9,17 @@
   one to another address only if it goes the probes' way before and after the hop, and that is said.
 """
 
-from __future__ import annotations
-
+# Annotations are not postponed: NamedTuple would compile each of them at every start.
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.verdict.rules import State
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a ladder's connection ended: state, whether its chain was publicly trusted, the frame of the answer."""
 
     state: State
@@ -38,8 +36,7 @@ class Outcome:
         return self.state in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """A router on the path; `address` None where it was not seen."""
 
     ttl: int
@@ -55,8 +52,7 @@ class Hop:
         return bool(self.address or self.others)
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(NamedTuple):
     """One TTL of a ladder, for target and control: frames sent, routers that answered, and what else came."""
 
     ttl: int
@@ -64,8 +60,7 @@ class StepOutcome:
     control: dict[str, object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Ladder:
+class Ladder(NamedTuple):
     """One judged ladder."""
 
     client: str

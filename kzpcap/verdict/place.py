@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
@@ -84,15 +83,15 @@ def on_the_volunteers_side(
     product = next((one for one in products if one.local and identity == f"product:{one.id}"), None)
     if product is not None and answer.ttl in FRESH_TTLS:
         basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
-        return replace(
-            verdict, place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
+        return verdict._replace(
+            place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
     client = observation.client[0]
     signing = surroundings.signing.get(client)
     if signing is None or any(one.client == client and one.interceptor_ttl is not None for one in ladders):
         return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)
-    return replace(verdict, place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
+    return verdict._replace(place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
 
 
 def _own_link(observation: Observation, signing: Signing) -> str | None:
@@ -131,4 +130,4 @@ def placed(verdict: Verdict, place: Place) -> Verdict:
     interceptor = verdict.interceptor
     if interceptor is not None and interceptor.identity.startswith("product:") and place.where != "volunteer_side":
         interceptor = Interceptor("unknown", f"{interceptor.basis}, and a ladder puts it on the path")
-    return replace(verdict, place=place, interceptor=interceptor)
+    return verdict._replace(place=place, interceptor=interceptor)

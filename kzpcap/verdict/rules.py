@@ -15,8 +15,8 @@ No percentages: weak evidence changes the state, it never adds a number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from kzpcap.observations import Absent
 from kzpcap.verdict import facts
@@ -33,8 +33,7 @@ class State(StrEnum):
     UNDETERMINED = "undetermined"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One way to a state."""
 
     id: str

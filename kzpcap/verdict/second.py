@@ -11,7 +11,7 @@ It may raise a state, never lower one, and speaks only of chains that are linked
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.linkage import signed_by
@@ -39,8 +39,7 @@ OPEN_RULES = frozenset({
 NETWORKS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Second:
+class Second(NamedTuple):
     """What the case says beside the capture: the state, the rule, why; `beside` is what it was compared with."""
 
     state: State

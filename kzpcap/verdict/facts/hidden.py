@@ -46,7 +46,7 @@ def fell_to_tls12(observation: Observation, surroundings: Surroundings) -> Findi
         return Finding(None, "no name to compare by")
     if observation.sentinel:
         return Finding(False, "the refusal of TLS 1.3 was marked as the standard demands")
-    other = next((profile for profile in surroundings.profiles_of(observation) if profile.tls13), None)
+    other = surroundings.over_tls13(observation)
     if other is None:
         return Finding(None, "this name was seen at no TLS 1.3 in the capture")
     version = version_name(observation.version)
