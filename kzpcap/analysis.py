@@ -63,8 +63,6 @@ class Report:
     icmp: list[IcmpError]
     ladders: tuple[Ladder, ...]
     networks: Networks
-    frames: dict[str, list[int]] = field(default_factory=dict)
-    """Certificate digest to the first frames in which it was seen."""
     corroboration: dict[str, Any] | None = None
     """A witness's word on the whole, where one was asked (corroborate.py)."""
     outcomes: dict[int, str] = field(default_factory=dict)
@@ -98,8 +96,9 @@ class Report:
         }
 
     def close(self) -> None:
-        """Drop the temporary file."""
+        """Drop the temporary files."""
         self.spill.close()
+        self.surroundings.certificates.close()
 
 
 class Reading:
@@ -124,7 +123,6 @@ class Reading:
 
     def flows(self, progress: Progress | None = None) -> Iterator[tuple[Flow, Handshake | None]]:
         """Each finished flow with its handshake, in the order in which the flows ended."""
-        released = 0
         while not self.scanner.done:
             ended = self.scanner.read(BATCH)
             self._names()
@@ -144,9 +142,7 @@ class Reading:
                 if handshake is None and flow.protocol == TCP:
                     self._date(flow)
                 yield flow, handshake
-            if self.records.pos - released > 16 << 20:
-                released = self.records.pos
-                self.source.release(released)
+            self.source.release(self.records.pos)
             if progress:
                 progress(self.records.pos, self.records.size)
 
@@ -233,7 +229,6 @@ def analyze(
         observer = Observer(reference.target_lists, reference.ech_public_names, at)
         spill = Spill()
         vantage = Vantage()
-        frames: dict[str, list[int]] = {}
         probes = Probes()
         anchors = Anchors()
         for flow, handshake in reading.flows(progress):
@@ -247,13 +242,14 @@ def analyze(
             anchors.add(observation)
             if observation.chain_seen:
                 for name in observation.chain:
-                    seen = frames.setdefault(name, [])
-                    if len(seen) < 8:
-                        seen.append(observation.chain_seen.frame)
+                    observer.certificates.seen(name, observation.chain_seen.frame)
             probes.collect(observation)
             spill.append(observation)
         chains = ChainJudge(reference, _trust(reference.folder / "public_trust"))
-        for certificate in (*observer.certificates.values(), *reference.genuine):
+        if observer.certificates.authorities_left_out:
+            left = observer.certificates.authorities_left_out
+            reading.notes.add("limit", f"{left} CA certificates, more than are tried as issuers")
+        for certificate in (*observer.certificates.authorities, *reference.genuine):
             if certificate.is_ca:
                 chains.pool.add(certificate)
         clock = anchors.judge(chains, observer.certificates, reading.points)
@@ -267,6 +263,6 @@ def analyze(
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
-        return Report(reference, health, surroundings, spill, errors, found, networks, frames)
+        return Report(reference, health, surroundings, spill, errors, found, networks)
     finally:
         reading.close()

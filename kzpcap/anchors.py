@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kzpcap.certificates.certificate import Certificate
@@ -44,7 +45,7 @@ class Anchors:
         if known is None or observation.time_ns < known.time_ns:
             self.first[leaf] = observation
 
-    def judge(self, chains: ChainJudge, certificates: dict[str, Certificate], points: Points) -> Clock:
+    def judge(self, chains: ChainJudge, certificates: Mapping[str, Certificate], points: Points) -> Clock:
         """What the certificates bound and the servers tell; an interceptor's certificates and word do not count.
 
         Only chains whose signatures lead to a root that was public at some time, or to a given one, are heard.

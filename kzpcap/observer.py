@@ -13,9 +13,10 @@ from typing import Any
 from kzpcap.capture import codes
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
-from kzpcap.certificates.certificate import Certificate, parse
+from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
+from kzpcap.certificates.seen import SeenCertificates
 from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import acknowledges_unsent, direction_packets, distance
@@ -38,7 +39,7 @@ DEFAULTS: dict[str, Any] = Observation._field_defaults
 
 
 class Observer:
-    """Makes observations; certificates are parsed once each and collected in `certificates`, by their SHA-256.
+    """Makes observations, and collects the certificates in them.
 
     `at` is the time by which lists are judged (nanoseconds UTC), in place of the capture's.
     """
@@ -52,17 +53,8 @@ class Observer:
         self.target_lists = target_lists
         self.ech_public_names = ech_public_names
         self.at = at
-        self.certificates: dict[str, Certificate] = {}
-        self.by_bytes: dict[bytes, Certificate] = {}
+        self.certificates = SeenCertificates()
         self.count = 0
-
-    def certificate(self, der: bytes) -> Certificate:
-        """The parsed certificate."""
-        found = self.by_bytes.get(der)
-        if found is None:
-            found = parse(der)
-            self.certificates[found.sha256] = self.by_bytes[der] = found
-        return found
 
     def observe(self, flow: Flow, handshake: Handshake | None) -> Observation | None:
         """The observation of one flow; None where it has nothing to do with TLS."""
@@ -111,7 +103,7 @@ class Observer:
     ) -> None:
         """Add what the handshake shows."""
         chain = handshake.chains[0] if handshake.chains and not scrubbed(handshake.chains[0]) else None
-        certificates = [self.certificate(der) for der in chain.certificates] if chain else []
+        certificates = [self.certificates.add(der) for der in chain.certificates] if chain else []
         possession, frame, proven = _possession(handshake, certificates)
         seen = proven or handshake.client_hello
         hello = seen.hello if seen else None
@@ -193,7 +185,7 @@ class Observer:
 
     def _digests(self, chain: ChainSeen) -> tuple[str, ...]:
         """The SHA-256 of each certificate of a chain."""
-        return tuple([self.certificate(der).sha256 for der in chain.certificates])
+        return tuple([self.certificates.add(der).sha256 for der in chain.certificates])
 
     def _target(self, names: tuple[str | None, ...], time_ns: int) -> Match | None:
         """The best match among all names that the client sent: a decoy before the real hello hides nothing."""

@@ -17,6 +17,7 @@ from kzpcap.certificates.chains import ChainFacts, ChainJudge
 from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
+from kzpcap.certificates.seen import SeenCertificates
 from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS
@@ -140,7 +141,7 @@ class Signing:
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
 
-    certificates: dict[str, Certificate]
+    certificates: SeenCertificates
     chains: ChainJudge
     specimens: dict[str, str]
     at: int | None = None
@@ -212,7 +213,9 @@ class Surroundings:
         """The facts of a chain at a time."""
         if not chain:
             return None
-        return self.chains.judge(tuple(self.certificates[name] for name in chain), self.moment(time_ns))
+        moment = self.moment(time_ns)
+        found = self.chains.judged(chain, moment)
+        return found or self.chains.judge(tuple([self.certificates[name] for name in chain]), moment)
 
     def twins_of(self, leaf: Certificate) -> dict[str, int]:
         """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""

@@ -88,6 +88,8 @@ class Source:
     files: list[IO[bytes]]
     parts: tuple[Part, ...] = ()
     """The files that it was laid together from (capture/together.py); one file has none."""
+    released: int = 0
+    """Where the pages begin that were not given back yet."""
 
     def again(self) -> IO[bytes]:
         """The unpacked capture as a file of its own, at its start, for a reader that wants one (`/dev/fd/N`)."""
@@ -97,8 +99,11 @@ class Source:
 
     def release(self, upto: int) -> None:
         """Give back the mapped pages before an offset; a large capture must not count as resident memory."""
-        if isinstance(self.raw, mmap.mmap) and hasattr(self.raw, "madvise"):
-            self.raw.madvise(mmap.MADV_DONTNEED, 0, upto & ~(mmap.PAGESIZE - 1))
+        upto &= ~(mmap.PAGESIZE - 1)
+        begin = self.released if self.released < upto else 0  # read once more from the start
+        if isinstance(self.raw, mmap.mmap) and hasattr(self.raw, "madvise") and upto > begin:
+            self.raw.madvise(mmap.MADV_DONTNEED, begin, upto - begin)
+            self.released = upto
 
     def close(self) -> None:
         """Unmap and close; temporary files vanish."""

@@ -16,6 +16,9 @@ from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
 
+MAX_CHAINS = 8_192
+"""Judged chains that are kept, some kilobytes each."""
+
 
 class Imitation(NamedTuple):
     """A chain that bears a known CA's name or key id without a verified signature by it."""
@@ -143,11 +146,17 @@ class ChainJudge:
 
     def judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
         """All facts of one chain at a time (its anchors by the bundle of that day)."""
-        key = (tuple(certificate.sha256 for certificate in chain), time_ns // DAY_NS)
-        found = self.cache.get(key)
+        names = tuple(certificate.sha256 for certificate in chain)
+        found = self.judged(names, time_ns)
         if found is None:
-            found = self.cache[key] = self._judge(chain, time_ns)
+            if len(self.cache) >= MAX_CHAINS:
+                self.cache.clear()
+            found = self.cache[names, time_ns // DAY_NS] = self._judge(chain, time_ns)
         return found
+
+    def judged(self, names: tuple[str, ...], time_ns: int) -> ChainFacts | None:
+        """The facts of a chain that was judged already; `names` are the SHA-256 of its certificates."""
+        return self.cache.get((names, time_ns // DAY_NS))
 
     def known_issuer(self, certificate: Certificate) -> Certificate | None:
         """The known interception CA that signed another one, verified; None where there is none."""

@@ -82,7 +82,8 @@ def rows(report: Report) -> Iterator[Row]:
         facts = surroundings.facts_of(chain, time_ns)
         moment = surroundings.moment(time_ns)
         words = standing(facts, moment) if facts and moment else "its standing cannot be judged: no time to rest on"
-        yield Row(certificate, report.frames.get(name, []), words, _timestamps(certificate, facts, report))
+        frames = surroundings.certificates.frames_of(name)
+        yield Row(certificate, frames, words, _timestamps(certificate, facts, report))
 
 
 def _timestamps(certificate: Certificate, facts: ChainFacts | None, report: Report) -> tuple[Checked, ...]:

@@ -97,9 +97,8 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
     out('],"certificates":{')
     first = True
     for name, certificate in report.surroundings.certificates.items():
-        out(
-            ("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, report.frames.get(name, [])))}"
-        )
+        frames = report.surroundings.certificates.frames_of(name)
+        out(("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, frames))}")
         first = False
     documents = [ladder_document(ladder, report.networks) for ladder in report.ladders]
     cut: list[dict[str, Any]] = []

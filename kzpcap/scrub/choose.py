@@ -7,7 +7,7 @@ they stay without name, certificate and (unless it is a kept server's) server ad
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Report
@@ -108,7 +108,7 @@ def _take(chosen: Chosen, observation: Observation, role: Role) -> None:
 
 
 def _by_itself(
-    observation: Observation, state: State, choices: Choices, chosen: Chosen, certificates: dict[str, Certificate]
+    observation: Observation, state: State, choices: Choices, chosen: Chosen, certificates: Mapping[str, Certificate]
 ) -> Role | None:
     """The role of a connection by its own name and verdict."""
     if observation.transport != "tcp" and choices.profile == "public":

@@ -1,0 +1,117 @@
+"""The certificates of a capture, each once: in memory up to a bound, the bytes of the others in a file of our own."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import IO
+
+from kzpcap.certificates.certificate import Certificate, parse
+
+KEPT = 8_192
+"""Parsed certificates in memory, some 4 kB each; the half that came first makes room."""
+MAX_AUTHORITIES = 4_096
+MAX_FRAMES = 8
+
+
+class SeenCertificates(Mapping[str, Certificate]):
+    """Certificates by SHA-256 (hex), in the order in which they were first seen.
+
+    `authorities` are those of CAs; how many of these were too many is in `authorities_left_out`.
+    """
+
+    def __init__(self) -> None:
+        self.parsed: dict[str, Certificate] = {}
+        self.by_bytes: dict[bytes, Certificate] = {}
+        self.numbers: dict[bytes, int] = {}
+        self.offsets = array("q")
+        """Where the bytes of each lie in the file; -1 where they were never written."""
+        self.sizes = array("Q")
+        self.first_frames = array("Q")
+        self.more_frames: dict[int, list[int]] = {}
+        self.authorities: list[Certificate] = []
+        self.authorities_left_out = 0
+        self.file: IO[bytes] | None = None
+        self.end = 0
+
+    def add(self, der: bytes) -> Certificate:
+        """The certificate of these bytes, parsed once while it is in memory."""
+        found = self.by_bytes.get(der)
+        return found if found is not None else self._keep(parse(der))
+
+    def seen(self, name: str, frame: int) -> None:
+        """A certificate was seen in this frame; the first few are kept."""
+        number = self.numbers[bytes.fromhex(name)]
+        if not self.first_frames[number]:
+            self.first_frames[number] = frame
+            return
+        more = self.more_frames.setdefault(number, [])
+        if len(more) < MAX_FRAMES - 1:
+            more.append(frame)
+
+    def frames_of(self, name: str) -> list[int]:
+        """The first frames in which a certificate was seen."""
+        number = self.numbers[bytes.fromhex(name)]
+        first = self.first_frames[number]
+        return [first, *self.more_frames.get(number, [])] if first else []
+
+    def __getitem__(self, name: str) -> Certificate:
+        found = self.parsed.get(name)
+        if found is not None:
+            return found
+        number = self.numbers.get(_digest(name))
+        if number is None or self.file is None:
+            raise KeyError(name)
+        self.file.seek(self.offsets[number])
+        return self._keep(parse(self.file.read(self.sizes[number])))
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and _digest(name) in self.numbers
+
+    def __iter__(self) -> Iterator[str]:
+        return (digest.hex() for digest in self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def _keep(self, certificate: Certificate) -> Certificate:
+        if certificate.sha256 not in self:
+            self.numbers[_digest(certificate.sha256)] = len(self.numbers)
+            self.offsets.append(-1)
+            self.sizes.append(len(certificate.der))
+            self.first_frames.append(0)
+            if certificate.is_ca and len(self.authorities) < MAX_AUTHORITIES:
+                self.authorities.append(certificate)
+            elif certificate.is_ca:
+                self.authorities_left_out += 1
+        if len(self.parsed) >= KEPT:
+            self._make_room()
+        self.parsed[certificate.sha256] = self.by_bytes[certificate.der] = certificate
+        return certificate
+
+    def _make_room(self) -> None:
+        if self.file is None:
+            self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
+        self.file.seek(self.end)
+        for name in list(islice(self.parsed, KEPT // 2)):
+            certificate = self.parsed.pop(name)
+            self.by_bytes.pop(certificate.der, None)
+            number = self.numbers[_digest(name)]
+            if self.offsets[number] < 0:
+                self.offsets[number] = self.end
+                self.end += self.file.write(certificate.der)
+
+    def close(self) -> None:
+        """Drop the temporary file."""
+        if self.file is not None:
+            self.file.close()
+
+
+def _digest(name: str) -> bytes:
+    """The bytes of a hex digest; none for what is no digest."""
+    try:
+        return bytes.fromhex(name)
+    except ValueError:
+        return b""
