@@ -11,7 +11,7 @@ ROWS = [
     ["errors", "iana"],
     ["wire", "sealing"],
     ["capture", "certificates.certificate", "certificates.signature"],
-    ["certificates.names", "certificates.possession", "certificates.transparency"],
+    ["certificates.names", "certificates.possession", "certificates.seen", "certificates.transparency"],
     ["certificates.staple"],
     ["reference"],
     ["certificates.linkage", "certificates.public_trust", "certificates.resigned", "flows"],

@@ -5,7 +5,7 @@ cdef enum:
     DATA = 32768
     PACKETS = 4096
     DATAGRAMS = 64
-    FLOWS = 81920
+    FLOWS = 73728
     BUFFERED = 33554432
     PACKET_COST = 400
     RECENT = 6

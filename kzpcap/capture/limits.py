@@ -12,7 +12,7 @@ PACKETS = 4_096
 """Packets kept of each direction, whatever their size."""
 DATAGRAMS = 64
 """UDP packets kept of each direction."""
-FLOWS = 81_920
+FLOWS = 73_728
 """Live flows."""
 BUFFERED = 32 << 20
 """Bytes of kept packets over all live flows; above it closed flows are ended, then those that were quiet longest."""

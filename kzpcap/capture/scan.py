@@ -276,7 +276,8 @@ class Scanner:
             if flow is not current and (quiet > IDLE_NS or (closed and quiet > CLOSED_NS)):
                 self._end(flow, False)
         if self.live > limits.FLOWS * 3 // 4 or self.buffered > limits.BUFFERED * 3 // 4:
-            by_age = sorted({id(flow): flow for flow in self.sides.values()}.values(), key=last_frame_of)
+            by_age = [flow for key, flow in self.sides.items() if key is flow.key]  # it stands there for each side
+            by_age.sort(key=last_frame_of)
             for flow in by_age:
                 if self.live <= limits.FLOWS // 2 and self.buffered <= limits.BUFFERED // 2:
                     break

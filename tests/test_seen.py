@@ -1,0 +1,79 @@
+"""The certificates of a capture, beyond what is kept in memory: all of them, in order, as they were."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kzpcap import analyze, reference
+from kzpcap.certificates import certificate, seen
+from kzpcap.certificates.seen import SeenCertificates
+from tests.conftest import CAPTURES
+
+ROOTS = [ca.certificate.der for ca in reference.load().interception_cas]
+LEAVES = [b"no certificate %d" % number for number in range(20)]
+
+
+@pytest.fixture(autouse=True)
+def little_room(monkeypatch):
+    monkeypatch.setattr(seen, "KEPT", 4)
+
+
+def test_what_made_room_comes_back():
+    store = SeenCertificates()
+    given = [*LEAVES[:10], *ROOTS, *LEAVES[10:]]
+    names = [store.add(der).sha256 for der in given]
+    assert [store.add(der).sha256 for der in given] == names
+    assert list(store) == names
+    assert len(store) == len(given)
+    assert len(store.parsed) <= 4
+    assert [found.der for found in store.values()] == given
+    assert all(store[name] == certificate.parse(der) for name, der in zip(names, given, strict=True))
+    assert names[0] in store
+    assert "00" * 32 not in store
+    assert "no digest" not in store
+    with pytest.raises(KeyError):
+        store["00" * 32]
+    store.close()
+
+
+def test_each_is_told_with_its_first_frames():
+    store = SeenCertificates()
+    once, often, never = (store.add(der).sha256 for der in LEAVES[:3])
+    store.seen(once, 7)
+    for frame in range(1, 20):
+        store.seen(often, frame)
+    assert store.frames_of(once) == [7]
+    assert store.frames_of(often) == list(range(1, 1 + seen.MAX_FRAMES))
+    assert store.frames_of(never) == []
+    store.close()
+
+
+def test_authorities_are_bounded(monkeypatch):
+    monkeypatch.setattr(seen, "MAX_AUTHORITIES", 2)
+    store = SeenCertificates()
+    for der in (*LEAVES[:3], *ROOTS):
+        store.add(der)
+    assert [found.der for found in store.authorities] == ROOTS[:2]
+    assert store.authorities_left_out == len(ROOTS) - 2
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["lab-kz-take-over", "products-and-strangers", "tricks"])
+def test_a_report_is_the_same_with_little_room(name):
+    (path,) = (CAPTURES / name).glob("capture.pcap*")
+    command = [sys.executable, "-m", "kzpcap", "analyze", "--json", str(path)]
+    usual = json.loads(subprocess.check_output(command))
+    report = analyze(str(path), reference.load())
+    try:
+        states = [connection.verdict.state.value for connection in report.connections()]
+        assert states == [connection["state"] for connection in usual["connections"]]
+        assert list(report.surroundings.certificates) == list(usual["certificates"])
+        frames = [report.surroundings.certificates.frames_of(name) for name in usual["certificates"]]
+        assert frames == [entry["frames"] for entry in usual["certificates"].values()]
+        assert report.surroundings.certificates.file is not None or len(usual["certificates"]) <= 4
+    finally:
+        report.close()
