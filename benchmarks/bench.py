@@ -2,7 +2,8 @@
 
 `make bench` builds the capture (about 1 GB) and prints a table in Markdown, then the share of each stage of kzpcap.
 Every tool runs once a round, one after the other, as a process of its own; the medians are told. Times depend on the
-machine; the ratios are the result. What is not installed is named, with its package.
+machine; the ratios are the result. What is not installed is named, with its package. `--sizes 100 1000 10000` prints
+kzpcap's peak memory on captures of so many megabytes instead.
 """
 
 from __future__ import annotations
@@ -173,25 +174,61 @@ def stages(path: str) -> str:
     return "\n".join(lines)
 
 
+def build(megabytes: int, chains: int) -> tuple[Path, str]:
+    """A capture, and what is in it in words."""
+    path = Path("build") / "bench" / f"traffic-{megabytes}-{chains}.pcap"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    script = Path(__file__).with_name("traffic.py")
+    command = [sys.executable, str(script), str(path), "--megabytes", str(megabytes), "--chains", str(chains)]
+    return path, subprocess.check_output(command, text=True).split(": ", 1)[1].strip()
+
+
+def compete(contestants: list[Tool], rounds: int) -> None:
+    """Let every tool that is there run once a round."""
+    for _ in range(rounds):
+        for tool in contestants:
+            if tool.there:
+                run(tool)
+
+
+def many_chains(megabytes: int, chains: int, rounds: int) -> str:
+    """The row of kzpcap on a capture in which nearly every chain is another."""
+    path, _ = build(megabytes, chains)
+    some = {tool.name: tool for tool in tools(str(path)) if tool.name in (BASE, "kzpcap")}
+    compete(list(some.values()), rounds)
+    path.unlink()
+    some["kzpcap"].does = f"the same, with {chains:,} distinct chains"
+    return table(list(some.values())).splitlines()[-1]
+
+
+def sizes(wanted: list[int]) -> None:
+    """Peak memory by size of capture."""
+    print("| MB of capture | TLS connections | CPU seconds | peak MB |\n|---|---|---|---|")
+    for megabytes in wanted:
+        path, words = build(megabytes, 500)
+        tool = next(tool for tool in tools(str(path)) if tool.name == "kzpcap")
+        run(tool)
+        path.unlink()
+        connections = words.split(" packets, ")[1].split()[0]
+        print(f"| {megabytes:,} | {connections} | {tool.cpu[0]:.2f} | {tool.memory[0] // 1024} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1_000)
     parser.add_argument("--chains", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="MEGABYTES")
     options = parser.parse_args()
-    path = Path("build") / "bench" / f"traffic-{options.megabytes}-{options.chains}.pcap"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    script = Path(__file__).with_name("traffic.py")
-    command = [sys.executable, str(script), str(path), "--megabytes", str(options.megabytes)]
-    counted = subprocess.check_output([*command, "--chains", str(options.chains)], text=True)
-    print(f"{counted.split(': ', 1)[1].strip()}, {options.chains} distinct chains; {options.rounds} rounds, medians\n")
-    sys.stdout.flush()
+    if options.sizes:
+        sizes(options.sizes)
+        return
+    path, counted = build(options.megabytes, options.chains)
+    print(f"{counted}, {options.chains} distinct chains; {options.rounds} rounds, medians\n", flush=True)
     contestants = tools(str(path))
-    for _ in range(options.rounds):
-        for tool in contestants:
-            if tool.there:
-                run(tool)
-    print(table(contestants) + "\n", flush=True)
+    compete(contestants, options.rounds)
+    print(table(contestants), flush=True)
+    print(many_chains(options.megabytes, options.chains * 9, options.rounds) + "\n", flush=True)
     print(stages(str(path)))
     path.unlink()
 
