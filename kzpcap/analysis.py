@@ -124,6 +124,7 @@ class Reading:
     def flows(self, progress: Progress | None = None) -> Iterator[tuple[Flow, Handshake | None]]:
         """Each finished flow with its handshake, in the order in which the flows ended."""
         while not self.scanner.done:
+            self.records.shorten(self.source.mapped_size())
             ended = self.scanner.read(BATCH)
             self._names()
             for block in self.records.secrets[self.keys.read :]:

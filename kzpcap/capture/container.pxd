@@ -24,6 +24,7 @@ cdef class Records:
     cdef readonly int format
 
     cdef int _open(self) except -1
+    cpdef object shorten(self, Py_ssize_t size)
     cpdef bint advance(self) except -1
     @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long")
     cdef bint _next_pcap(self) except -1

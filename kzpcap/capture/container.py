@@ -156,6 +156,13 @@ class Records:
             return codes.SNOOP
         raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
 
+    def shorten(self, size: int) -> None:
+        """Read no further than `size`: the file has lost what lay behind."""
+        if size < self.size:
+            self.notes.add("cut-short", f"the file lost {self.size - size} bytes while it was read", offset=size)
+            self.truncated = True
+            self.size = size
+
     def advance(self) -> bool:
         """Go to the next packet; False at the end."""
         if self.format == codes.PCAP:

@@ -105,6 +105,11 @@ class Source:
             self.raw.madvise(mmap.MADV_DONTNEED, begin, upto - begin)
             self.released = upto
 
+    def mapped_size(self) -> int:
+        """How much of the map there still is a file behind: reading on in one that was cut ends the process."""
+        there = os.fstat(self.files[-1].fileno()).st_size
+        return min(len(self.raw), there) if isinstance(self.raw, mmap.mmap) else len(self.raw)
+
     def close(self) -> None:
         """Unmap and close; temporary files vanish."""
         if isinstance(self.raw, mmap.mmap):
