@@ -107,15 +107,15 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
             return verify(key, signature, signed, digest, scheme)
         by_number: tuple[Any, ...] = (
             None,
-            hashes.MD5(),
-            hashes.SHA1(),
-            hashes.SHA224(),
-            hashes.SHA256(),
-            hashes.SHA384(),
-            hashes.SHA512(),
+            hashes.MD5,
+            hashes.SHA1,
+            hashes.SHA224,
+            hashes.SHA256,
+            hashes.SHA384,
+            hashes.SHA512,
         )
         chosen = by_number[algorithm >> 8] if algorithm >> 8 < len(by_number) else None
-        return verify(key, signature, signed, chosen) if chosen else None
+        return verify(key, signature, signed, chosen()) if chosen else None
     except (ValueError, TypeError):
         return None
 

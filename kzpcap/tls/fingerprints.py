@@ -20,9 +20,11 @@ from kzpcap.tls.messages import (
     RECORD_SIZE_LIMIT,
     SERVER_NAME,
     SIGNATURE_ALGORITHMS,
+    SUPPORTED_VERSIONS,
     ClientHello,
     ServerHello,
     numbers,
+    protocol_names,
 )
 
 MAX_REMEMBERED = 256
@@ -32,39 +34,52 @@ JA4_VERSIONS = {
 }  # fmt: skip
 
 
+Lists = tuple[tuple[int, ...] | bytes, ...]
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
 def _remembered(work: Work) -> Work:
     """Keep the latest answers: one client software sends the same lists in all of its hellos.
 
-    Of a list longer than any client's nothing is kept.
+    Where one of the lists is longer than any client's, nothing is kept.
     """
     kept = lru_cache(maxsize=512)(work)
 
-    def ask(values: tuple[int, ...], *more: Any) -> Any:
-        return (kept if len(values) <= MAX_REMEMBERED else work)(values, *more)
+    def ask(lists: Lists, *more: Any) -> Any:
+        return (kept if max(map(len, lists)) <= MAX_REMEMBERED else work)(lists, *more)
 
     return cast(Work, ask)
 
 
-@_remembered
-def _dashed(values: tuple[int, ...]) -> str:
+def _kinds(hello: ClientHello | ServerHello) -> tuple[int, ...]:
+    return tuple([kind for kind, _ in hello.extensions])
+
+
+def _dashed(values: Iterable[int]) -> str:
     return "-".join([str(value) for value in values if value not in GREASE])
 
 
 def ja3_string(hello: ClientHello) -> str:
     """version,ciphers,extensions,groups,point formats; GREASE left out."""
-    extensions = "-".join([str(kind) for kind, _ in hello.extensions if kind not in GREASE])
-    groups = _dashed(hello.supported_groups) if hello.extension(GROUPS) is not None else ""
-    formats = "-".join(map(str, hello.point_formats)) if hello.extension(POINT_FORMATS) is not None else ""
-    return f"{hello.legacy_version},{_dashed(hello.cipher_suites)},{extensions},{groups},{formats}"
+    extensions, formats = _kinds(hello), "-".join(map(str, hello.point_formats))
+    groups = _dashed(hello.supported_groups)
+    return f"{hello.legacy_version},{_dashed(hello.cipher_suites)},{_dashed(extensions)},{groups},{formats}"
 
 
 def ja3(hello: ClientHello) -> str | None:
     """The MD5 of the JA3 string; None for a hello that is cut or in SSLv2 format."""
     if not hello.complete or hello.sslv2_format:
         return None
+    groups, formats = hello.extension(GROUPS) or b"", hello.extension(POINT_FORMATS) or b""
+    return _ja3((hello.cipher_suites, _kinds(hello), groups, formats), hello.legacy_version)
+
+
+@_remembered
+def _ja3(lists: tuple[tuple[int, ...], tuple[int, ...], bytes, bytes], version: int) -> str:
+    """JA3 of cipher suites, extension types, and the bodies of supported_groups and ec_point_formats."""
+    suites, kinds, groups, formats = lists
+    extensions = tuple([(kind, {GROUPS: groups, POINT_FORMATS: formats}.get(kind, b"")) for kind in kinds])
+    hello = ClientHello(version, b"", b"", suites, b"", extensions, True)
     return hashlib.md5(ja3_string(hello).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -72,7 +87,12 @@ def ja3s(hello: ServerHello) -> str | None:
     """The MD5 of version,cipher,extensions of a ServerHello."""
     if not hello.complete:
         return None
-    text = f"{hello.legacy_version},{hello.cipher_suite},{'-'.join(str(kind) for kind, _ in hello.extensions)}"
+    return _ja3s((_kinds(hello),), hello.legacy_version, hello.cipher_suite)
+
+
+@_remembered
+def _ja3s(lists: tuple[tuple[int, ...]], version: int, suite: int) -> str:
+    text = f"{version},{suite},{'-'.join(map(str, lists[0]))}"
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -84,35 +104,31 @@ def ja4(hello: ClientHello, transport: str) -> str | None:
     """JA4 of a whole hello; `transport` is tcp, quic or dtls."""
     if not hello.complete or hello.sslv2_format:
         return None
-    versions = [value for value in hello.supported_versions if value not in GREASE]
-    version = max(versions) if versions else hello.legacy_version
-    suites, suites_digest = _ja4_suites(hello.cipher_suites)
-    kinds = [kind for kind, _ in hello.extensions if kind not in GREASE]
-    name = "d" if SERVER_NAME in kinds else "i"
-    first = (hello.alpn_protocols or (b"",))[0] if ALPN in kinds else b""
+    offered, protocols = hello.extension(SUPPORTED_VERSIONS) or b"", hello.extension(ALPN) or b""
+    algorithms = hello.extension(SIGNATURE_ALGORITHMS) or b""
+    lists = (hello.cipher_suites, _kinds(hello), offered, protocols, algorithms)
+    return _ja4(lists, hello.legacy_version, transport)
+
+
+@_remembered
+def _ja4(lists: tuple[tuple[int, ...], tuple[int, ...], bytes, bytes, bytes], legacy: int, transport: str) -> str:
+    """JA4 of cipher suites, extension types, and the bodies of supported_versions, ALPN and signature_algorithms."""
+    sent, types, offered, protocols, algorithms = lists
+    versions = [value for value in numbers(offered, 2, 1) if value not in GREASE]
+    suites = sorted([f"{value:04x}" for value in sent if value not in GREASE])
+    kinds = sorted([kind for kind in types if kind not in GREASE])
+    first = (protocol_names(protocols) or (b"",))[0]
     head = (
         {"tcp": "t", "quic": "q", "dtls": "d"}[transport]
-        + JA4_VERSIONS.get(version, "00")
-        + name
-        + f"{min(suites, 99):02d}{min(len(kinds), 99):02d}"
+        + JA4_VERSIONS.get(max(versions) if versions else legacy, "00")
+        + ("d" if SERVER_NAME in kinds else "i")
+        + f"{min(len(suites), 99):02d}{min(len(kinds), 99):02d}"
         + _alpn_marks(first)
     )
-    return f"{head}_{suites_digest}_{_ja4_extensions(tuple(sorted(kinds)), hello.extension(SIGNATURE_ALGORITHMS))}"
-
-
-@_remembered
-def _ja4_suites(values: tuple[int, ...]) -> tuple[int, str]:
-    """How many cipher suites there are without GREASE, and JA4's digest of them."""
-    suites = sorted([f"{value:04x}" for value in values if value not in GREASE])
-    return len(suites), _short(",".join(suites))
-
-
-@_remembered
-def _ja4_extensions(kinds: tuple[int, ...], algorithms: bytes | None) -> str:
-    """JA4's digest of sorted extension types, and of the body of signature_algorithms as sent."""
     extensions = ",".join([f"{kind:04x}" for kind in kinds if kind not in (SERVER_NAME, ALPN)])
-    names = ",".join([f"{value:04x}" for value in numbers(algorithms or b"", 2, 2) if value not in GREASE])
-    return _short(extensions + ("_" + names if names else "") if extensions else "")
+    names = ",".join([f"{value:04x}" for value in numbers(algorithms, 2, 2) if value not in GREASE])
+    digest = _short(extensions + ("_" + names if names else "") if extensions else "")
+    return f"{head}_{_short(','.join(suites))}_{digest}"
 
 
 def _alpn_marks(value: bytes) -> str:
