@@ -18,16 +18,21 @@ DEMO := captures/kz-2019-rcku/capture.pcapng
 demo: $(VENV)/installed
 	$(BIN)/kzpcap analyze $(DEMO)
 
-# An editable install leaves the compiled modules beside their sources, where they go stale: build again when those change.
-$(VENV)/installed: $(SOURCES)
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "kzpcap needs Python 3.11 or later: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	$(PYTHON) -m venv $(VENV)
+
+# An editable install leaves the compiled modules beside their sources, where they go stale: build again when those change.
+# Cython does not see that a .pxd changed which a module only cimports, so its output goes first.
+INSTALL = rm -f $(addsuffix /*.c,$(COMPILED)); $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+$(VENV)/installed: $(SOURCES) | $(BIN)/python
+	$(INSTALL) .
 	touch $@
 
-$(VENV)/tools: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+$(VENV)/tools: $(SOURCES) | $(BIN)/python
+	$(INSTALL) '.[dev]'
+	touch $(VENV)/installed $@
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .
