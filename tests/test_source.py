@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import mmap
 import subprocess
 import sys
 import tarfile
@@ -15,7 +16,7 @@ import zlib
 
 import pytest
 
-from kzpcap.capture.source import _lz4, _zstd
+from kzpcap.capture.source import Source, _lz4, _zstd
 from tests.conftest import CAPTURES, run
 
 QAZNET = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
@@ -135,6 +136,19 @@ def test_a_bomb_in_layers_is_refused_by_what_came_in(tmp_path):
     assert done.returncode == 3
     assert documents == []
     assert b"refused" in done.stderr
+
+
+def test_each_page_of_a_map_is_given_back_once_a_pass():
+    asked = []
+
+    class Map(mmap.mmap):
+        def madvise(self, option, start, length):
+            asked.append((start // mmap.PAGESIZE, length // mmap.PAGESIZE))
+
+    source = Source(Map(-1, 8 * mmap.PAGESIZE), 8 * mmap.PAGESIZE, None, None, [])
+    for page in (0, 0.5, 3, 3, 3.9, 5, 1, 2):
+        source.release(int(page * mmap.PAGESIZE))
+    assert asked == [(0, 3), (3, 2), (0, 1), (1, 1)]
 
 
 def test_a_file_that_shrinks_while_it_is_read(tmp_path):

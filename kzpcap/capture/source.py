@@ -100,7 +100,7 @@ class Source:
     def release(self, upto: int) -> None:
         """Give back the mapped pages before an offset; a large capture must not count as resident memory."""
         upto &= ~(mmap.PAGESIZE - 1)
-        begin = self.released if self.released < upto else 0  # read once more from the start
+        begin = 0 if upto < self.released else self.released  # 0: it is read once more from the start
         if isinstance(self.raw, mmap.mmap) and hasattr(self.raw, "madvise") and upto > begin:
             self.raw.madvise(mmap.MADV_DONTNEED, begin, upto - begin)
             self.released = upto
