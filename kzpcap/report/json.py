@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from kzpcap.report import model, twin
 from kzpcap.report.ladders import document as ladder_document
 from kzpcap.report.summary import Summary
@@ -27,7 +29,10 @@ HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe
 
 def text(value: object) -> str:
     """Compact JSON; UTF-8 stays as it is, but for characters that a terminal would act on."""
-    found = ENCODER.encode(value)
+    try:
+        found = orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, half of a surrogate pair, more depth than it has
+        found = ENCODER.encode(value)
     return found if found.isascii() and "\x7f" not in found else HIDDEN.sub(_escape, found)
 
 
