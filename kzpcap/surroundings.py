@@ -188,8 +188,12 @@ class Surroundings:
     answers: dict[Any, Any] = field(default_factory=dict)
     """What the facts said of the connection `answers_for` (verdict/logic.py)."""
     answers_for: Observation | None = None
+    settled: dict[Any, Any] = field(default_factory=dict)
+    """What they say of every connection with its features."""
     plans: dict[int, Any] = field(default_factory=dict)
-    """Features of connections to what is left to ask of them (verdict/judge.py)."""
+    """Features of connections to what is left to ask of them (verdict/plans.py)."""
+    steps: int = 0
+    """How many questions the plans remember."""
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
 

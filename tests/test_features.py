@@ -6,7 +6,7 @@ import pytest
 
 from kzpcap.analysis import analyze
 from kzpcap.reference import load
-from kzpcap.verdict import judge as judging
+from kzpcap.verdict import plans
 from kzpcap.verdict.features import NEEDS, features_of
 from kzpcap.verdict.judge import judge
 from kzpcap.verdict.logic import Combined
@@ -45,7 +45,7 @@ def test_plans_settle_nothing_that_asking_would_show(path, monkeypatch):
                 asked += 1
     assert asked or not len(report.spill)
     with_plans = [judge(observation, surroundings) for observation in report.spill]
-    monkeypatch.setattr(judging, "NEEDS", {})
-    surroundings.plans.clear()
+    monkeypatch.setattr(plans, "NEEDS", {})
+    plans.forget(surroundings)
     assert [judge(observation, surroundings) for observation in report.spill] == with_plans
     report.close()

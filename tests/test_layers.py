@@ -37,6 +37,7 @@ ROWS = [
 ]
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
+    "orjson": ("report.json",),
     "typer": ("cli", "cli_cases", "cli_case_reports", "cli_scrub", "cli_serve"),
     "rfc3161_client": ("cases.stamps",),
     "starlette": ("upload",),

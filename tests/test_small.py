@@ -27,7 +27,7 @@ KLEENE = st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=5)
 
 def asked(operator, values):
     facts = [lambda o, s, v=value: Finding(v, str(v)) for value in values]
-    return operator(*facts)(None, SimpleNamespace(answers_for=object(), answers={})).value
+    return operator(*facts)(None, SimpleNamespace(answers_for=object(), answers={}, settled={})).value
 
 
 @given(KLEENE)

@@ -1,8 +1,4 @@
-"""Apply every rule to a connection: the first that holds decides, the others are kept.
-
-Most rules are settled by what a connection has not (features.py), alike for all connections with the same features: a
-`Plan` is what is left to ask of them. Nothing is left out by it; the evidence of what is told is always asked for.
-"""
+"""The verdict on a connection: the first rule that holds decides, the others are kept (plans.py asks them)."""
 
 from __future__ import annotations
 
@@ -10,9 +6,10 @@ from typing import NamedTuple
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import NEEDS, features_of
-from kzpcap.verdict.logic import Combined, Fact, Finding, all_of
-from kzpcap.verdict.rules import NOTHING, REMARKS, RULES, Rule, State
+from kzpcap.verdict.features import features_of
+from kzpcap.verdict.logic import Finding, answer
+from kzpcap.verdict.plans import outcome, plan_for
+from kzpcap.verdict.rules import NOTHING, Rule, State
 
 
 class Interceptor(NamedTuple):
@@ -30,7 +27,7 @@ class Place(NamedTuple):
     basis: str
 
 
-MAX_PLANS = 1_024
+NO_RULE = Finding(True, "no rule applies")
 NOWHERE = Place("unknown", None, "no TTL ladder to this server and name in the capture")
 
 
@@ -49,88 +46,17 @@ class Verdict(NamedTuple):
     place: Place
 
 
-class Plan(NamedTuple):
-    """What to ask of connections with the same features."""
-
-    answers: dict[Fact, Finding]
-    """What is the same for all of them."""
-    rules: tuple[tuple[Rule, bool], ...]
-    """Those that may hold or stay unsettled, in order; true where nothing but unknown can come of one."""
-    remarks: tuple[Fact, ...]
-
-
-def plan(observation: Observation, surroundings: Surroundings, features: int) -> Plan:
-    """The plan for all connections with the features of this one."""
-    settled: dict[Fact, Finding] = {}
-    surroundings.answers_for, surroundings.answers = observation, settled
-    for rule in RULES:
-        _settle(rule.when, settled, observation, surroundings, features)
-    for fact in REMARKS:
-        _settle(fact, settled, observation, surroundings, features)
-    rules = []
-    for rule in RULES:
-        values = {settled[fact].value if fact in settled else "open" for fact in _facts(rule.when)}
-        if False in values and isinstance(rule.when, all_of):
-            continue
-        rules.append((rule, "open" not in values and rule.when(observation, surroundings).value is None))
-    remarks = tuple(fact for fact in REMARKS if fact not in settled or settled[fact].value)
-    return Plan(dict(settled), tuple(rules), remarks)
-
-
-def _facts(asked: Fact) -> tuple[Fact, ...]:
-    return asked.facts if isinstance(asked, Combined) else (asked,)
-
-
-def _settle(
-    asked: Fact, settled: dict[Fact, Finding], observation: Observation, surroundings: Surroundings, features: int
-) -> bool:
-    """Ask what is the same for all connections with these features; is all of it?"""
-    if not isinstance(asked, Combined):
-        same = bool(NEEDS.get(asked, 0) & ~features)
-    else:
-        known = [_settle(fact, settled, observation, surroundings, features) for fact in asked.facts]
-        same = all(known)
-    if same and asked not in settled:
-        settled[asked] = asked(observation, surroundings)
-    return same
-
-
 def judge(observation: Observation, surroundings: Surroundings) -> Verdict:
     """The verdict on one connection."""
-    features = features_of(observation, surroundings)
-    todo = surroundings.plans.get(features)
-    if todo is None:
-        if len(surroundings.plans) >= MAX_PLANS:
-            surroundings.plans.clear()
-        todo = surroundings.plans[features] = plan(observation, surroundings, features)
-    known = dict(todo.answers)
-    surroundings.answers_for, surroundings.answers = observation, known
-    decided: Rule | None = None
-    evidence = Finding(True, "no rule applies")
-    also: list[str] = []
-    unsettled: list[str] = []
-    for rule, unknown in todo.rules:
-        found = rule.when(observation, surroundings) if not unknown else None
-        if found is not None and found.value:
-            if decided is None:
-                decided, evidence = rule, found
-            else:
-                also.append(rule.id)
-        elif (found is None or found.value is None) and decided is None and rule.state is not State.UNDETERMINED:
-            unsettled.append(rule.id)
-    rule = decided or NOTHING
-    remarks = []
-    for fact in todo.remarks:
-        remark = known.get(fact) or fact(observation, surroundings)
-        if remark.value:
-            remarks.append(remark)
+    todo = plan_for(features_of(observation, surroundings), observation, surroundings)
+    rule, also, unsettled, remarks = outcome(observation, surroundings, todo)
     return Verdict(
         rule.state,
         rule,
-        evidence,
-        tuple(also),
-        tuple(unsettled),
-        tuple(remarks),
+        NO_RULE if rule is NOTHING else rule.when(observation, surroundings),
+        also,
+        unsettled,
+        tuple([answer(fact, observation, surroundings) for fact in remarks]),
         _interceptor(rule, observation, surroundings),
         NOWHERE,
     )

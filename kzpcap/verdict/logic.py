@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kzpcap.observations import Observation
@@ -25,17 +25,14 @@ class Finding(NamedTuple):
 Fact = Callable[[Observation, Surroundings], Finding]
 
 
-def answers(facts: tuple[Fact, ...], observation: Observation, surroundings: Surroundings) -> Iterator[Finding]:
-    """Each fact's finding; a fact that several rules ask of one connection is worked out once."""
+def answer(fact: Fact, observation: Observation, surroundings: Surroundings) -> Finding:
+    """A fact's finding; what several rules or facts ask of one connection is worked out once."""
     if surroundings.answers_for is not observation:
-        surroundings.answers_for = observation
-        surroundings.answers = {}
-    known = surroundings.answers
-    for fact in facts:
-        found = known.get(fact)
-        if found is None:
-            found = known[fact] = fact(observation, surroundings)
-        yield found
+        surroundings.answers_for, surroundings.answers, surroundings.settled = observation, {}, {}
+    found: Finding | None = surroundings.answers.get(fact) or surroundings.settled.get(fact)
+    if found is None:
+        found = surroundings.answers[fact] = fact(observation, surroundings)
+    return found
 
 
 class Combined:
@@ -49,7 +46,7 @@ class Combined:
 
     def __call__(self, observation: Observation, surroundings: Surroundings) -> Finding:
         """Ask them; every one, as each may be evidence."""
-        children = tuple(answers(self.facts, observation, surroundings))
+        children = tuple([answer(fact, observation, surroundings) for fact in self.facts])
         return Finding(self.value({child.value for child in children}), "", (), children, self.operator)
 
     def value(self, values: set[bool | None]) -> bool | None:
@@ -66,7 +63,8 @@ class all_of(Combined):  # noqa: N801 - reads as a word of the rules
         """Ask them in turn."""
         children: list[Finding] = []
         value: bool | None = True
-        for found in answers(self.facts, observation, surroundings):
+        for fact in self.facts:
+            found = answer(fact, observation, surroundings)
             children.append(found)
             if found.value is False:
                 value = False
