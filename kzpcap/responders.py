@@ -17,6 +17,8 @@ MAX_ANSWERS = 64
 MAX_CLOCKS = 4_096
 CLOCK_HOSTS = 3
 CLOCK_SPAN_NS = 1_000_000_000
+CONTROLS = 2
+"""To compare one answer with."""
 MANY_SERVERS = 4
 MOST = 2 / 3
 WINDOW_NS = 600 * 1_000_000_000
@@ -90,6 +92,13 @@ class Responders:
             and one.client == observation.client[0]
             and abs(one.time_ns - observation.time_ns) <= WINDOW_NS
         ]
+
+    @cached_property
+    def compared(self) -> frozenset[tuple[str, int]]:
+        """The servers with answers to several controls, of whatever client and time."""
+        return frozenset(
+            server for server, answers in self.answers.items() if sum(one.control for one in answers) >= CONTROLS
+        )
 
     @cached_property
     def alike(self) -> dict[Stack, dict[str, int]]:

@@ -98,6 +98,16 @@ class Use:
         if len(self.frames) < MAX_EXAMPLES and observation.chain_seen:
             self.frames.append(observation.chain_seen.frame)
 
+    @property
+    def shared_key(self) -> bool:
+        """Is it in several certificates, for several names?"""
+        return len(self.leaves) > 1 and len(self.names) > 1
+
+    @property
+    def shared_issuer(self) -> bool:
+        """Does it sign for several names at several servers?"""
+        return len(self.servers) > 1 and len(self.names) > 1
+
 
 @dataclass
 class Signing:
@@ -190,6 +200,8 @@ class Surroundings:
     answers_for: Observation | None = None
     settled: dict[Any, Any] = field(default_factory=dict)
     """What they say of every connection with its features."""
+    chain_features: dict[int, tuple[ChainFacts, int]] = field(default_factory=dict)
+    """By `id` of the facts of a chain: those facts, and the features of every connection with it."""
     plans: dict[int, Any] = field(default_factory=dict)
     """Features of connections to what is left to ask of them (verdict/plans.py)."""
     steps: int = 0
@@ -293,7 +305,11 @@ class Surroundings:
     def issuer_of(self, observation: Observation) -> Use | None:
         """What else the private issuer of a connection's chain signed; None where its chain is none of that kind."""
         facts = self.chain_facts(observation)
-        key = _issuer_key(facts) if facts else None
+        return self.use_of_issuer(facts) if facts else None
+
+    def use_of_issuer(self, facts: ChainFacts) -> Use | None:
+        """What the private issuer of a chain signed in the capture."""
+        key = _issuer_key(facts)
         return self.issuers.get(key) if key else None
 
     def trusted_others(self, observation: Observation) -> list[int]:

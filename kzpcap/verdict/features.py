@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from kzpcap.certificates.chains import MAX_CHAINS, ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.local import on_local_network
+from kzpcap.verdict.shapes import shaped_issuer
 
 # Each a bit of the number, in the order in which `features_of` asks for them.
 CHAIN = 1 << 0
@@ -69,6 +72,41 @@ ALIKE = 1 << 35
 """Most servers of the capture answer SYNs alike."""
 ONE_CLOCK = 1 << 36
 """The server shares a clock of TCP timestamps with others."""
+SPECIMEN = 1 << 37
+MISISSUED = 1 << 38
+LISTED_LEAF = 1 << 39
+"""The leaf's key was itself seen intercepting."""
+TWINS = 1 << 40
+"""A publicly trusted certificate with the leaf's subject and names is there."""
+SHARED_KEY = 1 << 41
+"""The leaf's key is in several certificates, for several names."""
+PRIVATE_ISSUER = 1 << 42
+SHARED_ISSUER = 1 << 43
+"""A private issuer, for several names at several servers."""
+VERIFIED_ISSUER = 1 << 44
+SHAPED_ISSUER = 1 << 45
+"""A CA of the chain is shaped as those of 2018 to 2020."""
+PRIVATE_ROOT = 1 << 46
+"""The chain ends at a private root, or it cannot be told where."""
+OPEN_END = 1 << 47
+"""The issuer of the chain's last link is missing, or it cannot be told."""
+NOT_PUBLIC = 1 << 48
+"""A chain that is neither trusted on the day nor disputed."""
+CUT = 1 << 49
+LOCAL = 1 << 50
+TARGET = 1 << 51
+LISTED = 1 << 52
+"""The very name is on a list of targets."""
+STAMPED = 1 << 53
+"""Timestamps of Certificate Transparency came with the certificate, or where it matters that none did."""
+NAME_TRUSTED = 1 << 54
+"""The name got a publicly trusted chain, here or elsewhere in the capture."""
+COMPARED = 1 << 55
+"""The server answered controls whose SYNs and TTLs can be compared."""
+TIMELESS = 1 << 56
+CLIENT_STAMPS = 1 << 57
+ODD = 1 << 58
+"""The name was answered otherwise than usual, here or elsewhere in the capture."""
 
 _HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 NEEDS: dict[Any, int] = {}
@@ -92,31 +130,21 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
     found = 0
     facts = surroundings.chain_facts(observation)
     if facts is not None:
-        found = CHAIN
-        if facts.interception is not None:
-            found |= KNOWN_KEY
-        if facts.sha1_generation is not None:
-            found |= LISTED_INTERMEDIATE
-        if facts.imitation is not None:
-            found |= IMITATION
-        if facts.product is not None:
-            found |= PRODUCT
-        if facts.national is not None:
-            found |= NATIONAL
-        if facts.self_signed:
-            found |= SELF_SIGNED
-        if facts.leaf.problem:
-            found |= PROBLEM
-        if facts.public is not None:
-            found |= PUBLIC
-        if facts.supplied is not None:
-            found |= SUPPLIED
-        elif facts.public is None:
-            found |= UNANCHORED
-        if facts.standing is not None and not facts.trusted:
-            found |= DOUBTED
+        found = chain_features(facts, surroundings)
+        if not observation.chain_complete:
+            found |= CUT | PRIVATE_ROOT | OPEN_END
+        if on_local_network(observation):
+            found |= LOCAL
+        if (facts.leaf.has_scts or observation.timestamps or observation.staple) and (
+            observation.target is not None or not facts.trusted
+        ):
+            found |= STAMPED
+    if observation.target is not None:
+        found |= (TARGET | LISTED) if observation.target.exact else TARGET
     if surroundings.moment(observation.time_ns):
         found |= TIMED
+    if not observation.time_ns:
+        found |= TIMELESS
     if surroundings.clock.contradicted:
         found |= CLOCK_CONTRADICTED
     if observation.possession is not None or observation.possession_frame is not None:
@@ -141,6 +169,8 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= UNANSWERED
     if observation.absent in _HIDDEN:
         found |= HIDDEN
+        if surroundings.odd_answers(observation.server_name):
+            found |= ODD
     elif observation.absent is not None:
         found |= ABSENT
     if observation.name_status != "seen" or observation.ech_inner_unknown:
@@ -153,6 +183,8 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= NEIGHBOURS
     name = observation.server_name
     if name is not None:
+        if name in surroundings.trusted_names:
+            found |= NAME_TRUSTED
         if name in surroundings.addresses_of_names:
             found |= NAMED_BY_DNS
         if surroundings.networks is not None and surroundings.networks.service_of(name) is not None:
@@ -164,8 +196,72 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= OLDER_CHOSEN
     if observation.odd_acks:
         found |= ODD_ACKS
+    if observation.client_stamps is not None:
+        found |= CLIENT_STAMPS
+    if observation.server in surroundings.responders.compared:
+        found |= COMPARED
     if surroundings.responders.alike:
         found |= ALIKE
     if surroundings.responders.same_clock(observation):
         found |= ONE_CLOCK
+    return found
+
+
+def chain_features(facts: ChainFacts, surroundings: Surroundings) -> int:
+    """The features that every connection with this chain has that day."""
+    kept = surroundings.chain_features.get(id(facts))
+    if kept is not None and kept[0] is facts:
+        return kept[1]
+    leaf = facts.leaf
+    found = CHAIN
+    if facts.interception is not None:
+        found |= KNOWN_KEY
+    if facts.sha1_generation is not None:
+        found |= LISTED_INTERMEDIATE
+    if facts.imitation is not None:
+        found |= IMITATION
+    if facts.product is not None:
+        found |= PRODUCT
+    if facts.national is not None:
+        found |= NATIONAL
+    if facts.self_signed:
+        found |= SELF_SIGNED
+    if leaf.problem:
+        found |= PROBLEM
+    if facts.public is not None:
+        found |= PUBLIC
+    if facts.supplied is not None:
+        found |= SUPPLIED
+    elif facts.public is None:
+        found |= UNANCHORED
+    if facts.standing is not None and not facts.trusted:
+        found |= DOUBTED
+    if not facts.trusted and not facts.disputed:
+        found |= NOT_PUBLIC
+    if leaf.spki_sha256 in surroundings.specimens:
+        found |= SPECIMEN
+    if (leaf.serial, leaf.issuer_common_name) in surroundings.chains.reference.misissued:
+        found |= MISISSUED
+    if leaf.spki_sha256 in surroundings.interception_leaves:
+        found |= LISTED_LEAF
+    if surroundings.twins_of(leaf):
+        found |= TWINS
+    if (use := surroundings.keys.get(leaf.spki_sha256)) is not None and use.shared_key:
+        found |= SHARED_KEY
+    issuer = surroundings.use_of_issuer(facts)
+    if issuer is not None:
+        found |= PRIVATE_ISSUER
+        if issuer.verified:
+            found |= VERIFIED_ISSUER
+        if issuer.shared_issuer:
+            found |= SHARED_ISSUER
+    if shaped_issuer(facts) is not None:
+        found |= SHAPED_ISSUER
+    if facts.issuer_missing and facts.end is not None:
+        found |= OPEN_END
+    if found & UNANCHORED and not facts.issuer_missing and not facts.self_signed and facts.end is not None:
+        found |= PRIVATE_ROOT
+    if len(surroundings.chain_features) >= MAX_CHAINS:
+        surroundings.chain_features.clear()
+    surroundings.chain_features[id(facts)] = facts, found
     return found

@@ -8,9 +8,9 @@ from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
 from kzpcap.reference import Product
 from kzpcap.surroundings import Signing, Surroundings
-from kzpcap.verdict.facts.common import on_local_network
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.local import on_local_network
 from kzpcap.verdict.rules import State
 
 

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
-from kzpcap.verdict.features import CHAIN, UNANCHORED, needs
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
+from kzpcap.verdict.features import (
+    CHAIN,
+    LISTED,
+    NAME_TRUSTED,
+    NOT_PUBLIC,
+    PRIVATE_ISSUER,
+    SHARED_ISSUER,
+    SHARED_KEY,
+    UNANCHORED,
+    needs,
+)
+from kzpcap.verdict.local import on_local_network
 from kzpcap.verdict.logic import Finding
 
 NEEDED_TARGETS = 2
 MAX_FRAMES = 6
 
 
-@needs(CHAIN)
+@needs(CHAIN, SHARED_KEY)
 def one_key_for_several_names(observation: Observation, surroundings: Surroundings) -> Finding:
     """Certificates of different names, linked to no public root, have one and the same key."""
     if not observation.chain:
         return NO_CERTIFICATE
     leaf = surroundings.certificates[observation.chain[0]]
     use = surroundings.keys.get(leaf.spki_sha256)
-    if use is None or len(use.leaves) < 2 or len(use.names) < 2:
+    if use is None or not use.shared_key:
         return Finding(False, "no other certificate here has this key")
     names = ", ".join(sorted(use.names)[:3])
     says = f"one key in {len(use.leaves)} certificates for {len(use.names)} names ({names})"
     return Finding(True, says, tuple(use.frames[:MAX_FRAMES]))
 
 
-@needs(CHAIN, UNANCHORED)
+@needs(CHAIN, UNANCHORED, SHARED_ISSUER)
 def one_issuer_for_several_servers(observation: Observation, surroundings: Surroundings) -> Finding:
     """Servers with different names have certificates by one issuer that no public root knows."""
     use = surroundings.issuer_of(observation)
-    if use is None or len(use.servers) < 2 or len(use.names) < 2:
+    if use is None or not use.shared_issuer:
         return Finding(False, "no other server here has a certificate by this issuer")
     what = "one private issuer" if use.verified else "issuers of one name and key id"
     says = f'{what}, "{use.title}", for {len(use.names)} names at {len(use.servers)} servers'
     return Finding(True, says, tuple(use.frames[:MAX_FRAMES]))
 
 
-@needs(CHAIN, UNANCHORED)
+@needs(CHAIN, UNANCHORED, PRIVATE_ISSUER, LISTED)
 def issuer_for_targets_only(observation: Observation, surroundings: Surroundings) -> Finding:
     """A private issuer signs for several listed names and for no other, while other names get public chains."""
     use = surroundings.issuer_of(observation)
@@ -60,15 +71,15 @@ def issuer_for_targets_only(observation: Observation, surroundings: Surroundings
     return Finding(True, says, (*use.frames[:3], *others[:3]))
 
 
-@needs(CHAIN)
+@needs(CHAIN, NOT_PUBLIC, NAME_TRUSTED)
 def certificate_changes_for_name(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same name was answered with a public chain at another time, and with this one now."""
     facts = surroundings.chain_facts(observation)
-    if facts is None or observation.server_name is None:
+    if facts is None:
         return NO_CERTIFICATE
     if facts.trusted or facts.disputed:
         return Finding(False, "this chain is the public one")
-    frame = surroundings.trusted_names.get(observation.server_name)
+    frame = surroundings.trusted_names.get(observation.server_name or "")
     if frame is None:
         return Finding(False, "no public chain for this name is in the capture")
     says = f"{observation.server_name} was answered with a publicly trusted chain too"

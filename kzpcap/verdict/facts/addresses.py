@@ -8,7 +8,7 @@ from __future__ import annotations
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import NAMED_BY_DNS, OWNED, needs
-from kzpcap.verdict.logic import Finding
+from kzpcap.verdict.logic import Finding, answer
 
 NOT_THE_SERVERS = Finding(None, "the address is a proxy's or a tunnel's, and not the server's")
 
@@ -42,7 +42,7 @@ def address_given_by_dns(observation: Observation, surroundings: Surroundings) -
 @needs(NAMED_BY_DNS)
 def address_not_given_by_dns(observation: Observation, surroundings: Surroundings) -> Finding:
     """DNS answers for this name are in the capture, and none gave this address."""
-    found = address_given_by_dns(observation, surroundings)
+    found = answer(address_given_by_dns, observation, surroundings)
     if found.value is not False:
         return Finding(None if found.value is None else False, found.says)
     given = ", ".join(_earlier(observation, surroundings)[:4])
@@ -70,7 +70,7 @@ def address_of_the_names_owner(observation: Observation, surroundings: Surroundi
 @needs(OWNED)
 def address_of_another_owner(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's address is in none of the AS of whoever the name belongs to."""
-    found = address_of_the_names_owner(observation, surroundings)
+    found = answer(address_of_the_names_owner, observation, surroundings)
     if found.value is not False:
         return Finding(None if found.value is None else False, found.says)
     return Finding(True, f"{found.says}; caches and content networks stand elsewhere too")

@@ -17,16 +17,21 @@ from kzpcap.verdict.features import (
     KNOWN_KEY,
     LISTED_INTERMEDIATE,
     NATIONAL,
+    OPEN_END,
+    PRIVATE_ROOT,
     PROBLEM,
     PROOF,
     PUBLIC,
     RESUMED,
     SELF_SIGNED,
+    SPECIMEN,
+    STAMPED,
     SUPPLIED,
+    TWINS,
     UNANCHORED,
     needs,
 )
-from kzpcap.verdict.logic import Finding
+from kzpcap.verdict.logic import Finding, answer
 
 
 @needs(CHAIN)
@@ -115,7 +120,7 @@ def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surrou
     )
 
 
-@needs(CHAIN)
+@needs(CHAIN, SPECIMEN)
 def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is a published certificate, or has its key: anyone can replay it."""
     leaf = surroundings.certificates[observation.chain[0]] if observation.chain else None
@@ -258,7 +263,7 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
 @needs(CHAIN)
 def certificate_for_another_name(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf does not carry the name asked (a forger may copy the names of the server's own certificate)."""
-    found = name_matches(observation, surroundings)
+    found = answer(name_matches, observation, surroundings)
     return Finding(None if found.value is None else not found.value, found.says, found.frames)
 
 
@@ -300,7 +305,7 @@ def self_signed(observation: Observation, surroundings: Surroundings) -> Finding
     return Finding(True, f'self-signed by "{facts.leaf.common_name}"', chain_frames(observation))
 
 
-@needs(CHAIN)
+@needs(CHAIN, OPEN_END)
 def issuer_missing(observation: Observation, surroundings: Surroundings) -> Finding:
     """Nobody known signed the last link of the chain."""
     facts = surroundings.chain_facts(observation)
@@ -317,7 +322,7 @@ def issuer_missing(observation: Observation, surroundings: Surroundings) -> Find
     )
 
 
-@needs(CHAIN)
+@needs(CHAIN, PRIVATE_ROOT)
 def private_root(observation: Observation, surroundings: Surroundings) -> Finding:
     """The chain ends at a root that was never public."""
     facts = surroundings.chain_facts(observation)
@@ -385,7 +390,7 @@ def finished_verified(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, "the server's Finished fits: the handshake was captured as the server saw it", frames)
 
 
-@needs(CHAIN)
+@needs(CHAIN, STAMPED)
 def certificate_logged(observation: Observation, surroundings: Surroundings) -> Finding:
     """Logs of Certificate Transparency signed that they had seen the certificate; asked where it matters.
 
@@ -413,7 +418,7 @@ def certificate_logged(observation: Observation, surroundings: Surroundings) -> 
     return Finding(True, says, chain_frames(observation))
 
 
-@needs(CHAIN, UNANCHORED)
+@needs(CHAIN, UNANCHORED, TWINS)
 def resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf is a re-signed copy of a genuine certificate that is in the same capture, or was given."""
     facts = surroundings.chain_facts(observation)
@@ -433,7 +438,7 @@ def resigned_copy(observation: Observation, surroundings: Surroundings) -> Findi
     return Finding(None, "no genuine certificate with this subject and these names is in the capture")
 
 
-@needs(CHAIN, UNANCHORED)
+@needs(CHAIN, UNANCHORED, TWINS)
 def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf fits a re-signed copy, whole, and nobody saw who signed it: a public issuer may be missing."""
     facts = surroundings.chain_facts(observation)
@@ -453,7 +458,7 @@ def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -
 @needs(PROOF)
 def possession_refuted(observation: Observation, surroundings: Surroundings) -> Finding:
     """Whoever answered does not hold the leaf's key."""
-    found = possession_proved(observation, surroundings)
+    found = answer(possession_proved, observation, surroundings)
     return Finding(None if found.value is None else not found.value, found.says, found.frames)
 
 

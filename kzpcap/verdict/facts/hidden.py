@@ -10,7 +10,8 @@ from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.profiles import ALERT_RECORD, NEEDED
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import OLDER_CHOSEN, needs
+from kzpcap.verdict.features import HIDDEN as HIDDEN_CERTIFICATE
+from kzpcap.verdict.features import ODD, OLDER_CHOSEN, needs
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
@@ -55,8 +56,11 @@ def fell_to_tls12(observation: Observation, surroundings: Surroundings) -> Findi
     return Finding(True, f"{says} of RFC 8446 section 4.1.3", (frame, other.frame))
 
 
+@needs(HIDDEN_CERTIFICATE, ODD)
 def hidden_answer_differs(observation: Observation, surroundings: Surroundings) -> Finding:
     """At least twice, this name was answered otherwise than usual in two kinds, and no name on no list was."""
+    if observation.absent not in HIDDEN:
+        return Finding(False, "no certificate is hidden here")
     odd = surroundings.odd_answers(observation.server_name)
     mine = next((kinds for profile, kinds in odd if profile.frame == observation.first_frame), None)
     if mine is None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.chains import ChainFacts
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, on_local_network
-from kzpcap.verdict.features import CHAIN, PRODUCT, UNANCHORED, needs
+from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
+from kzpcap.verdict.features import CHAIN, LISTED_LEAF, MISISSUED, PRODUCT, SHAPED_ISSUER, UNANCHORED, needs
+from kzpcap.verdict.local import on_local_network
 from kzpcap.verdict.logic import Finding
-
-SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
-PUBLIC_EXTENSIONS = frozenset({SCTS, AIA, CRL_POINTS, POLICIES})
-"""What every public CA includes in a leaf, in part or whole."""
-SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
+from kzpcap.verdict.shapes import LEAF_MARKS, leaf_marks, shaped_issuer
 
 
-def _private(observation: Observation, surroundings: Surroundings) -> tuple[Certificate, ...] | None:
-    """The chain, where nobody known signed it and its server is on no private network."""
+def _private(observation: Observation, surroundings: Surroundings) -> ChainFacts | None:
+    """The facts of the chain, where nobody known signed it and its server is on no private network."""
     facts = surroundings.chain_facts(observation)
     if facts is None or facts.public is not None or facts.supplied is not None or facts.leaf.problem:
         return None
     if facts.national is not None or facts.self_signed or on_local_network(observation):
         return None
-    return tuple(surroundings.certificates[name] for name in observation.chain)
+    return facts
 
 
 @needs(CHAIN, UNANCHORED)
@@ -33,44 +30,32 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
     """
     if not observation.chain:
         return NO_CERTIFICATE
-    chain = _private(observation, surroundings)
-    if chain is None:
+    facts = _private(observation, surroundings)
+    if facts is None:
         return Finding(False, "signed by somebody known or by itself, unreadable, or of a private network")
-    leaf = chain[0]
-    has = {oid for oid, _ in leaf.extensions}
-    marks = (
-        Finding(leaf.exponent == 3, "RSA with the exponent 3"),
-        Finding(leaf.authority_has_issuer, "an authority key id that also names issuer and serial"),
-        Finding(
-            bool(has) and not has & PUBLIC_EXTENSIONS,
-            "none of the extensions of public CAs (SCTs, authority information access, CRL points, policies)",
-        ),
-        Finding({SERVER_AUTH, CLIENT_AUTH} <= set(leaf.purposes or ()), "for servers and for clients"),
-    )
-    if all(mark.value for mark in marks):
+    marks = leaf_marks(facts.leaf)
+    if all(marks):
         says = "the leaf has every structural mark of the forged leaves of July 2019"
-        return Finding(True, says, chain_frames(observation), marks)
-    count = sum(mark.value is True for mark in marks)
-    return Finding(False, f"{count} of {len(marks)} structural marks of the forged leaves of July 2019")
+        children = tuple(Finding(True, mark) for mark in LEAF_MARKS)
+        return Finding(True, says, chain_frames(observation), children)
+    return Finding(False, f"{sum(marks)} of {len(marks)} structural marks of the forged leaves of July 2019")
 
 
-@needs(CHAIN, UNANCHORED)
+@needs(CHAIN, UNANCHORED, SHAPED_ISSUER)
 def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Surroundings) -> Finding:
     """A CA for KZ that signed, verified, has the marks of the software of the interception CAs of 2018 to 2020."""
     if not observation.chain:
         return NO_CERTIFICATE
-    facts = surroundings.chain_facts(observation)
-    private = _private(observation, surroundings) is not None
-    for certificate in facts.links[1:] if facts and private else ():
-        marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
-        if marked and certificate.serial_is_key_hash:
-            children = (
-                Finding(True, "its subject says C=KZ"),
-                Finding(True, "its serial is the SHA-1 of its key, the top bit cleared"),
-                Finding(True, "its authority key id also names issuer and serial"),
-            )
-            says = f'"{certificate.common_name}" has the structural marks of the interception CAs of 2018 to 2020'
-            return Finding(True, says, chain_frames(observation), children)
+    facts = _private(observation, surroundings)
+    issuer = shaped_issuer(facts) if facts else None
+    if issuer is not None:
+        children = (
+            Finding(True, "its subject says C=KZ"),
+            Finding(True, "its serial is the SHA-1 of its key, the top bit cleared"),
+            Finding(True, "its authority key id also names issuer and serial"),
+        )
+        says = f'"{issuer.common_name}" has the structural marks of the interception CAs of 2018 to 2020'
+        return Finding(True, says, chain_frames(observation), children)
     return Finding(False, "no CA with the structural marks of the interception CAs of 2018 to 2020")
 
 
@@ -89,7 +74,7 @@ def signed_as_product(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, says, chain_frames(observation))
 
 
-@needs(CHAIN)
+@needs(CHAIN, MISISSUED)
 def misissued(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf bears serial and issuer of a certificate that a public CA issued to somebody else than the site."""
     if not observation.chain:
@@ -101,7 +86,7 @@ def misissued(observation: Observation, surroundings: Surroundings) -> Finding:
     return Finding(True, f"it bears serial and issuer of {title}", chain_frames(observation))
 
 
-@needs(CHAIN)
+@needs(CHAIN, LISTED_LEAF)
 def leaf_seen_intercepting(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf's key is one that was itself seen intercepting (no CA is known for it)."""
     if not observation.chain:

@@ -8,11 +8,13 @@ from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import CONTRADICTED, NO_CLOCK, chain_frames
 from kzpcap.verdict.features import (
     ABSENT,
+    CHAIN,
     CLOCK_CONTRADICTED,
     HIDDEN,
     NAMELESS,
     NO_TLS,
     OLDER_CHOSEN,
+    TIMELESS,
     UNANSWERED,
     needs,
 )
@@ -80,11 +82,14 @@ def failed_with(kind: str) -> Fact:
     return ask
 
 
+@needs(CHAIN, TIMELESS)
 def no_clock(observation: Observation, surroundings: Surroundings) -> Finding:
     """A certificate is there, and the packets have no time to judge it by."""
     if surroundings.at is not None:
         return Finding(False, "judged by the time that was given")
-    return Finding(bool(observation.chain) and not observation.time_ns, NO_CLOCK.says, chain_frames(observation))
+    if not observation.chain or observation.time_ns:
+        return Finding(False, "no certificate, or packets with a time")
+    return Finding(True, NO_CLOCK.says, chain_frames(observation))
 
 
 @needs(CLOCK_CONTRADICTED)

@@ -17,11 +17,12 @@ from kzpcap.verdict.features import (
     UNANSWERED,
     needs,
 )
-from kzpcap.verdict.logic import Finding
+from kzpcap.verdict.logic import Finding, answer
 
 NEEDED = 3
 """Failing attempts, and controls that got through, for `interfered` without another sender shown."""
 MINUTE = 60_000_000_000
+HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
 
 
 def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
@@ -120,7 +121,7 @@ def server_alert(observation: Observation, surroundings: Surroundings) -> Findin
 @needs(ALERT)
 def alert_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The alert did not come from the sender of the SYN-ACK."""
-    found = server_alert(observation, surroundings)
+    found = answer(server_alert, observation, surroundings)
     mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
     if not found.value or mark is None:
         return Finding(False, "no alert in answer to the ClientHello")
@@ -139,10 +140,10 @@ def server_bytes_conflict(observation: Observation, surroundings: Surroundings) 
 def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ServerHello did not come from the sender of the SYN-ACK."""
     del surroundings
-    mark = next((m for m in observation.server_marks if m.what in ("server_hello", "certificate")), None)
-    if mark is None:
-        return Finding(False, "no ServerHello")
-    return _another_sender(observation, mark, "ServerHello" if mark.what == "server_hello" else "Certificate")
+    for mark in observation.server_marks:
+        if mark.what in HELLOS:
+            return _another_sender(observation, mark, HELLOS[mark.what])
+    return Finding(False, "no ServerHello")
 
 
 @needs(UNANSWERED)

@@ -11,17 +11,18 @@ from itertools import islice, pairwise
 from kzpcap.observations import Mark, Observation
 from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
+from kzpcap.responders import CONTROLS
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import ALIKE, ODD_ACKS, ONE_CLOCK, needs
+from kzpcap.verdict.features import ALIKE, CLIENT_STAMPS, COMPARED, ODD_ACKS, ONE_CLOCK, needs
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
-CONTROLS = 2
 NEAR_NS = 1_000_000_000
 """A counter that many connections share moves on; further apart in time, steps say nothing."""
 NAMES = {"syn_ack": "SYN-ACK", "server_hello": "ServerHello", "certificate": "Certificate", "fin": "FIN"}
 
 
+TOO_FEW_IDS = Finding(None, "too few IPv4 packets of the server's side to compare IP IDs of")
 NO_ODD_ID = Finding(False, "no IP ID that stands out of a counter")
 
 
@@ -37,12 +38,15 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
     """
     del surroundings
     sent = observation.server_marks
-    marks = [mark for mark in sent if not _without_a_counter(mark)]
-    if any(mark.ip_id == 0 for mark in marks):
+    if len(sent) <= NEEDED or ":" in observation.server[0]:
+        return TOO_FEW_IDS
+    marks = [mark for mark in sent if mark.ip_id or not _without_a_counter(mark)]
+    if len(marks) < len(sent) and any(mark.ip_id == 0 for mark in marks):
         marks = list(sent)
-    if ":" in observation.server[0] or len(marks) <= NEEDED:
-        return Finding(None, "too few IPv4 packets of the server's side to compare IP IDs of")
-    breaks = sum(not steps_like_a_counter(one.ip_id, two.ip_id) for one, two in pairwise(marks))
+    if len(marks) <= NEEDED:
+        return TOO_FEW_IDS
+    ids = [mark.ip_id for mark in marks]
+    breaks = sum([not steps_like_a_counter(one, two) for one, two in pairwise(ids)])
     if not 0 < breaks <= 2:  # one that stands out breaks a counter before itself, behind itself or both
         return NO_ODD_ID
     for at, odd in enumerate(marks):
@@ -75,6 +79,7 @@ def _two(one: Mark, other: Mark) -> tuple[int, ...]:
     return (one.frame, other.frame)
 
 
+@needs(CLIENT_STAMPS)
 def timestamps_break(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's TCP timestamps vanish after the SYN-ACK, or are of another clock than the SYN-ACK's.
 
@@ -99,6 +104,7 @@ def timestamps_break(observation: Observation, surroundings: Surroundings) -> Fi
     return Finding(False, "the server's TCP timestamps are of one clock")
 
 
+@needs(CLIENT_STAMPS)
 def echoes_no_timestamp(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's side echoes a TCP timestamp outside of what the client sent (RFC 7323 section 4.3)."""
     del surroundings
@@ -126,14 +132,13 @@ def acknowledged_unsent(observation: Observation, surroundings: Surroundings) ->
     return Finding(True, says, observation.odd_acks)
 
 
+@needs(COMPARED)
 def syn_answered_unlike_controls(observation: Observation, surroundings: Surroundings) -> Finding:
     """The SYN was answered by another stack than the SYNs of controls to the same address, which were equal."""
     mine = surroundings.responders.of(observation)
-    if mine is None:
-        return Finding(None, "no SYN and SYN-ACK of this connection")
-    others = [one for one in surroundings.responders.controls(observation) if one.asked == mine.asked]
-    if len(others) < CONTROLS:
-        return Finding(None, "too few controls to the same address to compare SYN-ACKs with")
+    others = [one for one in surroundings.responders.controls(observation) if mine and one.asked == mine.asked]
+    if mine is None or len(others) < CONTROLS:
+        return Finding(None, "no SYN-ACK, or too few controls to the same address to compare it with theirs")
     if len({one.signature for one in others}) > 1:
         return Finding(None, "the controls to the same address got SYN-ACKs of several stacks themselves")
     if any(one.signature == mine.signature for one in others):
@@ -145,14 +150,14 @@ def syn_answered_unlike_controls(observation: Observation, surroundings: Surroun
     return Finding(True, says, (mine.frame, *(one.frame for one in others[:3])))
 
 
+@needs(COMPARED)
 def answered_from_another_distance(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ServerHello came over another number of hops than the ServerHellos of controls to the same address."""
     hello = observation.server_hello
-    if hello is None or observation.transport != "tcp" or observation.tunnels or observation.proxied:
-        return Finding(None, "no ServerHello to compare")
     others = [one for one in surroundings.responders.controls(observation) if one.hello_ttl is not None]
-    if len(others) < CONTROLS:
-        return Finding(None, "too few controls to the same address to compare TTLs with")
+    through = observation.transport != "tcp" or observation.tunnels or observation.proxied
+    if hello is None or through or len(others) < CONTROLS:
+        return Finding(None, "no ServerHello, or too few controls to the same address to compare its TTL with theirs")
     ttls = sorted({one.hello_ttl for one in others if one.hello_ttl is not None})
     outcomes = {differ(ttl, hello.ttl) for ttl in ttls}
     frames = (hello.frame, *(one.frame for one in others[:3]))

@@ -1,0 +1,50 @@
+"""The structural marks of known interception certificates, as far as a chain alone shows them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.chains import ChainFacts
+
+SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
+PUBLIC_EXTENSIONS = frozenset({SCTS, AIA, CRL_POINTS, POLICIES})
+"""What every public CA includes in a leaf, in part or whole."""
+SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
+LEAF_MARKS = (
+    "RSA with the exponent 3",
+    "an authority key id that also names issuer and serial",
+    "none of the extensions of public CAs (SCTs, authority information access, CRL points, policies)",
+    "for servers and for clients",
+)
+"""Of the forged leaves of July 2019 (FACTS of two published ones)."""
+
+
+def leaf_marks(leaf: Certificate) -> tuple[bool, ...]:
+    """Which of `LEAF_MARKS` a leaf has."""
+    return _leaf_marks(leaf.exponent, leaf.authority_has_issuer, leaf.extensions, leaf.purposes)
+
+
+@lru_cache(maxsize=1_024)
+def _leaf_marks(
+    exponent: int | None,
+    authority_has_issuer: bool,
+    extensions: tuple[tuple[str, bool], ...],
+    purposes: tuple[str, ...] | None,
+) -> tuple[bool, ...]:
+    has = {oid for oid, _ in extensions}
+    return (
+        exponent == 3,
+        authority_has_issuer,
+        bool(has) and not has & PUBLIC_EXTENSIONS,
+        {SERVER_AUTH, CLIENT_AUTH} <= set(purposes or ()),
+    )
+
+
+def shaped_issuer(facts: ChainFacts) -> Certificate | None:
+    """The CA for KZ among the verified issuers that has the marks of the software of 2018 to 2020; None without one."""
+    for certificate in facts.links[1:]:
+        marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
+        if marked and certificate.serial_is_key_hash:
+            return certificate
+    return None
