@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 from kzpcap.certificates.certificate import Certificate
 
@@ -23,8 +24,13 @@ def carries(certificate: Certificate, name: str) -> bool:
         else:
             return address in certificate.ip_addresses
     patterns = certificate.dns_names
-    if not certificate.has_san and certificate.common_name:
+    if not patterns and not certificate.has_san and certificate.common_name:
         patterns = (certificate.common_name,)
+    return _any_matches(patterns, name)
+
+
+@lru_cache(maxsize=4_096)
+def _any_matches(patterns: tuple[str, ...], name: str) -> bool:
     return any(pattern.isascii() and _matches(pattern.lower().rstrip("."), name) for pattern in patterns)
 
 

@@ -20,9 +20,12 @@ def candidates(ttl: int) -> tuple[tuple[int, int], ...]:
     return tuple((family, family - ttl) for family in FAMILIES if 0 <= family - ttl <= MAX_HOPS)
 
 
+_SMALLEST = tuple(next(family for family in FAMILIES if family >= ttl) for ttl in range(256))
+
+
 def family(ttl: int) -> int:
     """The smallest initial TTL that can have become this one."""
-    return next((family for family in FAMILIES if family >= ttl), 255)
+    return _SMALLEST[ttl]
 
 
 def differ(first: int, second: int) -> bool | None:
