@@ -4,6 +4,7 @@
 one of them, with microseconds for each element above the start of the process.
 
 - `connections`: whole TLS 1.3 handshakes without application data.
+- `names`: the same, each at another server with another name.
 - `scan`: one SYN a connection, each from another port, and no answer.
 - `long`: one connection of so many packets.
 - `bytes`: the same handshakes, every segment one byte long (an element is a segment).
@@ -37,10 +38,12 @@ PORTS = 60_000
 Frames = Iterator[bytes]
 
 
-def segment(client: int, to_server: bool, seq: int, ack: int, flags: int, payload: bytes = b"") -> bytes:
+def segment(
+    client: int, to_server: bool, seq: int, ack: int, flags: int, payload: bytes = b"", server: bytes = SERVER
+) -> bytes:
     """One frame between client number `client` and the server."""
     address, port = struct.pack(">I", (10 << 24) + 1 + client // PORTS), 1_024 + client % PORTS
-    source, target, sport, dport = (address, SERVER, port, 443) if to_server else (SERVER, address, 443, port)
+    source, target, sport, dport = (address, server, port, 443) if to_server else (server, address, 443, port)
     numbers = seq & 0xFFFFFFFF, ack & 0xFFFFFFFF
     tcp = struct.pack(">HHIIBBHHH", sport, dport, *numbers, 5 << 4, flags, 64_240, 0, 0) + payload
     padded = tcp + b"\0" * (len(tcp) % 2)
@@ -63,16 +66,18 @@ def speeches(version: ssl.TLSVersion) -> list[tuple[bool, bytes]]:
     return said
 
 
-def handshake(client: int, said: list[tuple[bool, bytes]], size: int, backwards: bool = False) -> Frames:
+def handshake(
+    client: int, said: list[tuple[bool, bytes]], size: int, backwards: bool = False, server: bytes = SERVER
+) -> Frames:
     """A connection in segments of `size` bytes."""
-    yield segment(client, True, 0, 0, SYN)
-    yield segment(client, False, 0, 1, SYN | ACK)
+    yield segment(client, True, 0, 0, SYN, server=server)
+    yield segment(client, False, 0, 1, SYN | ACK, server=server)
     sent = {True: 1, False: 1}
     turns = []
     for to_server, payload in said:
         for at in range(0, len(payload), size):
             piece = payload[at : at + size]
-            turns.append(segment(client, to_server, sent[to_server], sent[not to_server], PSH | ACK, piece))
+            turns.append(segment(client, to_server, sent[to_server], sent[not to_server], PSH | ACK, piece, server))
             sent[to_server] += len(piece)
     yield from reversed(turns) if backwards else turns
 
@@ -81,6 +86,14 @@ def connections(count: int) -> Frames:
     said = speeches(ssl.TLSVersion.TLSv1_3)
     for number in range(count):
         yield from handshake(number, said, 1_400)
+
+
+def names(count: int) -> Frames:
+    said = speeches(ssl.TLSVersion.TLSv1_3)
+    for number in range(count):
+        name = f"h{number:07x}.org".encode()
+        changed = [(to_server, payload.replace(b"host.example", name)) for to_server, payload in said]
+        yield from handshake(number, changed, 1_400, server=struct.pack(">I", (45 << 24) + number))
 
 
 def scan(count: int) -> Frames:
@@ -125,6 +138,7 @@ def certificates(count: int) -> Frames:
 
 SHAPES: dict[str, Callable[[int], Frames]] = {
     "connections": connections,
+    "names": names,
     "scan": scan,
     "long": long,
     "bytes": lambda count: pieces(count, 1, False),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
@@ -77,9 +77,6 @@ def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed:
 
 
 def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import padding
-
     reader = Reader(rest)
     try:
         algorithm = reader.uint(2) if (version >= 0x0303 and version < 0xFE00) or version == 0xFEFD else None
@@ -94,39 +91,49 @@ def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:
                 wanted = hashlib.md5(signed, usedforsecurity=False).digest()
                 wanted += hashlib.sha1(signed, usedforsecurity=False).digest()
                 return _recover(key, signature) == wanted
-            return verify(key, signature, signed, hashes.SHA1())
-        if not _fits(key, algorithm):
+            algorithm = SHA1_ALONE
+        scheme = _scheme(algorithm)
+        if scheme.kind and kind_of(key) != scheme.kind:
             return False
-        if algorithm >> 8 == 8:  # RFC 8446 names: RSA-PSS, Ed25519, Ed448
-            if not 4 <= algorithm & 0xFF <= 11:
-                return None
-            digest: Any = {4: hashes.SHA256(), 5: hashes.SHA384(), 6: hashes.SHA512()}.get(algorithm & 0xFF)
-            if algorithm & 0xFF in (9, 10, 11):
-                digest = {9: hashes.SHA256(), 10: hashes.SHA384(), 11: hashes.SHA512()}[algorithm & 0xFF]
-            scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if digest else None
-            return verify(key, signature, signed, digest, scheme)
-        by_number: tuple[Any, ...] = (
-            None,
-            hashes.MD5,
-            hashes.SHA1,
-            hashes.SHA224,
-            hashes.SHA256,
-            hashes.SHA384,
-            hashes.SHA512,
-        )
-        chosen = by_number[algorithm >> 8] if algorithm >> 8 < len(by_number) else None
-        return verify(key, signature, signed, chosen()) if chosen else None
+        return verify(key, signature, signed, scheme.digest, scheme.parameters) if scheme.known else None
     except (ValueError, TypeError):
         return None
 
 
-def _fits(key: Any, algorithm: int) -> bool:
-    """Can a key of this kind make a signature of this algorithm (RFC 8446 4.2.3, RFC 5246 7.4.1.4.1)?"""
-    if algorithm >> 8 == 8:
-        wanted = "rsa" if algorithm & 0xFF in (4, 5, 6, 9, 10, 11) else {7: "ed25519", 8: "ed448"}.get(algorithm & 0xFF)
-    else:
-        wanted = {1: "rsa", 2: "dsa", 3: "ec"}.get(algorithm & 0xFF)
-    return wanted is None or kind_of(key) == wanted
+SHA1_ALONE = 0x0200
+"""Not on the wire: how keys other than RSA's sign before TLS 1.2 (RFC 4346 section 7.4.3)."""
+
+
+class Scheme(NamedTuple):
+    """How signatures of one algorithm are checked."""
+
+    kind: str
+    """Of the key that can make them (RFC 8446 4.2.3, RFC 5246 7.4.1.4.1); empty where that is not known."""
+    known: bool
+    digest: Any = None
+    parameters: Any = None
+
+
+@lru_cache(maxsize=256)
+def _scheme(algorithm: int) -> Scheme:
+    """The scheme of a SignatureScheme of TLS 1.3, or of the hash and the signature of TLS 1.2."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
+
+    high, low = algorithm >> 8, algorithm & 0xFF
+    if high == 8:  # RFC 8446 names: RSA-PSS, Ed25519, Ed448
+        kind = "rsa" if low in (4, 5, 6, 9, 10, 11) else {7: "ed25519", 8: "ed448"}.get(low, "")
+        digests: dict[int, Any] = {0: hashes.SHA256, 1: hashes.SHA384, 2: hashes.SHA512}
+        if kind == "rsa":
+            digest = digests[low - 4 if low < 9 else low - 9]()
+            return Scheme(kind, True, digest, padding.PSS(padding.MGF1(digest), digest.digest_size))
+        return Scheme(kind, bool(kind))
+    kind = {1: "rsa", 2: "dsa", 3: "ec"}.get(low, "")
+    by_number = (None, hashes.MD5, hashes.SHA1, hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512)
+    chosen = by_number[high] if high < len(by_number) else None
+    if chosen is None:
+        return Scheme(kind, False)
+    return Scheme(kind, True, chosen(), ec.ECDSA(chosen()) if kind == "ec" else None)
 
 
 def _recover(key: Any, signature: bytes) -> bytes | None:

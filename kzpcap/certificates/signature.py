@@ -25,36 +25,33 @@ def _kind(classes: tuple[type, ...]) -> str:
     return next((name for kind, name in kinds.items() if issubclass(classes[0], kind)), "")
 
 
+@lru_cache(maxsize=1)
+def _tools() -> tuple[type[Exception], Any, Any]:
+    """What is raised for a wrong signature, and the modules of padding and of curves: imported with the first check."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
+
+    return InvalidSignature, padding, ec
+
+
 def verify(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any = None) -> bool | None:
     """One signature with one key; None for a kind of key that is not known."""
-    from cryptography.exceptions import InvalidSignature
-
+    wrong, padding, ec = _tools()
     kind = kind_of(key)
     try:
         if kind == "rsa":
             if len(signature) != (key.key_size + 7) // 8:
                 return False  # RFC 8017 section 8.2.2 step 1; most keys that may have signed something did not
-            _verify_rsa(key, signature, signed, algorithm, parameters)
+            scheme = parameters if isinstance(parameters, padding.PSS) else padding.PKCS1v15()
+            key.verify(signature, signed, scheme, algorithm)
         elif kind == "ec":
-            _verify_ec(key, signature, signed, algorithm, parameters)
+            key.verify(signature, signed, parameters if isinstance(parameters, ec.ECDSA) else ec.ECDSA(algorithm))
         elif kind in ("ed25519", "ed448"):
             key.verify(signature, signed)
         elif kind == "dsa":
             key.verify(signature, signed, algorithm)
         else:
             return None
-    except InvalidSignature:
+    except wrong:
         return False
     return True
-
-
-def _verify_rsa(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any) -> None:
-    from cryptography.hazmat.primitives.asymmetric import padding
-
-    key.verify(signature, signed, parameters if isinstance(parameters, padding.PSS) else padding.PKCS1v15(), algorithm)
-
-
-def _verify_ec(key: Any, signature: bytes, signed: bytes, algorithm: Any, parameters: Any) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key.verify(signature, signed, parameters if isinstance(parameters, ec.ECDSA) else ec.ECDSA(algorithm))
