@@ -254,13 +254,13 @@ def analyze(
             if certificate.is_ca:
                 chains.pool.add(certificate)
         clock = anchors.judge(chains, observer.certificates, reading.points)
-        surroundings = Surroundings(observer.certificates, chains, reference.specimens, at, clock, reading.names)
+        surroundings = Surroundings(spill, observer.certificates, chains, reference.specimens, at, clock, reading.names)
         surroundings.networks = networks
         surroundings.names_left_out = reading.names_left_out
         surroundings.interception_leaves = reference.interception_leaves
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")
-        survey(spill, surroundings)
+        survey(surroundings)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from kzpcap.iana import is_tls13
@@ -16,12 +16,12 @@ NEEDED = 2
 
 
 class Profile(NamedTuple):
-    """One full handshake with a name; `flight` in bytes."""
+    """One full handshake with a name; `flight` in bytes. Server and fingerprints are only compared."""
 
     frame: int
-    server: str
-    ja3: str | None
-    ja3s: str | None
+    server: Hashable
+    ja3: Hashable
+    ja3s: Hashable
     tls13: bool
     flight: int
     refused: bool

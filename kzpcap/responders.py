@@ -5,15 +5,17 @@ Signatures are compared only between answers to equal SYNs: a stack's answer dep
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
 from functools import cached_property
 from typing import NamedTuple
 
+from kzpcap.briefs import LISTED, NAMED, THROUGH, Briefs, Groups, endpoint, key
 from kzpcap.observations import Observation
 from kzpcap.paths.stack import options, shared_clocks, signature
 
-MAX_SERVERS = 100_000
+MAX_STACKS = 65_536
 MAX_ANSWERS = 64
+MAX_SHOWN = 256
 MAX_CLOCKS = 4_096
 CLOCK_HOSTS = 3
 CLOCK_SPAN_NS = 1_000_000_000
@@ -22,100 +24,143 @@ CONTROLS = 2
 MANY_SERVERS = 4
 MOST = 2 / 3
 WINDOW_NS = 600 * 1_000_000_000
-Stack = tuple[tuple[str, ...], str, int]
-"""The client's SYN options, the SYN-ACK's signature and its TTL."""
+CONTROL = THROUGH | NAMED
+CONTROL_MASK = CONTROL | LISTED
+"""A control is with a name on no list, and got through."""
+
+
+class Stack(NamedTuple):
+    """How a SYN was answered."""
+
+    asked: tuple[str, ...]
+    """The options of the client's SYN."""
+    signature: str
+    ttl: int
 
 
 class Answer(NamedTuple):
     """How the SYN of one connection was answered, and how its ClientHello was; TTLs as captured."""
 
-    frame: int
-    name: str | None
-    control: bool
-    """With a name on no list, and it got through."""
-    asked: tuple[str, ...]
-    """The options of the client's SYN."""
-    signature: str
-    ttl: int
+    row: int
+    stack: Stack
     hello_ttl: int | None
-    time_ns: int
-    client: str
 
 
-@dataclass
+class Alike(NamedTuple):
+    """Servers that answered equal SYNs alike: how many, and some of them with a frame each, in order."""
+
+    servers: int
+    some: dict[str, int]
+
+
 class Responders:
-    """The answers by server, bounded; frozen in use once the capture was surveyed."""
+    """Who answered how, over the connections of a capture; asked once it was surveyed."""
 
-    answers: dict[tuple[str, int], list[Answer]] = field(default_factory=dict)
-    clocks: list[tuple[str, int, int]] = field(default_factory=list)
-    """Server, TSval and time in nanoseconds of its SYN-ACKs."""
-    clock_frames: dict[int, int] = field(default_factory=dict)
-    """Frame of a SYN-ACK to its place in `clocks`."""
+    def __init__(self, briefs: Briefs) -> None:
+        self.briefs = briefs
+        self.stacks: list[Stack | None] = [None]
+        """By the number under which `briefs` has them; 0 is for what is not compared."""
+        self.numbers: dict[Stack, int] = {}
+        self.clocks: list[tuple[str, int, int]] = []
+        """Server, TSval and time in nanoseconds of its SYN-ACKs."""
+        self.clock_frames: dict[int, int] = {}
+        """Frame of a SYN-ACK to its place in `clocks`."""
 
-    def add(self, observation: Observation, control: bool) -> None:
-        """Take one connection over TCP whose SYN and SYN-ACK were captured."""
-        syn, answered = observation.syn, observation.syn_ack
-        if syn is None or answered is None or observation.transport != "tcp" or observation.tunnels:
-            return
+    def add(self, observation: Observation) -> int:
+        """Take one connection; gives the number of its stack, 0 where its SYN-ACK is not compared."""
+        answered = observation.syn_ack
+        stack = self.of(observation)
+        if stack is None or answered is None:
+            return 0
         sent = options(answered.options)
-        found = self.answers.get(observation.server)
-        if found is None:
-            if len(self.answers) >= MAX_SERVERS:
-                return
-            found = self.answers[observation.server] = []
-        if len(found) < MAX_ANSWERS:
-            hello = observation.server_hello.ttl if observation.server_hello else None
-            asked = options(syn.options).layout
-            found.append(
-                Answer(
-                    answered.frame, observation.server_name, control, asked, signature(answered.window, sent),
-                    answered.ttl, hello, observation.time_ns, observation.client[0],
-                )
-            )  # fmt: skip
         if sent.stamps is not None and answered.time_ns and len(self.clocks) < MAX_CLOCKS:
             self.clock_frames[answered.frame] = len(self.clocks)
             self.clocks.append((observation.server[0], sent.stamps[0], answered.time_ns))
+        number = self.numbers.get(stack)
+        if number is None:
+            if len(self.stacks) >= MAX_STACKS:
+                return 0
+            number = self.numbers[stack] = len(self.stacks)
+            self.stacks.append(stack)
+        return number
 
-    def of(self, observation: Observation) -> Answer | None:
-        """The answer that a connection got."""
-        frame = observation.syn_ack.frame if observation.syn_ack else 0
-        return next((one for one in self.answers.get(observation.server, ()) if one.frame == frame), None)
+    def of(self, observation: Observation) -> Stack | None:
+        """How the SYN of a connection was answered; None for probes, and where it was not captured or is a proxy's."""
+        syn, answered = observation.syn, observation.syn_ack
+        if syn is None or answered is None or observation.transport != "tcp" or observation.tunnels:
+            return None
+        if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
+            return None
+        signed = signature(answered.window, options(answered.options))
+        return Stack(options(syn.options).layout, signed, answered.ttl)
 
     def controls(self, observation: Observation) -> list[Answer]:
         """What connections with other names, on no list, got from the same address and port: those of the same client
-        within ten minutes, for ways change and clients move."""
-        return [
-            one
-            for one in self.answers.get(observation.server, ())
-            if one.control
-            and one.name != observation.server_name
-            and one.client == observation.client[0]
-            and abs(one.time_ns - observation.time_ns) <= WINDOW_NS
-        ]
+        within ten minutes, for ways change and clients move. Of the first `MAX_ANSWERS` there."""
+        briefs = self.briefs
+        server, port = observation.server
+        client, name = hash(observation.client[0]), key(observation.server_name)
+        found = []
+        for row in briefs.endpoints.of(endpoint(hash(server), port), MAX_ANSWERS):
+            stack = self.stacks[briefs.stacks[row]]
+            if (
+                stack is not None
+                and briefs.flags[row] & CONTROL_MASK == CONTROL
+                and briefs.names[row] != name
+                and briefs.clients[row] == client
+                and abs(briefs.times[row] - observation.time_ns) <= WINDOW_NS
+            ):
+                ttl = briefs.hello_ttls[row]
+                found.append(Answer(row, stack, ttl if ttl >= 0 else None))
+        return found
+
+    def frames(self, answers: list[Answer]) -> tuple[int, ...]:
+        """The frames of the SYN-ACKs of some answers."""
+        seen = (self.briefs.observation(one.row).syn_ack for one in answers)
+        return tuple(mark.frame for mark in seen if mark is not None)
+
+    def is_compared(self, observation: Observation) -> bool:
+        """Are there several controls to the same address and port, of whatever client and time?"""
+        place = self.briefs.endpoints.find(endpoint(hash(observation.server[0]), observation.server[1]))
+        return place >= 0 and self._compared[place] != 0
 
     @cached_property
-    def compared(self) -> frozenset[tuple[str, int]]:
-        """The servers with answers to several controls, of whatever client and time."""
-        return frozenset(
-            server for server, answers in self.answers.items() if sum(one.control for one in answers) >= CONTROLS
+    def _compared(self) -> bytes:
+        """For each group of `endpoints`: has it controls enough?"""
+        flags = self.briefs.flags
+        return bytes(
+            sum(flags[row] & CONTROL_MASK == CONTROL for row in rows[:MAX_ANSWERS]) >= CONTROLS
+            for rows in self.briefs.endpoints
         )
 
     @cached_property
-    def alike(self) -> dict[Stack, dict[str, int]]:
-        """Who answered equal SYNs alike, where it is most of all servers: the servers, and the first frame of each."""
-        found: dict[Stack, dict[str, int]] = {}
-        servers = {server for server, _ in self.answers}
-        for (server, _), answers in self.answers.items():
-            for one in answers:
-                found.setdefault((one.asked, one.signature, one.ttl), {}).setdefault(server, one.frame)
-        least = max(MANY_SERVERS, MOST * len(servers))
-        return {stack: group for stack, group in found.items() if len(group) >= least}
+    def alike(self) -> dict[Stack, Alike]:
+        """Who answered equal SYNs alike, where it is most of all servers."""
+        briefs = self.briefs
+        servers = 0
+        counts: Counter[int] = Counter()
+        for rows in Groups(briefs.endpoints.rows, briefs.servers.__getitem__):
+            servers += 1
+            counts.update({briefs.stacks[row] for row in rows})
+        least = max(MANY_SERVERS, MOST * servers)
+        some: dict[int, dict[int, int]] = {number: {} for number, count in counts.items() if count >= least}
+        for row, number in enumerate(briefs.stacks) if some else ():
+            if number in some and len(some[number]) < MAX_SHOWN:
+                some[number].setdefault(briefs.servers[row], row)
+        found = {}
+        for number, first in some.items():
+            stack = self.stacks[number]
+            if stack is not None:
+                seen = (briefs.observation(row) for row in first.values())
+                shown = {one.server[0]: one.syn_ack.frame for one in seen if one.syn_ack is not None}
+                found[stack] = Alike(counts[number], shown)
+        return found
 
-    def same_stack(self, observation: Observation) -> dict[str, int]:
-        """The servers, this one among them, that answered SYNs alike to TTL and signature; none where they are not
+    def same_stack(self, observation: Observation) -> Alike | None:
+        """The servers, this one among them, that answered SYNs alike to TTL and signature; None where they are not
         several, or not most of all servers in the capture."""
         mine = self.of(observation) if self.alike else None
-        return self.alike.get((mine.asked, mine.signature, mine.ttl), {}) if mine is not None else {}
+        return self.alike.get(mine) if mine is not None else None
 
     @cached_property
     def _shared(self) -> dict[int, dict[str, int]]:

@@ -75,6 +75,8 @@ class Spill:
         """The first frame of each observation, in the order in which they came."""
         self.places = array("Q")
         """Where each of those in the file begins; its end at last."""
+        self.order = array("I")
+        """Positions by first frame, once they were asked for."""
 
     def append(self, observation: Observation) -> None:
         """Add one."""
@@ -88,17 +90,27 @@ class Spill:
                 self.places.append(self.places[-1] + self.file.write(pack(entry)))
             self.memory.clear()
 
+    def get(self, number: int) -> Observation:
+        """The observation that was added as the `number`th, from 1; IndexError beyond."""
+        index = number - 1
+        spilled = len(self) - len(self.memory)
+        if index >= spilled or self.file is None:
+            return self.memory[index - spilled]
+        begin, end = self.places[index : index + 2]
+        if self.file.tell() != begin:
+            self.file.seek(begin)
+        return unpack(self.file.read(end - begin))
+
+    def first_frame(self, number: int) -> int:
+        """The first frame of the observation that was added as the `number`th."""
+        return self.frames[number - 1]
+
     def __iter__(self) -> Iterator[Observation]:
         """All of them, by first frame."""
-        spilled = len(self) - len(self.memory)
-        for index in sorted(range(len(self)), key=self.frames.__getitem__):
-            if index >= spilled:
-                yield self.memory[index - spilled]
-            elif self.file is not None:
-                begin, end = self.places[index : index + 2]
-                if self.file.tell() != begin:
-                    self.file.seek(begin)
-                yield unpack(self.file.read(end - begin))
+        if len(self.order) != len(self):
+            self.order = _by_frame(self.frames)
+        for index in self.order:
+            yield self.get(index + 1)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -107,3 +119,17 @@ class Spill:
         """Drop the temporary file."""
         if self.file is not None:
             self.file.close()
+
+
+def _by_frame(frames: array[int]) -> array[int]:
+    """Positions in the order of their frames; sorted piece by piece, for sorting takes memory of its own."""
+    count = len(frames) // SPILL_AFTER + 1
+    beyond = max(frames, default=0) + 1
+    pieces = [array("I") for _ in range(count)]
+    for index, frame in enumerate(frames):
+        pieces[frame * count // beyond].append(index)
+    order = array("I")
+    for number in range(count):
+        order.extend(sorted(pieces[number], key=frames.__getitem__))
+        pieces[number] = array("I")
+    return order

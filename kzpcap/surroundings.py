@@ -1,17 +1,18 @@
 """What lies around each connection in the same capture: frozen indexes, made once all observations are there.
 
-Joins go by index, never pair by pair: each list is sorted by time and searched.
+Joins go by index, never pair by pair: rows in brief (briefs.py) are grouped, by time where that matters, and searched.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Any, NamedTuple
 
+from kzpcap import briefs
+from kzpcap.briefs import Attempt, Briefs, Groups, key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
 from kzpcap.certificates.names import carries
@@ -24,36 +25,25 @@ from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.paths.networks import Networks
 from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
-from kzpcap.responders import Responders
+from kzpcap.responders import Alike, Responders
+from kzpcap.spill import Spill
+from kzpcap.uses import Use, Uses
 
 CONTROL_WINDOW = 600 * 1_000_000_000
 MAX_CONTROLS = 256
-MAX_SESSIONS = 200_000
+MAX_TWINS = 200_000
 MAX_EXAMPLES = 8
 MAX_USES = 64
-MAX_LOOKED_UP = 256
+LEAST_TO_COMPARE = 3
+"""Profiles of one name: less are never odd (profiles.py)."""
+MAX_KEPT = 4_096
+"""Answers that are kept for the next connection of the same client, server or name; then they are worked out anew."""
 
 
-class Attempt(NamedTuple):
-    """One connection in brief, for the connections around it."""
-
-    time_ns: int
-    frame: int
-    client: str
-    server: str
-    name: str | None
-    listed: bool
-    through: bool
-    """Answered with a publicly trusted chain, or the handshake went on."""
-    trusted: bool
-    failed: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
+class Issued(NamedTuple):
     """The full handshake in which a session was issued, as far as a resumption of it needs to know."""
 
-    index: int
+    number: int
     chain: tuple[str, ...]
     time_ns: int
     frame: int
@@ -69,55 +59,14 @@ class QuicAttempt(NamedTuple):
 
 
 @dataclass
-class Use:
-    """Where one key, or one issuer, of chains that no public root knows was seen; each set bounded."""
-
-    title: str = ""
-    verified: bool = True
-    """By signatures; else by name and key id alone, the issuer itself being absent."""
-    leaves: set[str] = field(default_factory=set)
-    names: set[str] = field(default_factory=set)
-    target_names: set[str] = field(default_factory=set)
-    others: set[str] = field(default_factory=set)
-    """Names that were asked and are on no list."""
-    servers: set[str] = field(default_factory=set)
-    frames: list[int] = field(default_factory=list)
-
-    def add(self, observation: Observation) -> None:
-        """Count one connection."""
-        name = observation.server_name
-        for kept, value in (
-            (self.leaves, observation.chain[0]),
-            (self.servers, observation.server[0]),
-            (self.names, name),
-            (self.target_names, name if observation.target and observation.target.exact else None),
-            (self.others, name if observation.target is None else None),
-        ):
-            if value is not None and len(kept) < MAX_USES:
-                kept.add(value)
-        if len(self.frames) < MAX_EXAMPLES and observation.chain_seen:
-            self.frames.append(observation.chain_seen.frame)
-
-    @property
-    def shared_key(self) -> bool:
-        """Is it in several certificates, for several names?"""
-        return len(self.leaves) > 1 and len(self.names) > 1
-
-    @property
-    def shared_issuer(self) -> bool:
-        """Does it sign for several names at several servers?"""
-        return len(self.servers) > 1 and len(self.names) > 1
-
-
-@dataclass
 class Signing:
-    """Who signed for one client, over all of its connections that were answered; each set bounded."""
+    """Who signed for one client, over all of its connections that were answered; each set bounded, texts by key."""
 
-    issuers: set[str] = field(default_factory=set)
-    """Keys of private issuers whose signatures were verified; what is signed otherwise, or hidden, is "" here."""
-    names: set[str] = field(default_factory=set)
-    listed: set[str] = field(default_factory=set)
-    servers: set[str] = field(default_factory=set)
+    issuers: set[int] = field(default_factory=set)
+    """Private issuers whose signatures were verified; what is signed otherwise, or hidden, is 0 here."""
+    names: set[int] = field(default_factory=set)
+    listed: set[int] = field(default_factory=set)
+    servers: set[int] = field(default_factory=set)
     slowest: int = 0
     """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
     lowered: bool = False
@@ -125,32 +74,21 @@ class Signing:
     fresh_genuine: bool = False
     """A genuine certificate came with a TTL that no router had lowered: then TTLs mean nothing."""
 
-    def add(self, observation: Observation, facts: ChainFacts | None) -> None:
-        """Count one connection of this client over TCP."""
-        syn, answer, hello = observation.syn, observation.syn_ack, observation.server_hello
-        if syn is not None and answer is not None:
-            self.slowest = max(self.slowest, answer.time_ns - syn.time_ns)
-            self.lowered = self.lowered or answer.ttl not in FRESH_TTLS
-        if hello is None:
-            return
-        if facts is not None and facts.trusted and hello.ttl in FRESH_TTLS:
-            self.fresh_genuine = True
-        key = _issuer_key(facts) if facts is not None else None
-        private = key is not None and key.startswith("key ") and facts is not None and not facts.interception_ca
-        if len(self.issuers) < MAX_EXAMPLES:
-            self.issuers.add(key if key is not None and private else "")
-        if observation.server_name and len(self.names) < MAX_USES:
-            self.names.add(observation.server_name)
-            if observation.target is not None:
-                self.listed.add(observation.server_name)
-        if len(self.servers) < MAX_USES:
-            self.servers.add(observation.server[0])
+
+class Failures(NamedTuple):
+    """The attempts of one client at one server and name that were reset or fell silent."""
+
+    attempts: int
+    some: list[Attempt]
+    """The first few, by time."""
+    last_ns: int
 
 
 @dataclass
 class Surroundings:
     """The indexes; `chains` judges certificates at their capture time."""
 
+    observations: Spill
     certificates: SeenCertificates
     chains: ChainJudge
     specimens: dict[str, str]
@@ -161,40 +99,27 @@ class Surroundings:
     """Server address to the names that DNS answers in the capture gave it, with the time of the first."""
     names_left_out: bool = False
     """There were more DNS answers than are kept: what is not among them says nothing."""
-    controls_by_server: dict[str, list[Attempt]] = field(default_factory=dict)
-    controls_by_client: dict[str, list[Attempt]] = field(default_factory=dict)
-    failures: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
-    successes: dict[tuple[str, str, str], list[Attempt]] = field(default_factory=dict)
-    genuine_names: set[tuple[str, str]] = field(default_factory=set)
-    """(server, name) pairs for which a publicly trusted chain with that name was seen."""
-    trusted_examples: dict[str, dict[str, int]] = field(default_factory=dict)
-    """Server to a few names (with frames) that got a publicly trusted chain there."""
-    twins: dict[tuple[bytes, tuple[str, ...]], dict[str, int]] = field(default_factory=dict)
-    """Subject and names to the publicly trusted leaves (digest, frame) that bear them."""
     given: dict[str, Certificate] = field(default_factory=dict)
     """Leaves that were given as genuine and are publicly trusted, by digest; among the twins they have frame 0."""
-    sessions: dict[tuple[str, str, str], Issued] = field(default_factory=dict)
-    """(client, server, digest of a session id or ticket) to the full handshake in which it was issued."""
-    quic: dict[tuple[str, str], list[QuicAttempt]] = field(default_factory=dict)
-    """(client, name) to its QUIC connections."""
     interception_leaves: dict[str, Generation] = field(default_factory=dict)
     """Keys (SPKI SHA-256) of leaves that were themselves seen intercepting."""
-    keys: dict[str, Use] = field(default_factory=dict)
-    issuers: dict[str, Use] = field(default_factory=dict)
-    signing: dict[str, Signing] = field(default_factory=dict)
-    """Client to who signed for it."""
-    trusted_names: dict[str, int] = field(default_factory=dict)
-    """Names that got a publicly trusted chain carrying them, with the first frame."""
-    syn_times: dict[str, int] = field(default_factory=dict)
-    """Server address to the shortest time between a SYN and its SYN-ACK, in nanoseconds."""
-    responders: Responders = field(default_factory=Responders)
-    """How each SYN was answered, and by what kind of stack."""
     networks: Networks | None = None
     """Address to AS, by dated tables."""
-    profiles: dict[str, list[Profile]] = field(default_factory=dict)
-    """Name to the profiles of the connections that asked for it; bounded."""
+    _session_keys: array[int] = field(default_factory=lambda: array("q"))
+    """Keys of (client, server, digest of a session id or ticket) that were issued."""
+    _session_numbers: array[int] = field(default_factory=lambda: array("I"))
+    """The observations of the full handshakes in which they were."""
+    _twins: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    """Key of subject and names to observations of publicly trusted leaves that bear them, one of each."""
+    _twin_leaves: set[int] = field(default_factory=set)
+    _given: dict[int, list[str]] = field(default_factory=dict)
+    """The same of those that were given."""
+    _twins_of: dict[int, dict[str, int]] = field(default_factory=dict)
     _systems: dict[int, int] = field(default_factory=dict)
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
+    _signing: dict[str, Signing] = field(default_factory=dict)
+    _resuming: Observation | None = None
+    _resumed: Issued | None = None
     answers: dict[Any, Any] = field(default_factory=dict)
     """What the facts said of the connection `answers_for` (verdict/logic.py)."""
     answers_for: Observation | None = None
@@ -208,6 +133,47 @@ class Surroundings:
     """How many questions the plans remember."""
     _asked: Observation | None = None
     _answer: ChainFacts | None = None
+
+    def __post_init__(self) -> None:
+        self.briefs = Briefs(self.observations)
+        self.responders = Responders(self.briefs)
+        self.keys = Uses(self.observations, lambda _: Use())
+        self.issuers = Uses(self.observations, self._issuer)
+
+    def _issuer(self, observation: Observation) -> Use:
+        facts = self.chains_end(observation)
+        return Use(*facts) if facts else Use()
+
+    def add(self, observation: Observation) -> None:
+        """Take one connection into the indexes."""
+        facts = self.chain_facts(observation)
+        if observation.chain and observation.chain_seen:
+            for session in observation.issued_session:
+                self._session_keys.append(hash((observation.client[0], observation.server[0], session)))
+                self._session_numbers.append(observation.number)
+        signed = _issuer_key(facts) if facts is not None else None
+        private = facts is not None and signed is not None and signed.startswith("key ") and not facts.interception_ca
+        if facts is not None and facts.end is not None and signed is not None:
+            self.issuers.add(signed, observation)
+            self.keys.add(facts.leaf.spki_sha256, observation)
+        if facts is not None and facts.trusted and observation.chain_seen:
+            self._add_twin(facts.leaf, observation.number)
+        issuer = key(signed) if private else 0
+        self.briefs.add(observation, _flags(observation, facts), self.responders.add(observation), issuer)
+
+    def _add_twin(self, leaf: Certificate, number: int) -> None:
+        known = hash(leaf.sha256)
+        if known not in self._twin_leaves and len(self._twin_leaves) < MAX_TWINS:
+            self._twin_leaves.add(known)
+            wanted = _key(leaf)
+            bearing = self._twins.get(wanted, ())
+            if len(bearing) < MAX_EXAMPLES:
+                self._twins[wanted] = (*bearing, number)
+
+    def add_given(self, leaf: Certificate) -> None:
+        """Take a leaf that was given as genuine."""
+        self.given[leaf.sha256] = leaf
+        self._given.setdefault(_key(leaf), []).append(leaf.sha256)
 
     def moment(self, time_ns: int) -> int:
         """The time by which something seen at `time_ns` is judged; 0 where there is none to rest on."""
@@ -234,8 +200,17 @@ class Surroundings:
         return found or self.chains.judge(tuple([self.certificates[name] for name in chain]), moment)
 
     def twins_of(self, leaf: Certificate) -> dict[str, int]:
-        """Publicly trusted leaves of the capture with the same subject and names (digest to frame)."""
-        return self.twins.get(_key(leaf), {})
+        """Publicly trusted leaves of the capture with the same subject and names (digest to frame; 0: given)."""
+        wanted = _key(leaf)
+        found = self._twins_of.get(wanted)
+        if found is None:
+            found = dict.fromkeys(self._given.get(wanted, ()), 0)
+            for number in self._twins.get(wanted, ()):
+                seen = self.observations.get(number)
+                if seen.chain_seen is not None and len(found) < MAX_EXAMPLES:
+                    found.setdefault(seen.chain[0], seen.chain_seen.frame)
+            _keep(self._twins_of, wanted, found)
+        return found
 
     def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
         """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs."""
@@ -262,19 +237,19 @@ class Surroundings:
                 found.setdefault(name, {})[address] = time_ns
         return found
 
-    def systems_of(self, servers: dict[str, int]) -> int:
-        """How many AS so many servers are in, by the first of them; asked once for each group."""
-        key = id(servers)
-        if key not in self._systems:
+    def systems_of(self, alike: Alike) -> int:
+        """How many AS the shown ones of so many servers are in; asked once for each group."""
+        found = self._systems.get(id(alike))
+        if found is None:
             networks = self.networks
-            some = islice(servers, MAX_LOOKED_UP)
-            found = {seen.asn for server in some if networks is not None and (seen := networks.of(server)) is not None}
-            self._systems[key] = len(found)
-        return self._systems[key]
+            seen = {networks.of(server) for server in alike.some} if networks is not None else set()
+            found = self._systems[id(alike)] = len({one.asn for one in seen if one is not None})
+        return found
 
     def over_tls13(self, observation: Observation) -> Profile | None:
         """Another connection with this name that spoke TLS 1.3."""
-        for profile in self.profiles.get(observation.server_name or "", []):
+        for row in self.briefs.profiles.of(key(observation.server_name), MAX_USES):
+            profile = self.briefs.profile(row)
             if profile.tls13 and profile.frame != observation.first_frame:
                 return profile
         return None
@@ -282,25 +257,32 @@ class Surroundings:
     @cached_property
     def control_answers(self) -> int:
         """How many full handshakes with names on no list there are to compare with."""
-        return sum(len(found) for found in self.profiles.values() if not found[0].listed)
+        return len(self.briefs.having(briefs.PROFILED, briefs.LISTED))
 
     def odd_answers(self, name: str | None) -> list[tuple[Profile, frozenset[str]]]:
         """The connections with a name that were answered otherwise than usual for it."""
-        if name is None or name not in self.profiles:
+        if name is None:
             return []
         found = self._odd.get(name)
         if found is None:
-            found = self._odd[name] = odd_ones(self.profiles[name])
+            rows = self.briefs.profiles.of(key(name), MAX_USES)
+            if len(rows) < LEAST_TO_COMPARE:
+                return []
+            found = odd_ones([self.briefs.profile(row) for row in rows])
+            _keep(self._odd, name, found)
         return found
 
     @cached_property
     def odd_control(self) -> tuple[str, int] | None:
-        """A name on no list that was answered otherwise than usual too, with a frame."""
-        for name, profiles in self.profiles.items():
-            if not profiles[0].listed:
-                for profile, _ in odd_ones(profiles):
-                    return name, profile.frame
-        return None
+        """A name on no list that was answered otherwise than usual too, with a frame: the first."""
+        first: tuple[int, int] | None = None
+        for rows in self.briefs.profiles:
+            if len(rows) < LEAST_TO_COMPARE or self.briefs.flags[rows[0]] & briefs.LISTED:
+                continue
+            if first is None or rows[0] < first[0]:
+                odd = odd_ones([self.briefs.profile(row) for row in rows[:MAX_USES]])
+                first = (rows[0], odd[0][0].frame) if odd else first
+        return (self.briefs.observation(first[0]).server_name or "", first[1]) if first else None
 
     def issuer_of(self, observation: Observation) -> Use | None:
         """What else the private issuer of a connection's chain signed; None where its chain is none of that kind."""
@@ -309,24 +291,71 @@ class Surroundings:
 
     def use_of_issuer(self, facts: ChainFacts) -> Use | None:
         """What the private issuer of a chain signed in the capture."""
-        key = _issuer_key(facts)
-        return self.issuers.get(key) if key else None
+        found = _issuer_key(facts)
+        return self.issuers.get(found) if found else None
+
+    def chains_end(self, observation: Observation) -> tuple[str, bool] | None:
+        """The name of who signed a connection's chain, and whether that was verified; None without a chain."""
+        facts = self.facts_of(observation.chain, observation.time_ns)
+        if facts is None or facts.end is None:
+            return None
+        missing = facts.end.sha256 == facts.leaf.sha256
+        title = facts.end.issuer_common_name if missing else facts.end.common_name
+        return title or facts.end.issuer, not missing
+
+    def signing(self, client: str) -> Signing:
+        """Who signed for a client, over all of its connections over TCP."""
+        found = self._signing.get(client)
+        if found is None:
+            found = self._work_out_signing(hash(client))
+            _keep(self._signing, client, found)
+        return found
+
+    def _work_out_signing(self, client: int) -> Signing:
+        rows, found = self.briefs, Signing()
+        for row in rows.by_client.of(client):
+            flags = rows.flags[row]
+            found.slowest = max(found.slowest, rows.took[row])
+            found.lowered = found.lowered or bool(flags & briefs.LOWERED)
+            found.fresh_genuine = found.fresh_genuine or bool(flags & briefs.FRESH_GENUINE)
+            if not flags & briefs.SIGNED:
+                continue
+            if len(found.issuers) < MAX_EXAMPLES:
+                found.issuers.add(rows.issuers[row])
+            if flags & briefs.NAMED and len(found.names) < MAX_USES:
+                found.names.add(rows.names[row])
+                if flags & briefs.LISTED:
+                    found.listed.add(rows.names[row])
+            if len(found.servers) < MAX_USES:
+                found.servers.add(rows.servers[row])
+        return found
 
     def trusted_others(self, observation: Observation) -> list[int]:
         """Frames of public chains that this client got, within ten minutes, for names on no list; one for each name."""
         found = self.controls(observation, observation.time_ns - CONTROL_WINDOW, observation.time_ns + CONTROL_WINDOW)
-        frames: dict[str | None, int] = {}
+        client, frames = hash(observation.client[0]), dict[int, int]()
         for attempt in found:
-            if attempt.trusted and attempt.client == observation.client[0]:
+            if attempt.trusted and attempt.client == client:
                 frames.setdefault(attempt.name, attempt.frame)
         return list(frames.values())
 
     def full_handshake(self, observation: Observation) -> Issued | None:
         """The handshake in which the session that a connection resumes was issued, with the same client and server."""
-        if observation.resumed_session is None:
+        session = observation.resumed_session
+        if session is None:
             return None
-        found = self.sessions.get((observation.client[0], observation.server[0], observation.resumed_session))
-        return found if found is not None and found.index != observation.number else None
+        if self._resuming is not observation:
+            self._resuming, self._resumed = observation, None
+            rows = self._sessions.of(hash((observation.client[0], observation.server[0], session)), 1)
+            full = self.observations.get(self._session_numbers[rows[0]]) if rows else None
+            if full is not None and full.chain_seen is not None and full.number != observation.number:
+                frame = full.chain_seen.frame
+                self._resumed = Issued(full.number, full.chain, full.time_ns, frame, full.possession)
+        return self._resumed
+
+    @cached_property
+    def _sessions(self) -> Groups:
+        return Groups(range(len(self._session_keys)), self._session_keys.__getitem__)
 
     def controls(self, observation: Observation, low: int, high: int) -> list[Attempt]:
         """Connections that got through between two times, with another name than this one: to the same server with a
@@ -334,38 +363,77 @@ class Surroundings:
         found: dict[int, Attempt] = {}
         first = max(low, observation.time_ns - CONTROL_WINDOW)
         last = min(high, observation.time_ns + CONTROL_WINDOW)
-        for attempts, begin, end in (
-            (self.controls_by_server.get(observation.server[0], []), low, high),
-            (self.controls_by_client.get(observation.client[0], []), first, last),
+        rows, name = self.briefs, key(observation.server_name)
+        for groups, wanted, begin, end in (
+            (rows.controls_by_server, observation.server[0], low, high),
+            (rows.controls_by_client, observation.client[0], first, last),
         ):
-            at = bisect_left(attempts, begin, key=_time)
-            stop = min(bisect_right(attempts, end, key=_time), at + MAX_CONTROLS)
-            for attempt in attempts[at:stop]:
-                if attempt.name != observation.server_name:
+            at, stop = rows.between(groups, hash(wanted), begin, end)
+            for row in groups.rows[at : min(stop, at + MAX_CONTROLS)]:
+                if rows.names[row] != name:
+                    attempt = rows.attempt(row)
                     found.setdefault(attempt.frame, attempt)
         return sorted(found.values(), key=_time)
 
+    def tried_quic(self, observation: Observation) -> bool:
+        """Is there any QUIC connection of this client to this name?"""
+        return self.briefs.quic.find(hash((hash(observation.client[0]), key(observation.server_name)))) >= 0
+
     def quic_before(self, observation: Observation) -> list[QuicAttempt]:
         """QUIC connections of this client to this name, begun in the ten minutes before this connection."""
-        attempts = self.quic.get((observation.client[0], observation.server_name or ""), [])
-        at = bisect_left(attempts, observation.time_ns - CONTROL_WINDOW, key=_quic_time)
-        return attempts[at : bisect_right(attempts, observation.time_ns, key=_quic_time)][-MAX_CONTROLS:]
+        rows, time_ns = self.briefs, observation.time_ns
+        wanted = hash((hash(observation.client[0]), key(observation.server_name)))
+        at, stop = rows.between(rows.quic, wanted, time_ns - CONTROL_WINDOW, time_ns)
+        return [
+            QuicAttempt(rows.times[row], rows.frame(row), bool(rows.flags[row] & briefs.ANSWERED))
+            for row in rows.quic.rows[max(at, stop - MAX_CONTROLS) : stop]
+        ]
 
-    def failed_attempts(self, observation: Observation) -> list[Attempt]:
+    def failures(self, observation: Observation) -> Failures:
         """All attempts of this client at this server and name that were reset or fell silent."""
-        return self.failures.get((observation.client[0], observation.server[0], observation.server_name or ""), [])
+        rows = self.briefs
+        low, high = rows.failures.span(_triple(observation))
+        some = [rows.attempt(row) for row in rows.failures.rows[low : min(high, low + MAX_EXAMPLES)]]
+        return Failures(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
 
-    def passed_attempts(self, observation: Observation) -> list[Attempt]:
-        """All attempts of this client at this server and name that got through."""
-        return self.successes.get((observation.client[0], observation.server[0], observation.server_name or ""), [])
+    def successes(self, observation: Observation, low: int, high: int) -> list[Attempt]:
+        """The attempts of this client at this server and name that got through, after one time and before another;
+        bounded."""
+        rows = self.briefs
+        at, stop = rows.between(rows.successes, _triple(observation), low + 1, high - 1)
+        return [rows.attempt(row) for row in rows.successes.rows[at : min(stop, at + MAX_CONTROLS)]]
+
+    def genuine_here(self, server: str, name: str) -> bool:
+        """Did this server answer this name with a publicly trusted chain?"""
+        return self.briefs.genuine.find(hash((hash(server), key(name)))) >= 0
+
+    def is_genuine(self, server: str) -> bool:
+        """Did this server answer any name so?"""
+        return self.briefs.examples.find(hash(server)) >= 0
+
+    def genuine_names(self, server: str) -> dict[str, int]:
+        """Some of the names that this server answered so, with a frame each: the first."""
+        seen = [self.briefs.observation(row) for row in self.briefs.examples.of(hash(server), MAX_EXAMPLES)]
+        return {one.server_name: one.first_frame for one in seen if one.server_name is not None}
+
+    def trusted_frame(self, name: str | None) -> int | None:
+        """The first frame of the first connection whose trusted chain carries this name."""
+        rows = self.briefs.carried.of(key(name), 1) if name else None
+        return self.briefs.frame(rows[0]) if rows else None
 
 
 def _time(attempt: Attempt) -> int:
     return attempt.time_ns
 
 
-def _quic_time(attempt: QuicAttempt) -> int:
-    return attempt.time_ns
+def _triple(observation: Observation) -> int:
+    return hash((hash(observation.client[0]), hash(observation.server[0]), key(observation.server_name)))
+
+
+def _keep(kept: dict[Any, Any], wanted: Any, found: Any) -> None:
+    if len(kept) >= MAX_KEPT:
+        kept.clear()
+    kept[wanted] = found
 
 
 def _issuer_key(facts: ChainFacts) -> str | None:
@@ -379,8 +447,8 @@ def _issuer_key(facts: ChainFacts) -> str | None:
     return f"name {facts.end.issuer_key} {facts.end.authority_key_id}"
 
 
-def _key(leaf: Certificate) -> tuple[bytes, tuple[str, ...]]:
-    return leaf.subject_der, tuple(sorted(leaf.dns_names))
+def _key(leaf: Certificate) -> int:
+    return hash((leaf.subject_der, tuple(sorted(leaf.dns_names))))
 
 
 def take_given(genuine: Iterable[Certificate], surroundings: Surroundings, time_ns: int) -> list[Certificate]:
@@ -391,89 +459,48 @@ def take_given(genuine: Iterable[Certificate], surroundings: Surroundings, time_
             continue
         facts = surroundings.chains.judge((leaf,), surroundings.moment(time_ns))
         if facts.trusted:
-            surroundings.given[leaf.sha256] = leaf
-            surroundings.twins.setdefault(_key(leaf), {})[leaf.sha256] = 0
+            surroundings.add_given(leaf)
         else:
             refused.append(leaf)
     return refused
 
 
-def survey(observations: Iterable[Observation], surroundings: Surroundings) -> None:
+def survey(surroundings: Surroundings) -> None:
     """Fill the indexes from all observations."""
-    for observation in observations:
-        if observation.chain and observation.chain_seen and len(surroundings.sessions) < MAX_SESSIONS:
-            issued = Issued(
-                observation.number,
-                observation.chain,
-                observation.time_ns,
-                observation.chain_seen.frame,
-                observation.possession,
-            )
-            for session in observation.issued_session:
-                surroundings.sessions.setdefault((observation.client[0], observation.server[0], session), issued)
-        facts = surroundings.chain_facts(observation)
-        if observation.syn and observation.syn_ack and observation.syn_ack.time_ns > observation.syn.time_ns:
-            took = observation.syn_ack.time_ns - observation.syn.time_ns
-            server = observation.server[0]
-            if server in surroundings.syn_times or len(surroundings.syn_times) < MAX_SESSIONS:
-                surroundings.syn_times[server] = min(took, surroundings.syn_times.get(server, took))
-        profile = Profile.of(observation)
-        if profile is not None and len(surroundings.profiles) < MAX_SESSIONS:
-            same = surroundings.profiles.setdefault(observation.server_name or "", [])
-            if len(same) < MAX_USES:
-                same.append(profile)
-        key = _issuer_key(facts) if facts else None
-        if observation.transport == "tcp" and len(surroundings.signing) < MAX_SESSIONS:
-            surroundings.signing.setdefault(observation.client[0], Signing()).add(observation, facts)
-        if facts is not None and facts.end is not None and key is not None:
-            if len(surroundings.issuers) < MAX_SESSIONS:
-                missing = facts.end.sha256 == facts.leaf.sha256
-                title = facts.end.issuer_common_name if missing else facts.end.common_name
-                surroundings.issuers.setdefault(key, Use(title or facts.end.issuer, not missing)).add(observation)
-            if len(surroundings.keys) < MAX_SESSIONS:
-                surroundings.keys.setdefault(facts.leaf.spki_sha256, Use()).add(observation)
-        if facts is not None and facts.trusted and observation.chain_seen and len(surroundings.twins) < MAX_SESSIONS:
-            twins = surroundings.twins.setdefault(_key(facts.leaf), {})
-            if len(twins) < MAX_EXAMPLES:
-                twins.setdefault(facts.leaf.sha256, observation.chain_seen.frame)
-        if not observation.hello_sent or observation.probe_ttl is not None or observation.proxied:
-            continue
-        name, server = observation.server_name, observation.server[0]
-        if observation.transport == "quic" and name:
-            tried = QuicAttempt(observation.time_ns, observation.first_frame, observation.server_packets > 0)
-            surroundings.quic.setdefault((observation.client[0], name), []).append(tried)
-        trusted = facts is not None and facts.trusted
-        went_on = (
-            observation.server_hello is not None and observation.reaction is Reaction.WENT_ON and not observation.chain
-        )
-        attempt = Attempt(
-            observation.time_ns,
-            observation.first_frame,
-            observation.client[0],
-            server,
-            name,
-            observation.target is not None,
-            trusted or went_on or bool(facts and facts.disputed),
-            trusted,
-            observation.failed,
-        )
-        surroundings.responders.add(observation, attempt.through and bool(name) and not attempt.listed)
-        if attempt.through and name:
-            surroundings.successes.setdefault((attempt.client, server, name), []).append(attempt)
-        if attempt.failed in ("silent", "reset") and name:
-            surroundings.failures.setdefault((attempt.client, server, name), []).append(attempt)
-        if attempt.through and name and not attempt.listed:
-            surroundings.controls_by_server.setdefault(server, []).append(attempt)
-            surroundings.controls_by_client.setdefault(attempt.client, []).append(attempt)
-        if trusted and facts is not None and name:
-            surroundings.genuine_names.add((server, name))
-            if len(surroundings.trusted_names) < MAX_SESSIONS and carries(facts.leaf, name):
-                surroundings.trusted_names.setdefault(name, observation.first_frame)
-            examples = surroundings.trusted_examples.setdefault(server, {})
-            if len(examples) < MAX_EXAMPLES:
-                examples.setdefault(name, observation.first_frame)
-    for index in (surroundings.controls_by_server, surroundings.controls_by_client, surroundings.failures):
-        for attempts in index.values():
-            attempts.sort(key=_time)
-    for tries in surroundings.quic.values():
-        tries.sort(key=_quic_time)
+    for observation in surroundings.observations:
+        surroundings.add(observation)
+
+
+def _flags(observation: Observation, facts: ChainFacts | None) -> int:
+    """What a row says of its connection, but for its profile."""
+    syn, answer, hello, name = observation.syn, observation.syn_ack, observation.server_hello, observation.server_name
+    trusted = facts is not None and facts.trusted
+    found = briefs.LISTED if observation.target is not None else 0
+    if observation.transport == "tcp":
+        found |= briefs.TCP
+    if syn is not None and answer is not None and answer.ttl not in FRESH_TTLS:
+        found |= briefs.LOWERED
+    if hello is not None:
+        found |= briefs.SIGNED
+        if trusted and hello.ttl in FRESH_TTLS:
+            found |= briefs.FRESH_GENUINE
+    if name:
+        found |= briefs.NAMED
+    if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
+        return found
+    found |= briefs.ATTEMPT
+    if observation.transport == "quic":
+        found |= briefs.QUIC
+    if observation.server_packets > 0:
+        found |= briefs.ANSWERED
+    if facts is not None and trusted:
+        found |= briefs.TRUSTED | briefs.THROUGH
+        if name and carries(facts.leaf, name):
+            found |= briefs.CARRIED
+    elif facts is not None:
+        found |= briefs.THROUGH if facts.disputed else 0
+    elif hello is not None and observation.reaction is Reaction.WENT_ON:
+        found |= briefs.THROUGH
+    if observation.failed in ("silent", "reset"):
+        found |= briefs.FAILED
+    return found

@@ -72,6 +72,7 @@ def stamps(raw: bytes) -> tuple[int, int] | None:
     return options(raw).stamps if raw else None
 
 
+@lru_cache(maxsize=4_096)
 def signature(window: int, sent: Options) -> str:
     """What a SYN-ACK shows of its stack, as plain values: window, order of options, MSS and window scale."""
     return f"window {window}, options {' '.join(sent.layout) or 'none'}, MSS {sent.mss}, scale {sent.scale}"

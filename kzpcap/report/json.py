@@ -84,7 +84,7 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
             connection.observation,
             connection.verdict,
             full.frame if full else None,
-            report.surroundings.syn_times.get(connection.observation.server[0]),
+            report.surroundings.briefs.shortest_syn(connection.observation.server[0]),
         )
         whose = report.networks.of(document["client"]["address"])
         document["client"] |= {

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Report
+from kzpcap.briefs import key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import carries
 from kzpcap.observations import Observation
@@ -137,14 +138,14 @@ def _by_itself(
 def _controls(report: Report, chosen: Chosen, named: Iterable[str]) -> set[int]:
     """First frames of the controls nearest in time to what stays: to the same server, and to others."""
     found: set[int] = set()
-    names = set(named)
+    names = {key(name) for name in named}
     for observation in list(chosen.observations.values()):
         if observation.probe_ttl is not None:
             continue
         moment = observation.time_ns
         around = report.surroundings.controls(observation, moment - CONTROL_WINDOW, moment + CONTROL_WINDOW)
         for same in (True, False):
-            beside = [one for one in around if (one.server == observation.server[0]) is same]
+            beside = [one for one in around if (one.server == hash(observation.server[0])) is same]
             beside.sort(key=lambda one: (one.name not in names, abs(one.time_ns - moment), one.frame))
             before = [one for one in beside if one.time_ns <= moment][:NEAREST]
             after = [one for one in beside if one.time_ns > moment][:NEAREST]

@@ -179,17 +179,17 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= NO_TLS
     if observation.quic is not None:
         found |= QUIC
-    if observation.server[0] in surroundings.trusted_examples:
+    if surroundings.is_genuine(observation.server[0]):
         found |= NEIGHBOURS
     name = observation.server_name
     if name is not None:
-        if name in surroundings.trusted_names:
+        if surroundings.trusted_frame(name) is not None:
             found |= NAME_TRUSTED
         if name in surroundings.addresses_of_names:
             found |= NAMED_BY_DNS
         if surroundings.networks is not None and surroundings.networks.service_of(name) is not None:
             found |= OWNED
-        if observation.transport == "tcp" and (observation.client[0], name) in surroundings.quic:
+        if observation.transport == "tcp" and surroundings.tried_quic(observation):
             found |= QUIC_TRIED
     version = observation.version
     if version is not None and observation.offers_tls13 and not is_tls13(version):
@@ -198,7 +198,7 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= ODD_ACKS
     if observation.client_stamps is not None:
         found |= CLIENT_STAMPS
-    if observation.server in surroundings.responders.compared:
+    if surroundings.responders.is_compared(observation):
         found |= COMPARED
     if surroundings.responders.alike:
         found |= ALIKE

@@ -87,8 +87,8 @@ def on_the_volunteers_side(
             place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
     client = observation.client[0]
-    signing = surroundings.signing.get(client)
-    if signing is None or any(one.client == client and one.interceptor_ttl is not None for one in ladders):
+    signing = surroundings.signing(client)
+    if any(one.client == client and one.interceptor_ttl is not None for one in ladders):
         return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)
     return verdict._replace(place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
@@ -110,7 +110,7 @@ def _local_network(observation: Observation, signing: Signing) -> str | None:
     answer = observation.server_hello
     if answer is None or family(answer.ttl) - answer.ttl > LAN_ROUTERS:
         return None
-    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or "" in signing.issuers:
+    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or 0 in signing.issuers:
         return None
     others = len(signing.names) - len(signing.listed)
     if len(signing.names) < LAN_NAMES or not others or len(signing.servers) < LAN_NAMES:

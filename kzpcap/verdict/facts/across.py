@@ -79,7 +79,7 @@ def certificate_changes_for_name(observation: Observation, surroundings: Surroun
         return NO_CERTIFICATE
     if facts.trusted or facts.disputed:
         return Finding(False, "this chain is the public one")
-    frame = surroundings.trusted_names.get(observation.server_name or "")
+    frame = surroundings.trusted_frame(observation.server_name)
     if frame is None:
         return Finding(False, "no public chain for this name is in the capture")
     says = f"{observation.server_name} was answered with a publicly trusted chain too"

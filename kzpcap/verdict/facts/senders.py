@@ -155,32 +155,31 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
         or observation.probe_ttl is not None
     ):
         return Finding(False, "no failed attempt")
-    failures = surroundings.failed_attempts(observation)
-    if len(failures) < NEEDED:
-        return Finding(None if failures else False, f"{len(failures)} failing attempt(s): one silence may be loss")
-    first, last = failures[0].time_ns, failures[-1].time_ns
+    failures = surroundings.failures(observation)
+    count = failures.attempts
+    if count < NEEDED:
+        return Finding(None if count else False, f"{count} failing attempt(s): one silence may be loss")
+    first, last = failures.some[0].time_ns, failures.last_ns
     around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
     between = [control for control in around if first < control.time_ns < last]
-    frames = tuple(attempt.frame for attempt in (*failures[:NEEDED], *around[:NEEDED]))
+    frames = tuple(attempt.frame for attempt in (*failures.some[:NEEDED], *around[:NEEDED]))
     if len(around) < NEEDED or not between:
-        return Finding(None, f"{len(failures)} failing attempts, but not interleaved with {NEEDED} controls", frames)
-    passed = [attempt for attempt in surroundings.passed_attempts(observation) if first < attempt.time_ns < last]
+        return Finding(None, f"{count} failing attempts, but not interleaved with {NEEDED} controls", frames)
+    passed = surroundings.successes(observation, first, last)
     if passed:
-        says = f"this very name got through {len(passed)} times between its {len(failures)} failures"
+        says = f"this very name got through {len(passed)} times between its {count} failures"
         return Finding(None, says, tuple(attempt.frame for attempt in passed[:6]))
     server, name = observation.server[0], observation.server_name
-    if (server, name) not in surroundings.genuine_names and name not in surroundings.names_of_servers.get(server, ()):
+    if not surroundings.genuine_here(server, name) and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
-    kind = "to the same server" if around[0].server == server else "of the same client within ten minutes"
-    return Finding(
-        True, f"{len(failures)} attempts failed between {len(around)} controls {kind} that got through", frames
-    )
+    kind = "to the same server" if around[0].server == hash(server) else "of the same client within ten minutes"
+    return Finding(True, f"{count} attempts failed between {len(around)} controls {kind} that got through", frames)
 
 
 @needs(NEIGHBOURS)
 def server_genuine_for_other_names(observation: Observation, surroundings: Surroundings) -> Finding:
     """The same server answered other names with a publicly trusted chain: the name made the difference."""
-    examples = surroundings.trusted_examples.get(observation.server[0], {})
+    examples = surroundings.genuine_names(observation.server[0])
     others = {name: frame for name, frame in examples.items() if name != observation.server_name}
     if not others:
         return Finding(False, "no other name at this server got a publicly trusted chain")

@@ -136,18 +136,19 @@ def acknowledged_unsent(observation: Observation, surroundings: Surroundings) ->
 def syn_answered_unlike_controls(observation: Observation, surroundings: Surroundings) -> Finding:
     """The SYN was answered by another stack than the SYNs of controls to the same address, which were equal."""
     mine = surroundings.responders.of(observation)
-    others = [one for one in surroundings.responders.controls(observation) if mine and one.asked == mine.asked]
+    others = [one for one in surroundings.responders.controls(observation) if mine and one.stack.asked == mine.asked]
     if mine is None or len(others) < CONTROLS:
         return Finding(None, "no SYN-ACK, or too few controls to the same address to compare it with theirs")
-    if len({one.signature for one in others}) > 1:
+    theirs = {one.stack.signature for one in others}
+    if len(theirs) > 1:
         return Finding(None, "the controls to the same address got SYN-ACKs of several stacks themselves")
-    if any(one.signature == mine.signature for one in others):
+    if mine.signature in theirs:
         return Finding(False, "the SYN-ACK has the signature of the controls' to the same address")
     says = (
-        f"SYN-ACK with {mine.signature}; the {len(others)} controls to the same address got {others[0].signature}:"
+        f"SYN-ACK with {mine.signature}; the {len(others)} controls to the same address got {next(iter(theirs))}:"
         " another stack, or another machine behind a load balancer"
     )
-    return Finding(True, says, (mine.frame, *(one.frame for one in others[:3])))
+    return Finding(True, says, (_syn_ack_frame(observation), *surroundings.responders.frames(others[:3])))
 
 
 @needs(COMPARED)
@@ -160,31 +161,35 @@ def answered_from_another_distance(observation: Observation, surroundings: Surro
         return Finding(None, "no ServerHello, or too few controls to the same address to compare its TTL with theirs")
     ttls = sorted({one.hello_ttl for one in others if one.hello_ttl is not None})
     outcomes = {differ(ttl, hello.ttl) for ttl in ttls}
-    frames = (hello.frame, *(one.frame for one in others[:3]))
     seen = ", ".join(map(str, ttls[:4]))
+    if False in outcomes:
+        return Finding(False, f"the ServerHello came as far as those of controls to the same address (TTL {seen})")
+    frames = (hello.frame, *surroundings.responders.frames(others[:3]))
     if outcomes == {True}:
         says = f"TTL {hello.ttl} in the ServerHello, {seen} in those of {len(others)} controls to the same address"
         return Finding(True, f"{says}: another sender, or another way", frames)
-    if False in outcomes:
-        return Finding(False, f"the ServerHello came as far as those of controls to the same address (TTL {seen})")
     return Finding(None, f"TTL {hello.ttl} in the ServerHello, {seen} in those of controls: may be one sender", frames)
+
+
+def _syn_ack_frame(observation: Observation) -> int:
+    return observation.syn_ack.frame if observation.syn_ack else 0
 
 
 @needs(ALIKE)
 def one_stack_for_many_servers(observation: Observation, surroundings: Surroundings) -> Finding:
     """Unrelated addresses answered SYNs with one TTL and one signature: a TCP proxy would; of TLS it shows nothing."""
-    servers = surroundings.responders.same_stack(observation)
-    if not servers:
+    alike = surroundings.responders.same_stack(observation)
+    if alike is None:
         return Finding(False, "the servers of this capture do not answer SYNs alike")
-    systems = surroundings.systems_of(servers)
+    systems = surroundings.systems_of(alike)
     if systems < NEEDED:
-        return Finding(None, f"{len(servers)} addresses answered SYNs alike, and are of {systems} AS only")
+        return Finding(None, f"{alike.servers} addresses answered SYNs alike, and are of {systems} AS only")
     ttl = observation.syn_ack.ttl if observation.syn_ack else 0
     says = (
-        f"{len(servers)} addresses in {systems} AS answered SYNs with TTL {ttl} and one signature: one stack"
+        f"{alike.servers} addresses in {systems} AS answered SYNs with TTL {ttl} and one signature: one stack"
         " that terminates TCP, or chance; it says nothing of TLS"
     )
-    return Finding(True, says, tuple(sorted(islice(servers.values(), 6))))
+    return Finding(True, says, tuple(sorted(islice(alike.some.values(), 6))))
 
 
 @needs(ONE_CLOCK)

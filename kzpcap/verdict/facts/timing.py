@@ -14,7 +14,7 @@ FAR_NS = 5_000_000
 def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ServerHello came in less than half the shortest time that this server's address ever took for a SYN-ACK."""
     hello, answer = observation.client_hello, observation.server_hello
-    shortest = surroundings.syn_times.get(observation.server[0])
+    shortest = surroundings.briefs.shortest_syn(observation.server[0])
     if hello is None or answer is None or shortest is None or observation.transport != "tcp" or observation.proxied:
         return Finding(None, "no SYN and SYN-ACK of this server, or no answer, to compare the times of")
     took = answer.time_ns - hello.time_ns

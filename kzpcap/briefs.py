@@ -1,0 +1,300 @@
+"""All connections of a capture in brief, for the connections around each: columns of numbers, some 80 bytes a row.
+
+A text is kept as a key, its hash of 64 bits: keys are compared and never shown. What is shown is read back from the
+observation itself. Keys differ from one run to the next, so nothing may depend on their order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+from kzpcap.observations import Observation
+from kzpcap.profiles import Profile
+from kzpcap.spill import Spill
+
+BUCKETS = 256
+LARGEST = (1 << 32) - 1
+LATEST = (1 << 63) - 1
+
+# What the flags of a row say.
+ATTEMPT = 1 << 0
+"""A ClientHello was sent, at full TTL and to the server itself."""
+THROUGH = 1 << 1
+"""Answered with a publicly trusted chain, or the handshake went on."""
+TRUSTED = 1 << 2
+LISTED = 1 << 3
+FAILED = 1 << 4
+"""Reset, or silence."""
+NAMED = 1 << 5
+QUIC = 1 << 6
+ANSWERED = 1 << 7
+PROFILED = 1 << 8
+TLS13 = 1 << 9
+REFUSED = 1 << 10
+FELL = 1 << 11
+CARRIED = 1 << 12
+"""The trusted leaf carries the name that was asked for."""
+TCP = 1 << 13
+LOWERED = 1 << 14
+"""The SYN-ACK's TTL had been lowered by routers."""
+FRESH_GENUINE = 1 << 15
+"""A genuine certificate came with a TTL that no router had lowered."""
+SIGNED = 1 << 16
+"""A ServerHello came: `issuers` says who signed for it."""
+
+
+def key(text: str | None) -> int:
+    """The key of a text; 0 for none."""
+    return hash(text) if text is not None else 0
+
+
+class Attempt(NamedTuple):
+    """One connection in brief; texts by key."""
+
+    time_ns: int
+    frame: int
+    client: int
+    server: int
+    name: int
+    trusted: bool
+
+
+class Groups:
+    """Rows by a key, each group's in their order: 4 bytes a row, 12 a group."""
+
+    def __init__(self, rows: Iterable[int], key_of: Callable[[int], int]) -> None:
+        buckets = [array("I") for _ in range(BUCKETS)]  # sorted one by one: sorting takes memory of its own
+        for row in rows:
+            buckets[(key_of(row) >> 56) + BUCKETS // 2].append(row)
+        self.keys = array("q")
+        self.starts = array("I")
+        self.rows = array("I")
+        for number in range(BUCKETS):
+            for row in sorted(buckets[number], key=key_of):
+                found = key_of(row)
+                if not self.keys or self.keys[-1] != found:
+                    self.keys.append(found)
+                    self.starts.append(len(self.rows))
+                self.rows.append(row)
+            buckets[number] = array("I")
+        self.starts.append(len(self.rows))
+
+    def find(self, wanted: int) -> int:
+        """The place of a group; -1 where there is none."""
+        place = bisect_left(self.keys, wanted)
+        return place if place < len(self.keys) and self.keys[place] == wanted else -1
+
+    def span(self, wanted: int) -> tuple[int, int]:
+        """Where a group's rows stand in `rows`."""
+        place = self.find(wanted)
+        return (self.starts[place], self.starts[place + 1]) if place >= 0 else (0, 0)
+
+    def of(self, wanted: int, limit: int = LARGEST) -> array[int]:
+        """The first rows of a group."""
+        low, high = self.span(wanted)
+        return self.rows[low : min(high, low + limit)]
+
+    def firsts(self) -> array[int]:
+        """The first row of each group, in order of rows."""
+        return array("I", sorted(self.rows[start] for start in self.starts[:-1]))
+
+    def __iter__(self) -> Iterator[array[int]]:
+        """The rows of each group, the groups in no order that may matter."""
+        for place in range(len(self.keys)):
+            yield self.rows[self.starts[place] : self.starts[place + 1]]
+
+
+class Briefs:
+    """The columns; groups are made at the first question, once all rows are there."""
+
+    def __init__(self, observations: Spill | None = None) -> None:
+        self.observations = observations if observations is not None else Spill()
+        self.numbers = array("I")
+        self.times = array("q")
+        self.clients = array("q")
+        self.servers = array("q")
+        self.ports = array("H")
+        self.names = array("q")
+        self.flags = array("I")
+        self.stacks = array("I")
+        """How the SYN was answered, by number (responders.py); 0 where it is not compared."""
+        self.hello_ttls = array("h")
+        """-1 where there was no ServerHello."""
+        self.took = array("q")
+        """Nanoseconds from SYN to SYN-ACK; -1 where they were not both seen."""
+        self.issuers = array("q")
+        """Who signed, where that is a private issuer whose signature was verified; else 0."""
+        self.ja3 = array("q")
+        self.ja3s = array("q")
+        self.flights = array("I")
+
+    def add(self, observation: Observation, flags: int, stack: int, issuer: int) -> None:
+        """Add a row."""
+        syn, answered, hello = observation.syn, observation.syn_ack, observation.server_hello
+        self.numbers.append(observation.number)
+        self.times.append(observation.time_ns)
+        self.clients.append(hash(observation.client[0]))
+        self.servers.append(hash(observation.server[0]))
+        self.ports.append(observation.server[1])
+        self.names.append(key(observation.server_name))
+        self.stacks.append(stack)
+        self.hello_ttls.append(hello.ttl if hello is not None else -1)
+        took = answered.time_ns - syn.time_ns if syn is not None and answered is not None else -1
+        self.took.append(min(max(took, -1), LATEST))
+        self.issuers.append(issuer)
+        profile = Profile.of(observation)
+        if profile is not None:
+            flags |= PROFILED
+            flags |= TLS13 if profile.tls13 else 0
+            flags |= REFUSED if profile.refused else 0
+            flags |= FELL if profile.fell else 0
+        self.flags.append(flags)
+        self.ja3.append(key(observation.ja3))
+        self.ja3s.append(key(observation.ja3s))
+        self.flights.append(min(observation.flight, LARGEST))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def observation(self, row: int) -> Observation:
+        """The connection of a row."""
+        return self.observations.get(self.numbers[row])
+
+    def frame(self, row: int) -> int:
+        """Its first frame."""
+        return self.observations.first_frame(self.numbers[row])
+
+    def attempt(self, row: int) -> Attempt:
+        """The row as a record."""
+        return Attempt(
+            self.times[row],
+            self.frame(row),
+            self.clients[row],
+            self.servers[row],
+            self.names[row],
+            bool(self.flags[row] & TRUSTED),
+        )
+
+    def profile(self, row: int) -> Profile:
+        """The profile of a connection, texts by key."""
+        flags = self.flags[row]
+        return Profile(
+            self.frame(row),
+            self.servers[row],
+            self.ja3[row],
+            self.ja3s[row],
+            bool(flags & TLS13),
+            self.flights[row],
+            bool(flags & REFUSED),
+            bool(flags & FELL),
+            bool(flags & LISTED),
+        )
+
+    def having(self, wanted: int, without: int = 0) -> array[int]:
+        """The rows with all of some flags and none of others."""
+        mask = wanted | without
+        return array("I", (row for row, flags in enumerate(self.flags) if flags & mask == wanted))
+
+    def by_time(self, rows: array[int]) -> array[int]:
+        """The rows by time; those of one time in their order."""
+        times = self.times
+        if all(times[one] <= times[two] for one, two in pairwise(rows)):
+            return rows
+        return array("I", sorted(rows, key=times.__getitem__))
+
+    def between(self, groups: Groups, wanted: int, low: int, high: int) -> tuple[int, int]:
+        """Where the rows of a group from one time to another stand; the group's rows are by time."""
+        first, end = groups.span(wanted)
+        at = bisect_left(groups.rows, low, first, end, key=self.times.__getitem__)
+        return at, bisect_right(groups.rows, high, at, end, key=self.times.__getitem__)
+
+    def pair(self, row: int) -> int:
+        """The key of a row's server and name."""
+        return hash((self.servers[row], self.names[row]))
+
+    def triple(self, row: int) -> int:
+        """The key of a row's client, server and name."""
+        return hash((self.clients[row], self.servers[row], self.names[row]))
+
+    @cached_property
+    def controls_by_server(self) -> Groups:
+        """Attempts with names on no list that got through, by server and time."""
+        return Groups(self._controls(), self.servers.__getitem__)
+
+    @cached_property
+    def controls_by_client(self) -> Groups:
+        """The same by client."""
+        return Groups(self._controls(), self.clients.__getitem__)
+
+    def _controls(self) -> array[int]:
+        return self.by_time(self.having(ATTEMPT | THROUGH | NAMED, LISTED))
+
+    @cached_property
+    def failures(self) -> Groups:
+        """Attempts with names that were reset or fell silent, by client, server and name, and by time."""
+        return Groups(self.by_time(self.having(ATTEMPT | FAILED | NAMED)), self.triple)
+
+    @cached_property
+    def successes(self) -> Groups:
+        """Attempts with names that got through, likewise."""
+        return Groups(self.by_time(self.having(ATTEMPT | THROUGH | NAMED)), self.triple)
+
+    @cached_property
+    def genuine(self) -> Groups:
+        """Attempts with names that got a publicly trusted chain, by server and name."""
+        return Groups(self.having(ATTEMPT | TRUSTED | NAMED), self.pair)
+
+    @cached_property
+    def examples(self) -> Groups:
+        """The first of `genuine` for each name at each server, by server."""
+        return Groups(self.genuine.firsts(), self.servers.__getitem__)
+
+    @cached_property
+    def carried(self) -> Groups:
+        """Attempts that got a publicly trusted chain which carries their name, by name."""
+        return Groups(self.having(ATTEMPT | TRUSTED | NAMED | CARRIED), self.names.__getitem__)
+
+    @cached_property
+    def quic(self) -> Groups:
+        """QUIC connections with names, by client and name, and by time."""
+        rows = self.by_time(self.having(ATTEMPT | QUIC | NAMED))
+        return Groups(rows, lambda row: hash((self.clients[row], self.names[row])))
+
+    @cached_property
+    def profiles(self) -> Groups:
+        """Those with a profile, by name."""
+        return Groups(self.having(PROFILED), self.names.__getitem__)
+
+    @cached_property
+    def by_client(self) -> Groups:
+        """Those over TCP, by client."""
+        return Groups(self.having(TCP), self.clients.__getitem__)
+
+    @cached_property
+    def endpoints(self) -> Groups:
+        """Those whose SYN-ACK is compared, by the server's address and port."""
+        rows = array("I", (row for row, stack in enumerate(self.stacks) if stack))
+        return Groups(rows, lambda row: endpoint(self.servers[row], self.ports[row]))
+
+    @cached_property
+    def _shortest(self) -> tuple[array[int], array[int]]:
+        """Each server with a SYN that was answered in some time, and the shortest of these times."""
+        groups = Groups(array("I", (row for row, took in enumerate(self.took) if took > 0)), self.servers.__getitem__)
+        return groups.keys, array("q", (min(self.took[row] for row in rows) for rows in groups))
+
+    def shortest_syn(self, server: str) -> int | None:
+        """The shortest time in which any SYN to this address was answered, in nanoseconds."""
+        servers, shortest = self._shortest
+        wanted = hash(server)
+        place = bisect_left(servers, wanted)
+        return shortest[place] if place < len(servers) and servers[place] == wanted else None
+
+
+def endpoint(server: int, port: int) -> int:
+    """The key of a server's address (by key) and port."""
+    return hash((server, port))

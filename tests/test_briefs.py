@@ -1,0 +1,166 @@
+"""What is asked across the connections of a capture, held against plain loops over all of them; and what it takes."""
+
+from __future__ import annotations
+
+import tracemalloc
+from functools import cache
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kzpcap import analyze, reference
+from kzpcap.briefs import Groups
+from kzpcap.observations import Reaction
+from kzpcap.spill import Spill
+from kzpcap.surroundings import CONTROL_WINDOW, Surroundings
+from tests.conftest import CAPTURES
+
+MINUTE = 60_000_000_000
+PLACES = st.sampled_from(["192.0.2.1", "192.0.2.2", "198.51.100.1"])
+NAMES = st.sampled_from([None, "a.example", "b.example", "c.example"])
+
+
+@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-2, 2), max_size=60))
+def test_groups_hold_the_rows_of_each_key_in_order(keys):
+    groups = Groups(range(len(keys)), keys.__getitem__)
+    wanted = {}
+    for row, one in enumerate(keys):
+        wanted.setdefault(one, []).append(row)
+    assert {one: list(groups.of(one)) for one in wanted} == wanted
+    assert sorted(list(rows) for rows in groups) == sorted(wanted.values())
+    assert list(groups.firsts()) == sorted(rows[0] for rows in wanted.values())
+    assert list(groups.of(77, 3)) == wanted.get(77, [])
+    assert groups.find(78) == -1 or 78 in wanted
+    assert all(list(groups.of(one, 1)) == rows[:1] for one, rows in wanted.items())
+
+
+@cache
+def known():
+    """A connection of a real capture, with its SYN, its SYN-ACK and a hidden certificate."""
+    report = analyze(str(CAPTURES / "lab-tls13" / "capture.pcap"), reference.load(), want_digest=False)
+    try:
+        return next(one for one in report.spill if one.syn and one.syn_ack and one.server_hello and not one.chain)
+    finally:
+        report.close()
+
+
+@st.composite
+def connections(draw):
+    """Connections at few times, of few clients to few servers; hidden, failed, QUIC or untouched."""
+    found = []
+    for number in range(1, draw(st.integers(1, 30)) + 1):
+        at = draw(st.integers(0, 25)) * MINUTE + 1
+        kind = draw(st.sampled_from(["through", "silent", "reset", "quic", "refused"]))
+        one = known()._replace(
+            number=number,
+            first_frame=draw(st.integers(1, 9)) * 100 + number,
+            time_ns=at,
+            client=(draw(PLACES), 50_000 + number),
+            server=(draw(PLACES), draw(st.sampled_from([443, 8443]))),
+            server_name=draw(NAMES),
+            target=None,
+            hello_sent=True,
+            probes=(),
+            reaction=Reaction.REFUSED if kind == "refused" else Reaction.WENT_ON,
+            syn=known().syn._replace(time_ns=at),
+            syn_ack=known().syn_ack._replace(time_ns=at + draw(st.integers(-2, 40))),
+            transport="quic" if kind == "quic" else "tcp",
+            server_packets=draw(st.integers(0, 1)),
+        )
+        if kind in ("silent", "reset"):
+            resets = (known().syn_ack,) if kind == "reset" else ()
+            one = one._replace(server_hello=None, resets=resets, server_bytes=0, waited=True, alerts=())
+        found.append(one)
+    return found
+
+
+def surroundings_of(observations):
+    spill = Spill()
+    for observation in observations:
+        spill.append(observation)
+    around = Surroundings(spill, {}, None, {})
+    for observation in spill:
+        around.add(observation)
+    return around, list(spill)
+
+
+def through(one):
+    return one.server_hello is not None and one.reaction is Reaction.WENT_ON and one.server_name is not None
+
+
+@given(connections())
+def test_what_lies_around_is_what_plain_loops_find(observations):
+    around, everyone = surroundings_of(observations)
+    for mine in everyone:
+        low, high = mine.time_ns - 2 * CONTROL_WINDOW, mine.time_ns + 2 * CONTROL_WINDOW
+        beside = {
+            one.first_frame
+            for one in everyone
+            if through(one) and one.server_name != mine.server_name and low <= one.time_ns <= high
+            if one.server[0] == mine.server[0]
+            or (one.client[0] == mine.client[0] and abs(one.time_ns - mine.time_ns) <= CONTROL_WINDOW)
+        }
+        found = around.controls(mine, low, high)
+        assert {one.frame for one in found} == beside
+        assert [one.time_ns for one in found] == sorted(one.time_ns for one in found)
+        same = [
+            one
+            for one in everyone
+            if (one.client[0], one.server[0], one.server_name) == (mine.client[0], mine.server[0], mine.server_name)
+            and one.server_name is not None
+        ]
+        failed = sorted((one for one in same if one.failed in ("silent", "reset")), key=lambda one: one.time_ns)
+        failures = around.failures(mine)
+        assert failures.attempts == len(failed)
+        assert [one.frame for one in failures.some] == [one.first_frame for one in failed[:8]]
+        assert failures.last_ns == (failed[-1].time_ns if failed else 0)
+        passed = {one.first_frame for one in same if through(one) and low < one.time_ns < high}
+        assert {one.frame for one in around.successes(mine, low, high)} == passed
+        quic = {
+            one.first_frame: one.server_packets > 0
+            for one in everyone
+            if one.transport == "quic"
+            and (one.client[0], one.server_name) == (mine.client[0], mine.server_name)
+            and one.server_name is not None
+        }
+        assert around.tried_quic(mine) == (bool(quic) and mine.server_name is not None)
+        before = {one.frame: one.answered for one in around.quic_before(mine)}
+        assert before.items() <= quic.items()
+        took = [
+            one.syn_ack.time_ns - one.syn.time_ns
+            for one in everyone
+            if one.server[0] == mine.server[0] and one.syn_ack.time_ns > one.syn.time_ns
+        ]
+        assert around.briefs.shortest_syn(mine.server[0]) == (min(took) if took else None)
+        assert around.signing(mine.client[0]).slowest == max(
+            [0]
+            + [
+                one.syn_ack.time_ns - one.syn.time_ns
+                for one in everyone
+                if one.client[0] == mine.client[0] and one.transport == "tcp"
+            ]
+        )
+
+
+def test_a_connection_takes_less_than_200_bytes():
+    """Each with another name, at another server: nothing to share. The spill's own file does not count."""
+    one = known()
+    spill = Spill()
+    for number in range(1, 16_385):
+        spill.append(one._replace(number=number, first_frame=number))  # the rest of the spill lies in its file
+    assert not spill.memory
+    around = Surroundings(spill, {}, None, {})
+    tracemalloc.start()
+    for number in range(1, 16_385):
+        server = (f"198.18.{number >> 8}.{number & 255}", 443)
+        around.add(one._replace(number=number, first_frame=number, server=server, server_name=f"{number}.example"))
+    mine = one._replace(number=1, server=("198.18.0.1", 443), server_name="1.example")
+    around.controls(mine, 0, mine.time_ns + 1)
+    around.failures(mine), around.successes(mine, 0, 1), around.signing(mine.client[0])
+    around.briefs.shortest_syn(mine.server[0])
+    around.responders.is_compared(mine), around.odd_answers("1.example"), around.tried_quic(mine)
+    around.is_genuine(mine.server[0]), around.trusted_frame("1.example"), around.genuine_here("x", "y")
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    spill.close()
+    assert taken / 16_384 < 200
