@@ -9,10 +9,12 @@ import hashlib
 import warnings
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 MAX_NAMES = 1_000
 TEXT_LIMIT = 512
+VERSION_TAG = 0xA0
+"""Of a TBSCertificate's first field, where it is not the serial number (RFC 5280 section 4.1)."""
 
 
 class Certificate(NamedTuple):
@@ -63,7 +65,8 @@ class Certificate(NamedTuple):
     def spki_der(self) -> bytes:
         """SubjectPublicKeyInfo as encoded; empty where it cannot be read."""
         try:
-            return _spki_der(load(self.der).tbs_certificate_bytes)
+            tbs = load(self.der).tbs_certificate_bytes
+            return _spki_der(tbs, _fields(tbs))
         except Exception:  # whatever the parser stumbles over
             return b""
 
@@ -136,40 +139,43 @@ def _nanoseconds(moment: datetime) -> int:
 
 
 def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     cert = load(der)
     found: dict[str, Any] = {}
-    key_name, exponent, spki = "", None, b""
+    tbs = cert.tbs_certificate_bytes
+    fields = _fields(tbs)
+    key_name, exponent = "", None
+    spki = _spki_der(tbs, fields)
     try:
         key = cert.public_key()
         key_name, exponent = _key(key)
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        spki = spki or _encoded(key)
     except Exception as error:  # an unknown or broken key
         key_name = f"unreadable ({type(error).__name__})"
-    spki = _spki_der(cert.tbs_certificate_bytes) or spki
     try:
         found = _extension_facts(cert)
     except Exception as error:
         found = {"problem": f"extensions: {type(error).__name__}: {error}"[:200]}
-    serial = _serial(cert.tbs_certificate_bytes) or format(cert.serial_number & (1 << 160) - 1, "x")
+    serial = _serial(tbs, fields) or format(cert.serial_number & (1 << 160) - 1, "x")
     try:
         algorithm = cert.signature_hash_algorithm
         hash_name = algorithm.name if algorithm else cert.signature_algorithm_oid.dotted_string
     except Exception:
         hash_name = cert.signature_algorithm_oid.dotted_string
+    subject = cert.subject
+    own = Names.of(subject)
+    issuer = _issuer(cert, tbs, fields)
     return Certificate(
         fingerprint,
         sha1,
         der,
-        subject=_name(cert.subject),
-        issuer=_name(cert.issuer),
-        subject_key=name_key(cert.subject.rfc4514_string()),
-        issuer_key=name_key(cert.issuer.rfc4514_string()),
-        subject_der=cert.subject.public_bytes(),
-        common_name=_attribute(cert.subject, "2.5.4.3"),
-        issuer_common_name=_attribute(cert.issuer, "2.5.4.3"),
-        issuer_organization=_attribute(cert.issuer, "2.5.4.10"),
+        subject=own.text[:TEXT_LIMIT],
+        issuer=issuer.text[:TEXT_LIMIT],
+        subject_key=name_key(own.text),
+        issuer_key=name_key(issuer.text),
+        subject_der=subject.public_bytes(),
+        common_name=own.common_name,
+        issuer_common_name=issuer.common_name,
+        issuer_organization=issuer.organization,
         serial=serial,
         not_before=_nanoseconds(cert.not_valid_before_utc),
         not_after=_nanoseconds(cert.not_valid_after_utc),
@@ -181,6 +187,53 @@ def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
     )
 
 
+class Names(NamedTuple):
+    """What a distinguished name says; `text` after RFC 4514."""
+
+    text: str
+    common_name: str
+    organization: str
+
+    @classmethod
+    def of(cls, name: Any) -> Self:
+        """Read cryptography's name; the last value of each attribute counts."""
+        common_name, organization = _oids()
+        return cls(str(name.rfc4514_string()), _attribute(name, common_name), _attribute(name, organization))
+
+
+_ISSUERS: dict[bytes, Names] = {}
+MAX_ISSUERS = 1_024
+
+
+def _issuer(cert: Any, tbs: bytes, fields: list[tuple[int, int, int, int]]) -> Names:
+    """The issuer's names; few issuers sign many certificates, so they are kept by their bytes."""
+    place = 3 if fields and fields[0][1] == VERSION_TAG else 2
+    if len(fields) <= place:
+        return Names.of(cert.issuer)
+    der = tbs[fields[place][0] : fields[place][3]]
+    found = _ISSUERS.get(der)
+    if found is None:
+        if len(_ISSUERS) >= MAX_ISSUERS:
+            _ISSUERS.clear()
+        found = _ISSUERS[der] = Names.of(cert.issuer)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _oids() -> tuple[Any, Any]:
+    """Of commonName and organizationName."""
+    from cryptography.x509 import ObjectIdentifier
+
+    return ObjectIdentifier("2.5.4.3"), ObjectIdentifier("2.5.4.10")
+
+
+def _encoded(key: Any) -> bytes:
+    """SubjectPublicKeyInfo as cryptography encodes it."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
 def name_key(text: str) -> str:
     """A distinguished name (RFC 4514 text) in the form in which names are compared here.
 
@@ -189,15 +242,9 @@ def name_key(text: str) -> str:
     return ",".join(sorted(" ".join(text.casefold().split()).split(",")))
 
 
-def _name(name: Any) -> str:
-    return str(name.rfc4514_string())[:TEXT_LIMIT]
-
-
-def _attribute(name: Any, oid: str) -> str:
+def _attribute(name: Any, oid: Any) -> str:
     """The last value of one attribute of a distinguished name."""
-    from cryptography.x509 import ObjectIdentifier
-
-    values = name.get_attributes_for_oid(ObjectIdentifier(oid))
+    values = name.get_attributes_for_oid(oid)
     value = values[-1].value if values else ""
     return (value if isinstance(value, str) else value.decode("utf-8", "replace"))[:TEXT_LIMIT]
 
@@ -290,19 +337,18 @@ def bit_string(spki: bytes) -> bytes:
     return spki[key[1] + 1 : key[2]] if key and key[0] == 3 else b""
 
 
-def _serial(tbs: bytes) -> str:
+def _serial(tbs: bytes, fields: list[tuple[int, int, int, int]]) -> str:
     """The serial number's bytes as they stand in the certificate: leading zeros and length are traits."""
-    for _, tag, start, end in _fields(tbs)[:2]:
+    for _, tag, start, end in fields[:2]:
         if tag == 2:
             body = tbs[start:end]
             return (body[1:] if len(body) > 1 and body[0] == 0 else body).hex()
     return ""
 
 
-def _spki_der(tbs: bytes) -> bytes:
+def _spki_der(tbs: bytes, fields: list[tuple[int, int, int, int]]) -> bytes:
     """SubjectPublicKeyInfo as encoded, also where the key itself cannot be loaded."""
-    fields = _fields(tbs)
-    if fields and fields[0][1] == 0xA0:
+    if fields and fields[0][1] == VERSION_TAG:
         fields = fields[1:]
     if len(fields) < 6:
         return b""

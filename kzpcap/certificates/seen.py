@@ -1,7 +1,9 @@
-"""The certificates of a capture, each once: in memory up to a bound, the bytes of the others in a file of our own."""
+"""The certificates of a capture, each once: in memory up to a bound, the others in a temporary file of our own."""
 
 from __future__ import annotations
 
+import hashlib
+import marshal
 import tempfile
 from array import array
 from collections.abc import Iterator, Mapping
@@ -27,7 +29,7 @@ class SeenCertificates(Mapping[str, Certificate]):
         self.by_bytes: dict[bytes, Certificate] = {}
         self.numbers: dict[bytes, int] = {}
         self.offsets = array("q")
-        """Where the bytes of each lie in the file; -1 where they were never written."""
+        """Where each lies in the file; -1 where it was never written."""
         self.sizes = array("Q")
         self.first_frames = array("Q")
         self.more_frames: dict[int, list[int]] = {}
@@ -39,7 +41,10 @@ class SeenCertificates(Mapping[str, Certificate]):
     def add(self, der: bytes) -> Certificate:
         """The certificate of these bytes, parsed once while it is in memory."""
         found = self.by_bytes.get(der)
-        return found if found is not None else self._keep(parse(der))
+        if found is not None:
+            return found
+        number = self.numbers.get(hashlib.sha256(der).digest())
+        return self._keep(parse(der) if number is None else self._read(number))
 
     def seen(self, name: str, frame: int) -> None:
         """A certificate was seen in this frame; the first few are kept."""
@@ -62,10 +67,15 @@ class SeenCertificates(Mapping[str, Certificate]):
         if found is not None:
             return found
         number = self.numbers.get(_digest(name))
-        if number is None or self.file is None:
+        if number is None:
             raise KeyError(name)
+        return self._keep(self._read(number))
+
+    def _read(self, number: int) -> Certificate:
+        """One from the file: only what is there, as plain values, made room."""
+        assert self.file is not None
         self.file.seek(self.offsets[number])
-        return self._keep(parse(self.file.read(self.sizes[number])))
+        return Certificate._make(marshal.loads(self.file.read(self.sizes[number])))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _digest(name) in self.numbers
@@ -80,7 +90,7 @@ class SeenCertificates(Mapping[str, Certificate]):
         if certificate.sha256 not in self:
             self.numbers[_digest(certificate.sha256)] = len(self.numbers)
             self.offsets.append(-1)
-            self.sizes.append(len(certificate.der))
+            self.sizes.append(0)
             self.first_frames.append(0)
             if certificate.is_ca and len(self.authorities) < MAX_AUTHORITIES:
                 self.authorities.append(certificate)
@@ -101,7 +111,8 @@ class SeenCertificates(Mapping[str, Certificate]):
             number = self.numbers[_digest(name)]
             if self.offsets[number] < 0:
                 self.offsets[number] = self.end
-                self.end += self.file.write(certificate.der)
+                self.sizes[number] = self.file.write(marshal.dumps(tuple(certificate)))
+                self.end += self.sizes[number]
 
     def close(self) -> None:
         """Drop the temporary file."""
