@@ -117,6 +117,8 @@ class Surroundings:
     _twins_of: dict[int, dict[str, int]] = field(default_factory=dict)
     _systems: dict[int, int] = field(default_factory=dict)
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
+    _newest: dict[str, list[int]] = field(default_factory=dict)
+    """Name to the first frames of two connections over TLS 1.3."""
     _signing: dict[str, Signing] = field(default_factory=dict)
     _resuming: Observation | None = None
     _resumed: Issued | None = None
@@ -246,13 +248,15 @@ class Surroundings:
             found = self._systems[id(alike)] = len({one.asn for one in seen if one is not None})
         return found
 
-    def over_tls13(self, observation: Observation) -> Profile | None:
-        """Another connection with this name that spoke TLS 1.3."""
-        for row in self.briefs.profiles.of(key(observation.server_name), MAX_USES):
-            profile = self.briefs.profile(row)
-            if profile.tls13 and profile.frame != observation.first_frame:
-                return profile
-        return None
+    def over_tls13(self, observation: Observation) -> int | None:
+        """The first frame of another connection with this name that spoke TLS 1.3."""
+        name = observation.server_name or ""
+        found = self._newest.get(name)
+        if found is None:
+            flags, rows = self.briefs.flags, self.briefs.profiles.of(key(name), MAX_USES)
+            found = [self.briefs.frame(row) for row in rows if flags[row] & briefs.TLS13][:2]
+            _keep(self._newest, name, found)
+        return next((frame for frame in found if frame != observation.first_frame), None)
 
     @cached_property
     def control_answers(self) -> int:

@@ -7,6 +7,7 @@ RFC 5280; the shape of AuthorityKeyIdentifier and the order of extensions are ke
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
 import hashlib
 import warnings
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -266,34 +267,54 @@ def _key(key: Any) -> tuple[str, int | None]:
 
 
 def _extension_facts(cert: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    readers = _readers()
+    order = []
+    for extension in cert.extensions:
+        order.append((extension.oid.dotted_string, extension.critical))
+        read = readers.get(type(extension.value))
+        if read is not None:
+            found.update(read(extension.value))
+    found["extensions"] = tuple(order)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _readers() -> dict[type, Callable[[Any], dict[str, Any]]]:
+    """By the type of an extension's value: the fields that it gives."""
     from cryptography import x509
 
-    found: dict[str, Any] = {"extensions": tuple((e.oid.dotted_string, e.critical) for e in cert.extensions)}
-    for extension in cert.extensions:
-        value = extension.value
-        if isinstance(value, x509.SubjectAlternativeName):
-            found["dns_names"] = tuple(value.get_values_for_type(x509.DNSName))[:MAX_NAMES]
-            found["ip_addresses"] = tuple(str(ip) for ip in value.get_values_for_type(x509.IPAddress))[:MAX_NAMES]
-        elif isinstance(value, x509.BasicConstraints):
-            found["is_ca"] = value.ca
-            found["path_length"] = value.path_length
-        elif isinstance(value, x509.KeyUsage):
-            found["can_sign"] = value.key_cert_sign
-        elif isinstance(value, x509.SubjectKeyIdentifier):
-            found["subject_key_id"] = value.digest.hex()
-        elif isinstance(value, x509.AuthorityKeyIdentifier):
-            found["authority_key_id"] = value.key_identifier.hex() if value.key_identifier else None
-            found["authority_has_issuer"] = value.authority_cert_issuer is not None
-        elif isinstance(value, x509.NameConstraints):
-            permitted = [n.value for n in value.permitted_subtrees or () if isinstance(n, x509.DNSName)]
-            found["permitted_names"] = tuple(permitted)[:MAX_NAMES] if permitted else None
-            excluded = [n.value for n in value.excluded_subtrees or () if isinstance(n, x509.DNSName)]
-            found["excluded_names"] = tuple(excluded)[:MAX_NAMES]
-        elif isinstance(value, x509.ExtendedKeyUsage):
-            found["purposes"] = tuple(oid.dotted_string for oid in value)
-        elif isinstance(value, x509.PrecertificateSignedCertificateTimestamps):
-            found["has_scts"] = True
-    return found
+    def alternative_names(value: Any) -> dict[str, Any]:
+        addresses = value.get_values_for_type(x509.IPAddress)
+        return {
+            "dns_names": tuple(value.get_values_for_type(x509.DNSName))[:MAX_NAMES],
+            "ip_addresses": tuple(str(address) for address in addresses)[:MAX_NAMES],
+        }
+
+    def authority(value: Any) -> dict[str, Any]:
+        return {
+            "authority_key_id": value.key_identifier.hex() if value.key_identifier else None,
+            "authority_has_issuer": value.authority_cert_issuer is not None,
+        }
+
+    def constraints(value: Any) -> dict[str, Any]:
+        permitted = [n.value for n in value.permitted_subtrees or () if isinstance(n, x509.DNSName)]
+        excluded = [n.value for n in value.excluded_subtrees or () if isinstance(n, x509.DNSName)]
+        return {
+            "permitted_names": tuple(permitted)[:MAX_NAMES] if permitted else None,
+            "excluded_names": tuple(excluded)[:MAX_NAMES],
+        }
+
+    return {
+        x509.SubjectAlternativeName: alternative_names,
+        x509.BasicConstraints: lambda value: {"is_ca": value.ca, "path_length": value.path_length},
+        x509.KeyUsage: lambda value: {"can_sign": value.key_cert_sign},
+        x509.SubjectKeyIdentifier: lambda value: {"subject_key_id": value.digest.hex()},
+        x509.AuthorityKeyIdentifier: authority,
+        x509.NameConstraints: constraints,
+        x509.ExtendedKeyUsage: lambda value: {"purposes": tuple(oid.dotted_string for oid in value)},
+        x509.PrecertificateSignedCertificateTimestamps: lambda _: {"has_scts": True},
+    }
 
 
 def _tlv(data: bytes, at: int) -> tuple[int, int, int] | None:

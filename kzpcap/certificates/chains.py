@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
-from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, MAX_TRUSTED, Path, Pool, paths_to, signed_by
+from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, MAX_TRUSTED, Path, Pool, fits, paths_to, signed_by
 from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
@@ -135,6 +135,8 @@ class ChainJudge:
     pool: Pool = field(default_factory=Pool)
     """CA certificates seen anywhere in the capture."""
     cache: dict[tuple[tuple[str, ...], int], ChainFacts] = field(default_factory=dict)
+    products: dict[tuple[str, str], Product | None] = field(default_factory=dict)
+    """Common name and organization of an issuer to the product with these names."""
 
     def __post_init__(self) -> None:
         self.shipped = Pool.of(self.reference.intermediates, MAX_TRUSTED)
@@ -232,7 +234,10 @@ class ChainJudge:
             return path, self.known[path.anchor.spki_sha256]
         if not trusted:
             for ca in self.reference.interception_cas:
-                if ca.certificate.subject_key != leaf.issuer_key and signed_by(leaf.der, ca.certificate.der):
+                known = ca.certificate
+                if known.subject_key == leaf.issuer_key or not fits(leaf.der, known.der):
+                    continue
+                if signed_by(leaf.der, known.der):
                     return Path((leaf, ca.certificate)), ca
         return None, None
 
@@ -263,9 +268,14 @@ class ChainJudge:
     def _product(self, climb: tuple[Certificate, ...]) -> Product | None:
         """A product whose issuer names one of the chain's links bears."""
         for certificate in climb:
-            for product in self.reference.products:
-                if product.signs_as(certificate):
-                    return product
+            names = certificate.issuer_common_name, certificate.issuer_organization
+            if names not in self.products:
+                if len(self.products) >= MAX_CHAINS:
+                    self.products.clear()
+                signing = (product for product in self.reference.products if product.signs_as(certificate))
+                self.products[names] = next(signing, None)
+            if self.products[names] is not None:
+                return self.products[names]
         return None
 
     def _imitation(self, climb: tuple[Certificate, ...]) -> Imitation | None:

@@ -34,6 +34,25 @@ def signed_by(child: bytes, issuer: bytes) -> bool | None:
         return None
 
 
+def fits(child: bytes, issuer: bytes) -> bool:
+    """Has `child`'s signature the length of those of `issuer`'s RSA key? True for other keys, and where it is unknown.
+
+    Before `signed_by`, where one certificate is tried with many keys.
+    """
+    try:
+        length = _rsa_length(issuer)
+        return length is None or len(_signature(child)[0]) == length
+    except Exception:  # as above
+        return True
+
+
+@lru_cache(maxsize=512)
+def _rsa_length(issuer: bytes) -> int | None:
+    """The bytes of an RSA key's signatures (RFC 8017 section 8.2.2 step 1); None for other keys."""
+    key = _key(issuer)
+    return (key.key_size + 7) // 8 if kind_of(key) == "rsa" else None
+
+
 @lru_cache(maxsize=512)
 def _key(issuer: bytes) -> Any:
     """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""

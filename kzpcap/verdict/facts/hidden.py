@@ -53,7 +53,7 @@ def fell_to_tls12(observation: Observation, surroundings: Surroundings) -> Findi
     version = version_name(observation.version)
     says = f"{observation.server_name} speaks TLS 1.3 elsewhere here and answered with {version}, without the sentinel"
     frame = observation.server_hello.frame if observation.server_hello else observation.first_frame
-    return Finding(True, f"{says} of RFC 8446 section 4.1.3", (frame, other.frame))
+    return Finding(True, f"{says} of RFC 8446 section 4.1.3", (frame, other))
 
 
 @needs(HIDDEN_CERTIFICATE, ODD)
