@@ -479,12 +479,25 @@ def schema() -> None:
     typer.echo(json.dumps(document(), indent=2))
 
 
+def _leave_out(commands: typer.Typer, words: list[str]) -> None:
+    """Leave out the commands that are not asked for: typer reads the annotations of each before it runs one."""
+    asked = words[0] if words else ""
+    alone = [one for one in commands.registered_commands if (one.name or one.callback.__name__) == asked]  # type: ignore[union-attr]
+    groups = [one for one in commands.registered_groups if one.name == asked]
+    if alone or groups:
+        commands.registered_commands, commands.registered_groups = alone, groups
+    for group in groups:
+        if group.typer_instance is not None:
+            _leave_out(group.typer_instance, words[1:])
+
+
 def main() -> None:
     """Run, with a quiet end where the reader of a pipe has gone."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     gc.set_threshold(50_000)  # what is made for a connection has no cycles: looking for them so often finds nothing
     try:
+        _leave_out(app, sys.argv[1:])
         app()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ipaddress
 import json
 import re
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths.asn_table import open_table
+from kzpcap.paths.local import PRIVATE
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from tests.conftest import CAPTURES, run
@@ -51,6 +53,16 @@ def test_the_shipped_table():
     assert networks.of("92.47.151.210").asn == 50482
     assert networks.of("192.168.1.1") is None
     assert networks.of("not an address") is None
+
+
+@pytest.mark.parametrize("block", [*PRIVATE, "fc00:1::/32", "fd12:3456::/32"])
+def test_the_shipped_table_has_no_private_address(block):
+    """So that it need not be opened for them."""
+    networks, network = Networks(DATA / "asn"), ipaddress.ip_network(block)
+    step = max(1, network.num_addresses // 512)
+    for address in (network[number] for number in range(0, network.num_addresses, step)):
+        assert networks.by_each_table(str(address)) == []
+        assert networks.of(str(address)) is None
 
 
 def test_a_given_table_is_told_first_and_the_shipped_one_beside_it(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths.asn_table import Table, open_shipped, open_table
+from kzpcap.paths.local import is_local
 
 
 class Network(NamedTuple):
@@ -101,6 +102,11 @@ class Networks:
 
     def of(self, address: str) -> Network | None:
         """The AS of an address by the first table; None where it has none (private addresses, holes)."""
+        try:
+            if self.given is None and is_local(address):
+                return None  # the shipped table has none of them, and need not be opened for it
+        except ValueError:
+            return None
         return self._look_up(address, *self._tables[0])
 
     def by_each_table(self, address: str) -> list[Network]:

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from kzpcap.certificates.chains import MAX_CHAINS, ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
+from kzpcap.paths.local import is_local
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.local import on_local_network
 from kzpcap.verdict.shapes import shaped_issuer
 
 # Each a bit of the number, in the order in which `features_of` asks for them.
@@ -133,7 +133,7 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found = chain_features(facts, surroundings)
         if not observation.chain_complete:
             found |= CUT | PRIVATE_ROOT | OPEN_END
-        if on_local_network(observation):
+        if is_local(observation.server[0]):
             found |= LOCAL
         if (facts.leaf.has_scts or observation.timestamps or observation.staple) and (
             observation.target is not None or not facts.trusted

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
+from kzpcap.paths.local import is_local
 from kzpcap.reference import Product
 from kzpcap.surroundings import Signing, Surroundings
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import Ladder
-from kzpcap.verdict.local import on_local_network
 from kzpcap.verdict.rules import State
 
 
@@ -76,7 +76,7 @@ def on_the_volunteers_side(
         return verdict
     identity = verdict.interceptor.identity if verdict.interceptor else ""
     sent, answer = observation.client_hello, observation.server_hello
-    if identity.startswith("known_generation:") or on_local_network(observation) or sent is None or answer is None:
+    if identity.startswith("known_generation:") or is_local(observation.server[0]) or sent is None or answer is None:
         return verdict
     if sent.ttl not in FRESH_TTLS:
         return verdict
