@@ -77,7 +77,7 @@ bench: $(VENV)/tools
 
 KILLS ?= 50
 soak: $(VENV)/tools
-	SOAK_KILLS=$(KILLS) SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest -q tests/test_cases.py tests/test_upload.py \
+	SOAK_KILLS=$(KILLS) SOAK_SEED=$$(date +%s) $(BIN)/python -m pytest -q tests/test_cases.py tests/test_upload_limits.py \
 	  -k "killed_at_random or two_runs"
 	$(BIN)/python benchmarks/uploads.py --count 100 --megabytes 20
 

@@ -49,6 +49,16 @@ def is_compiled() -> bool:
 SOME = ["kz-2019-rcku", "kz-2019-ladder", "lab-clean", "lab-kz-take-over", "tricks", "block-page"]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A service for volunteers in a process of its own."""
+    from tests.service import Server
+
+    found = Server(tmp_path_factory.mktemp("service"), max_file=8 << 20)
+    yield found
+    found.stop()
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A disk of unknown origin: captures under wrong names, in an archive, compressed, and other things."""

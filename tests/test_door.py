@@ -24,7 +24,7 @@ from kzpcap.upload.door import BOXES, Hello, contradicts, read_hello
 from kzpcap.upload.language import WORDS
 from kzpcap.upload.store import DONE
 from tests.conftest import CAPTURES, NO_BROWSER, run
-from tests.test_upload import LADDER, RCKU, Server, everything
+from tests.service import LADDER, RCKU, Server, everything
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.tls import Authority, key_pem, pem

@@ -16,7 +16,7 @@ from kzpcap.certificates.certificate import parse
 from kzpcap.upload.client import UploadError, send, service
 from kzpcap.upload.store import DONE, SEALED
 from tests.conftest import CAPTURES, run
-from tests.test_upload import RCKU, Server, everything
+from tests.service import RCKU, Server, everything
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.packets import SPRING_2026
