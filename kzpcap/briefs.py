@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from kzpcap.profiles import Profile
 from kzpcap.spill import Spill
 
 BUCKETS = 256
+PIECE = 65_536
 LARGEST = (1 << 32) - 1
 LATEST = (1 << 63) - 1
 
@@ -65,23 +66,22 @@ class Attempt(NamedTuple):
 
 
 class Groups:
-    """Rows by a key, each group's in their order: 4 bytes a row, 12 a group."""
+    """Rows by a key, each group's in their order: 4 bytes a row, 12 a group. `keys` has the key of each row."""
 
-    def __init__(self, rows: Iterable[int], key_of: Callable[[int], int]) -> None:
-        buckets = [array("I") for _ in range(BUCKETS)]  # sorted one by one: sorting takes memory of its own
-        for row in rows:
-            buckets[(key_of(row) >> 56) + BUCKETS // 2].append(row)
+    def __init__(self, rows: Sequence[int], keys: Sequence[int]) -> None:
         self.keys = array("q")
         self.starts = array("I")
         self.rows = array("I")
-        for number in range(BUCKETS):
-            for row in sorted(buckets[number], key=key_of):
-                found = key_of(row)
-                if not self.keys or self.keys[-1] != found:
-                    self.keys.append(found)
-                    self.starts.append(len(self.rows))
-                self.rows.append(row)
-            buckets[number] = array("I")
+        for piece in _pieces(keys):
+            order = sorted(piece, key=keys.__getitem__)
+            ordered = [keys[at] for at in order]
+            begin = len(self.rows)
+            starts = [at for at, (one, two) in enumerate(pairwise(ordered), 1) if one != two]
+            if ordered:
+                starts.insert(0, 0)
+            self.rows.extend([rows[at] for at in order])
+            self.starts.extend([begin + at for at in starts])
+            self.keys.extend([ordered[at] for at in starts])
         self.starts.append(len(self.rows))
 
     def find(self, wanted: int) -> int:
@@ -107,6 +107,16 @@ class Groups:
         """The rows of each group, the groups in no order that may matter."""
         for place in range(len(self.keys)):
             yield self.rows[self.starts[place] : self.starts[place + 1]]
+
+
+def _pieces(keys: Sequence[int]) -> Iterable[Sequence[int]]:
+    """The positions of keys in pieces to sort one after the other, each below the next: sorting takes memory itself."""
+    if len(keys) <= PIECE:
+        return [range(len(keys))]
+    pieces = [array("I") for _ in range(BUCKETS)]
+    for at, one in enumerate(keys):
+        pieces[(one >> 56) + BUCKETS // 2].append(at)
+    return pieces
 
 
 class Briefs:
@@ -147,12 +157,6 @@ class Briefs:
         took = answered.time_ns - syn.time_ns if syn is not None and answered is not None else -1
         self.took.append(min(max(took, -1), LATEST))
         self.issuers.append(issuer)
-        profile = Profile.of(observation)
-        if profile is not None:
-            flags |= PROFILED
-            flags |= TLS13 if profile.tls13 else 0
-            flags |= REFUSED if profile.refused else 0
-            flags |= FELL if profile.fell else 0
         self.flags.append(flags)
         self.ja3.append(key(observation.ja3))
         self.ja3s.append(key(observation.ja3s))
@@ -198,7 +202,7 @@ class Briefs:
     def having(self, wanted: int, without: int = 0) -> array[int]:
         """The rows with all of some flags and none of others."""
         mask = wanted | without
-        return array("I", (row for row, flags in enumerate(self.flags) if flags & mask == wanted))
+        return array("I", [row for row, flags in enumerate(self.flags) if flags & mask == wanted])
 
     def by_time(self, rows: array[int]) -> array[int]:
         """The rows by time; those of one time in their order."""
@@ -213,23 +217,21 @@ class Briefs:
         at = bisect_left(groups.rows, low, first, end, key=self.times.__getitem__)
         return at, bisect_right(groups.rows, high, at, end, key=self.times.__getitem__)
 
-    def pair(self, row: int) -> int:
-        """The key of a row's server and name."""
-        return hash((self.servers[row], self.names[row]))
-
-    def triple(self, row: int) -> int:
-        """The key of a row's client, server and name."""
-        return hash((self.clients[row], self.servers[row], self.names[row]))
+    def grouped(self, rows: array[int], *columns: array[int]) -> Groups:
+        """The rows by one column, or by several together."""
+        if len(columns) == 1:
+            return Groups(rows, array("q", [columns[0][row] for row in rows]))
+        return Groups(rows, array("q", [hash(tuple([column[row] for column in columns])) for row in rows]))
 
     @cached_property
     def controls_by_server(self) -> Groups:
         """Attempts with names on no list that got through, by server and time."""
-        return Groups(self._controls(), self.servers.__getitem__)
+        return self.grouped(self._controls(), self.servers)
 
     @cached_property
     def controls_by_client(self) -> Groups:
         """The same by client."""
-        return Groups(self._controls(), self.clients.__getitem__)
+        return self.grouped(self._controls(), self.clients)
 
     def _controls(self) -> array[int]:
         return self.by_time(self.having(ATTEMPT | THROUGH | NAMED, LISTED))
@@ -237,54 +239,55 @@ class Briefs:
     @cached_property
     def failures(self) -> Groups:
         """Attempts with names that were reset or fell silent, by client, server and name, and by time."""
-        return Groups(self.by_time(self.having(ATTEMPT | FAILED | NAMED)), self.triple)
+        return self.grouped(self.by_time(self.having(ATTEMPT | FAILED | NAMED)), self.clients, self.servers, self.names)
 
     @cached_property
     def successes(self) -> Groups:
         """Attempts with names that got through, likewise."""
-        return Groups(self.by_time(self.having(ATTEMPT | THROUGH | NAMED)), self.triple)
+        return self.grouped(
+            self.by_time(self.having(ATTEMPT | THROUGH | NAMED)), self.clients, self.servers, self.names
+        )
 
     @cached_property
     def genuine(self) -> Groups:
         """Attempts with names that got a publicly trusted chain, by server and name."""
-        return Groups(self.having(ATTEMPT | TRUSTED | NAMED), self.pair)
+        return self.grouped(self.having(ATTEMPT | TRUSTED | NAMED), self.servers, self.names)
 
     @cached_property
     def examples(self) -> Groups:
         """The first of `genuine` for each name at each server, by server."""
-        return Groups(self.genuine.firsts(), self.servers.__getitem__)
+        return self.grouped(self.genuine.firsts(), self.servers)
 
     @cached_property
     def carried(self) -> Groups:
         """Attempts that got a publicly trusted chain which carries their name, by name."""
-        return Groups(self.having(ATTEMPT | TRUSTED | NAMED | CARRIED), self.names.__getitem__)
+        return self.grouped(self.having(ATTEMPT | TRUSTED | NAMED | CARRIED), self.names)
 
     @cached_property
     def quic(self) -> Groups:
         """QUIC connections with names, by client and name, and by time."""
-        rows = self.by_time(self.having(ATTEMPT | QUIC | NAMED))
-        return Groups(rows, lambda row: hash((self.clients[row], self.names[row])))
+        return self.grouped(self.by_time(self.having(ATTEMPT | QUIC | NAMED)), self.clients, self.names)
 
     @cached_property
     def profiles(self) -> Groups:
         """Those with a profile, by name."""
-        return Groups(self.having(PROFILED), self.names.__getitem__)
+        return self.grouped(self.having(PROFILED), self.names)
 
     @cached_property
     def by_client(self) -> Groups:
         """Those over TCP, by client."""
-        return Groups(self.having(TCP), self.clients.__getitem__)
+        return self.grouped(self.having(TCP), self.clients)
 
     @cached_property
     def endpoints(self) -> Groups:
         """Those whose SYN-ACK is compared, by the server's address and port."""
-        rows = array("I", (row for row, stack in enumerate(self.stacks) if stack))
-        return Groups(rows, lambda row: endpoint(self.servers[row], self.ports[row]))
+        rows = array("I", [row for row, stack in enumerate(self.stacks) if stack])
+        return self.grouped(rows, self.servers, self.ports)
 
     @cached_property
     def _shortest(self) -> tuple[array[int], array[int]]:
         """Each server with a SYN that was answered in some time, and the shortest of these times."""
-        groups = Groups(array("I", (row for row, took in enumerate(self.took) if took > 0)), self.servers.__getitem__)
+        groups = self.grouped(array("I", [row for row, took in enumerate(self.took) if took > 0]), self.servers)
         return groups.keys, array("q", (min(self.took[row] for row in rows) for rows in groups))
 
     def shortest_syn(self, server: str) -> int | None:

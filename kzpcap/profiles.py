@@ -29,24 +29,23 @@ class Profile(NamedTuple):
     fell: bool
     listed: bool
 
-    @classmethod
-    def of(cls, observation: Observation) -> Profile | None:
-        """The profile of a connection; None for resumed and unanswered ones, and those without a name."""
-        if observation.server_name is None or observation.server_hello is None or observation.resumed:
-            return None
-        tls13 = observation.version is not None and is_tls13(observation.version)
-        size = observation.client_record
-        return cls(
-            observation.first_frame,
-            observation.server[0],
-            observation.ja3,
-            observation.ja3s,
-            tls13,
-            observation.flight,
-            observation.reaction is Reaction.REFUSED or (tls13 and size is not None and size <= ALERT_RECORD),
-            not tls13 and observation.offers_tls13 and not observation.sentinel,
-            observation.target is not None,
-        )
+
+class Shape(NamedTuple):
+    """What of a profile takes looking at several fields."""
+
+    tls13: bool
+    refused: bool
+    fell: bool
+
+
+def shape(observation: Observation) -> Shape | None:
+    """Of a full handshake with a name; None for resumed and unanswered ones, and those without a name."""
+    if observation.server_name is None or observation.server_hello is None or observation.resumed:
+        return None
+    tls13 = observation.version is not None and is_tls13(observation.version)
+    size = observation.client_record
+    refused = observation.reaction is Reaction.REFUSED or (tls13 and size is not None and size <= ALERT_RECORD)
+    return Shape(tls13, refused, not tls13 and observation.offers_tls13 and not observation.sentinel)
 
 
 def differences(mine: Profile, others: Iterable[Profile]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from collections import Counter
 from functools import cached_property
 from typing import NamedTuple
 
-from kzpcap.briefs import LISTED, NAMED, THROUGH, Briefs, Groups, endpoint, key
+from kzpcap.briefs import LISTED, NAMED, THROUGH, Briefs, endpoint, key
 from kzpcap.observations import Observation
 from kzpcap.paths.stack import options, shared_clocks, signature
 
@@ -139,7 +139,7 @@ class Responders:
         briefs = self.briefs
         servers = 0
         counts: Counter[int] = Counter()
-        for rows in Groups(briefs.endpoints.rows, briefs.servers.__getitem__):
+        for rows in briefs.grouped(briefs.endpoints.rows, briefs.servers):
             servers += 1
             counts.update({briefs.stacks[row] for row in rows})
         least = max(MANY_SERVERS, MOST * servers)

@@ -23,7 +23,7 @@ from kzpcap.clock import Clock
 from kzpcap.observations import Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.paths.networks import Networks
-from kzpcap.profiles import Profile, odd_ones
+from kzpcap.profiles import Profile, odd_ones, shape
 from kzpcap.reference import Generation
 from kzpcap.responders import Alike, Responders
 from kzpcap.spill import Spill
@@ -359,7 +359,7 @@ class Surroundings:
 
     @cached_property
     def _sessions(self) -> Groups:
-        return Groups(range(len(self._session_keys)), self._session_keys.__getitem__)
+        return Groups(range(len(self._session_keys)), self._session_keys)
 
     def controls(self, observation: Observation, low: int, high: int) -> list[Attempt]:
         """Connections that got through between two times, with another name than this one: to the same server with a
@@ -476,7 +476,7 @@ def survey(surroundings: Surroundings) -> None:
 
 
 def _flags(observation: Observation, facts: ChainFacts | None) -> int:
-    """What a row says of its connection, but for its profile."""
+    """What a row says of its connection."""
     syn, answer, hello, name = observation.syn, observation.syn_ack, observation.server_hello, observation.server_name
     trusted = facts is not None and facts.trusted
     found = briefs.LISTED if observation.target is not None else 0
@@ -490,6 +490,12 @@ def _flags(observation: Observation, facts: ChainFacts | None) -> int:
             found |= briefs.FRESH_GENUINE
     if name:
         found |= briefs.NAMED
+    seen = shape(observation)
+    if seen is not None:
+        found |= briefs.PROFILED
+        found |= briefs.TLS13 if seen.tls13 else 0
+        found |= briefs.REFUSED if seen.refused else 0
+        found |= briefs.FELL if seen.fell else 0
     if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
         return found
     found |= briefs.ATTEMPT
