@@ -5,10 +5,11 @@ from __future__ import annotations
 import tracemalloc
 from functools import cache
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap import analyze, reference
+from kzpcap import analyze, briefs, reference
 from kzpcap.briefs import Groups
 from kzpcap.observations import Reaction
 from kzpcap.spill import Spill
@@ -20,9 +21,11 @@ PLACES = st.sampled_from(["192.0.2.1", "192.0.2.2", "198.51.100.1"])
 NAMES = st.sampled_from([None, "a.example", "b.example", "c.example"])
 
 
-@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-2, 2), max_size=60))
-def test_groups_hold_the_rows_of_each_key_in_order(keys):
-    groups = Groups(range(len(keys)), keys)
+@given(st.lists(st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(-2, 2), max_size=60), st.booleans())
+def test_groups_hold_the_rows_of_each_key_in_order(keys, pieces):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(briefs, "PIECE", 0 if pieces else 65_536)
+        groups = Groups(range(len(keys)), keys)
     wanted = {}
     for row, one in enumerate(keys):
         wanted.setdefault(one, []).append(row)
