@@ -84,10 +84,16 @@ class Groups:
             self.keys.extend([ordered[at] for at in starts])
         self.starts.append(len(self.rows))
 
+    def __contains__(self, wanted: int) -> bool:
+        keys = self.keys
+        place = bisect_left(keys, wanted)
+        return place < len(keys) and keys[place] == wanted
+
     def find(self, wanted: int) -> int:
         """The place of a group; -1 where there is none."""
-        place = bisect_left(self.keys, wanted)
-        return place if place < len(self.keys) and self.keys[place] == wanted else -1
+        keys = self.keys
+        place = bisect_left(keys, wanted)
+        return place if place < len(keys) and keys[place] == wanted else -1
 
     def span(self, wanted: int) -> tuple[int, int]:
         """Where a group's rows stand in `rows`."""

@@ -381,7 +381,8 @@ class Surroundings:
 
     def tried_quic(self, observation: Observation) -> bool:
         """Is there any QUIC connection of this client to this name?"""
-        return self.briefs.quic.find(hash((hash(observation.client[0]), key(observation.server_name)))) >= 0
+        tried = self.briefs.quic
+        return bool(tried.keys) and hash((hash(observation.client[0]), key(observation.server_name))) in tried
 
     def quic_before(self, observation: Observation) -> list[QuicAttempt]:
         """QUIC connections of this client to this name, begun in the ten minutes before this connection."""
@@ -409,16 +410,20 @@ class Surroundings:
 
     def genuine_here(self, server: str, name: str) -> bool:
         """Did this server answer this name with a publicly trusted chain?"""
-        return self.briefs.genuine.find(hash((hash(server), key(name)))) >= 0
+        return hash((hash(server), key(name))) in self.briefs.genuine
 
     def is_genuine(self, server: str) -> bool:
         """Did this server answer any name so?"""
-        return self.briefs.examples.find(hash(server)) >= 0
+        return hash(server) in self.briefs.examples
 
     def genuine_names(self, server: str) -> dict[str, int]:
         """Some of the names that this server answered so, with a frame each: the first."""
         seen = [self.briefs.observation(row) for row in self.briefs.examples.of(hash(server), MAX_EXAMPLES)]
         return {one.server_name: one.first_frame for one in seen if one.server_name is not None}
+
+    def is_trusted_name(self, name: str) -> bool:
+        """Did this name get a publicly trusted chain that carries it?"""
+        return hash(name) in self.briefs.carried
 
     def trusted_frame(self, name: str | None) -> int | None:
         """The first frame of the first connection whose trusted chain carries this name."""

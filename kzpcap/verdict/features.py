@@ -183,7 +183,7 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= NEIGHBOURS
     name = observation.server_name
     if name is not None:
-        if surroundings.trusted_frame(name) is not None:
+        if surroundings.is_trusted_name(name):
             found |= NAME_TRUSTED
         if name in surroundings.addresses_of_names:
             found |= NAMED_BY_DNS
