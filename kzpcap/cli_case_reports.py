@@ -13,7 +13,6 @@ from kzpcap.cli_cases import EXIT_MISSING, EXIT_NO_CASE, Folder, cases, opened
 from kzpcap.errors import CaseError
 
 MAX_ROWS = 10_000
-PUBLIC = "The public profile: hours, networks, listed names; what was left out is counted at the end."
 PUBLIC_LINES = "The public profile: hours, listed names, no addresses, no forged leaf."
 EVIDENCE = "The evidence profile: exact times, addresses and keys. It can lead to a volunteer: keep it in the house."
 
@@ -55,7 +54,7 @@ def report(
     """
     from kzpcap import reference
     from kzpcap.cases import custody
-    from kzpcap.cases.public import public, published_keys
+    from kzpcap.cases.public import TOLD, public, published_keys
     from kzpcap.cases.summary import total
     from kzpcap.report.text import safe, wrap
     from kzpcap.verdict.rules import RULES
@@ -70,7 +69,7 @@ def report(
         shown, suppressed = (document, dict[str, int]()) if evidence else public(document, published_keys())
         loaded = reference.load()
         made = {
-            "profile": EVIDENCE if evidence else PUBLIC,
+            "profile": EVIDENCE if evidence else TOLD,
             "heads": {log.run: log.head for log in custody.logs(case) if log.head},
             "reference": custody.reference_of(case, found.analysis),
             "suppressed": suppressed,

@@ -26,6 +26,7 @@ from kzpcap.cases.crossings import (
     network_of,
     seconds,
 )
+from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
 from kzpcap.report.words import count
 
@@ -126,9 +127,8 @@ class Gathered:
                 continue
             self.same.add(crossing.same)
             self.crossings.append(crossing)
-            day = crossing.network, _day(crossing.time)
             if crossing.outcome != "neutral":
-                self.eligible.setdefault(crossing.outcome, set()).add(day)
+                self.eligible.setdefault(crossing.outcome, set()).add((crossing.network, day(crossing.time)))
             if path is not None and crossing.bound == EXACT and len(crossing.where) == 1:
                 ladders[crossing.frame] = crossing
         for one in report["connections"]:
@@ -189,12 +189,6 @@ class Gathered:
             support.same_server.add(capture)
         if len(support.examples) < MAX_EXAMPLES:
             support.examples.append((capture, one["frame"]))
-
-
-def _day(time: float) -> str:
-    from kzpcap.cases.edges import day
-
-    return day(time)
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from typing import Any
 from kzpcap import reference
 from kzpcap.cases.crossings import SERVER, START, network_of
 
+TOLD = "The public profile: hours, networks, listed names; what was left out is counted at the end."
 ENOUGH = 3
 """Networks from which something must have been seen."""
 NAMED = "known_generation:"

@@ -26,14 +26,13 @@ from kzpcap import __version__, reference
 from kzpcap.cases import claims as claiming
 from kzpcap.cases.crossings import network_of
 from kzpcap.cases.custody import latest, logs, reference_of
-from kzpcap.cases.public import ENOUGH, public, published_keys
+from kzpcap.cases.public import ENOUGH, TOLD, public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
 from kzpcap.report.ooni import measurements
 from kzpcap.verdict.rules import RULES
 
-PROFILE = "The public profile: hours, networks, listed names; what was left out is counted at the end."
 COLUMNS = ("day", "client_as", "client_network", "target", "state", "rule_id", "identity", "tls_version", "connections")
 ABOUT = """\
 What may be published of a case of kzpcap {version}.
@@ -55,7 +54,7 @@ def release(case: Case, place: Path) -> dict[str, int]:
     found = total(case)
     document, left = public(found.document(), published_keys())
     heads = {log.run: log.head for log in logs(case) if log.head}
-    made = {"profile": PROFILE, "heads": heads, "reference": reference_of(case, found.analysis), "suppressed": left}
+    made = {"profile": TOLD, "heads": heads, "reference": reference_of(case, found.analysis), "suppressed": left}
     folder = Path(tempfile.mkdtemp(prefix=".kzpcap-", dir=place.absolute().parent))
     try:
         _write(case, folder, document, made, left)

@@ -15,7 +15,6 @@ from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
 from kzpcap.report import words
 
-STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
 
 
@@ -163,7 +162,7 @@ def lines(found: Total) -> Iterator[str]:
         yield "  LABORATORY: trust anchors or interception CAs were given on the command line"
     yield ""
     yield "STATES"
-    for state in STATES:
+    for state in words.STATES:
         if found.states[state]:
             yield f"  {state:<14}{found.states[state]:>10,}"
     yield f"  in {found.captures_intercepted:,} captures something was intercepted"
@@ -182,7 +181,7 @@ def lines(found: Total) -> Iterator[str]:
         yield f"{'TARGETS':<30}{HEADS}"
         order = sorted(found.targets.items(), key=lambda item: (-item[1]["intercepted"], -item[1].total(), item[0]))
         for name, states in order[:40]:
-            counts = [states[state] or "-" for state in STATES]
+            counts = [states[state] or "-" for state in words.STATES]
             yield f"  {name:<28.28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
         if len(order) > 40:
             yield f"  (+{len(order) - 40} more: --json has them)"
@@ -190,7 +189,7 @@ def lines(found: Total) -> Iterator[str]:
         yield ""
         yield f"{'TARGETS BY DAY (UTC)':<30}{HEADS}"
         for day, states in sorted(found.days.items())[-40:]:
-            counts = [states[state] or "-" for state in STATES]
+            counts = [states[state] or "-" for state in words.STATES]
             yield f"  {day:<28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
         yield "  A day that is not here had no target connection: that is silence, not 'off'."
     yield from words.lines(found.across.document())

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.report import charts, words
-from kzpcap.report.html import MEANS, SIGNS, STATES, almaty, utc
+from kzpcap.report.html import MEANS, SIGNS, almaty, utc
 from kzpcap.report.text import safe
+from kzpcap.report.words import STATES
 
 MAX_DAYS, MAX_TARGETS, MAX_SPANS = 62, 40, 24
 STRENGTH = ("intercepted", "clean", "neutral")

@@ -16,11 +16,11 @@ from kzpcap.report import json as report_json
 from kzpcap.report.ladders import EFFECTS, sentences
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import safe
+from kzpcap.report.words import STATES
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
 
-STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 SIGNS = {"intercepted": "■", "suspected": "▲", "interfered": "◆", "genuine": "●", "undetermined": "○"}
 """A shape for each state: no colour is needed to tell them apart."""
 MEANS = {

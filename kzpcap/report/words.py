@@ -7,6 +7,8 @@ from typing import Any
 
 from kzpcap.report.text import safe, wrap
 
+STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
+"""In the order in which they are told."""
 BOUNDS = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}
 MAX_EDGES = 12
 MAX_PERIODS = 20
