@@ -1,6 +1,6 @@
 # The C form of pieces.py, compiled into the modules that cimport it.
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.string cimport memcpy
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcmp, memcpy
 
 cdef inline long long _length(const unsigned char[::1] data, long long at, long long stop) noexcept:
     """How many bytes a piece has."""
@@ -20,6 +20,17 @@ cdef inline bytes joined(const unsigned char[::1] data, long long at, long long 
     if second:
         memcpy(PyBytes_AS_STRING(made) + first, &data[other], second)
     return made
+
+cdef inline bint same(
+    const unsigned char[::1] data, long long at, long long stop, long long other, long long end, bytes key
+) noexcept:
+    cdef long long first = _length(data, at, stop), second = _length(data, other, end)
+    cdef const char* wanted = PyBytes_AS_STRING(key)
+    if PyBytes_GET_SIZE(key) != first + second:
+        return False
+    if first and memcmp(&data[at], wanted, first):
+        return False
+    return not second or not memcmp(&data[other], wanted + first, second)
 
 cdef inline long long modulo(const unsigned char[::1] data, long long at, long long stop) noexcept:
     # Four bytes at a time as they lie, for 65,536 is 1 here; with the bytes of words swapped, the sum is 256 times it.

@@ -16,6 +16,11 @@ def joined(data: bytes, at: int, stop: int, other: int, end: int) -> bytes:
     return bytes(data[at:stop]) + bytes(data[other:end])
 
 
+def same(data: bytes, at: int, stop: int, other: int, end: int, key: bytes) -> bool:
+    """Are the bytes of `joined` equal to `key`?"""
+    return joined(data, at, stop, other, end) == key
+
+
 def modulo(data: bytes, at: int, stop: int) -> int:
     """The bytes from `at` to `stop` as one big-endian number, modulo 65,535: the sum of RFC 1071.
 

@@ -22,6 +22,7 @@ cdef class Scanner:
     cdef readonly object notes
     cdef const unsigned char[::1] data
     cdef Packet packet
+    cdef Flow latest
     cdef dict sides, fragments
     cdef readonly list finished
     cdef public list icmp, dns, probes, ntp
@@ -42,7 +43,7 @@ cdef class Scanner:
     cdef void _decoded(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", fresh=Packet)
     cdef void _keep(self, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(size="long long", at="long long", l4="long long", flow=Flow, key=bytes, reverse=bytes)
+    @cython.locals(size="long long", at="long long", l4="long long", flow=Flow, latest=Flow, key=bytes, reverse=bytes)
     cdef Flow _flow(self, Packet p, const unsigned char[::1] data)
     cdef Flow _open(self, Packet p, bytes key, bytes reverse)
     cdef void _end(self, Flow flow, bint early) except *

@@ -92,6 +92,8 @@ class Scanner:
         self.data = records.raw
         self.packet = Packet()
         self.sides: dict[bytes, Flow] = {}
+        self.latest: Flow | None = None
+        """The live flow of the packet before."""
         self.finished: list[Flow] = []
         self.finished_cost = 0
         self.icmp: list[Packet] = []
@@ -229,12 +231,21 @@ class Scanner:
         size = 4 if p.version == 4 else 16
         at = p.address_at
         l4 = p.l4_at
+        latest = self.latest
+        if latest is not None and p.protocol == codes.TCP:  # packets come in bursts: most are of the flow before
+            if pieces.same(data, at, at + size + size, l4, l4 + 4, latest.key):
+                p.direction = 0
+                return latest
+            if pieces.same(data, at, at + size + size, l4, l4 + 4, latest.reverse):
+                p.direction = 1
+                return latest
         key = pieces.joined(data, at, at + size + size, l4, l4 + 4)
         if p.protocol == codes.UDP:
             key = key + b"u"
         flow = self.sides.get(key)
         if flow is not None:
             p.direction = 0 if flow.key == key else 1
+            self.latest = flow
             return flow
         reverse = pieces.joined(data, at + size, at + size + size, at, at + size)
         reverse = reverse + pieces.joined(data, l4 + 2, l4 + 4, l4, l4 + 2)
@@ -244,7 +255,7 @@ class Scanner:
         return self._open(p, key, reverse)
 
     def _open(self, p: Packet, key: bytes, reverse: bytes) -> Flow:
-        flow = Flow(p, key, reverse)
+        flow = self.latest = Flow(p, key, reverse)
         self.sides[key] = flow
         self.sides[reverse] = flow
         self.live += 1
@@ -256,6 +267,8 @@ class Scanner:
     def _end(self, flow: Flow, early: bool) -> None:
         if self.sides.get(flow.key) is not flow:
             return
+        if flow is self.latest:
+            self.latest = None
         del self.sides[flow.key]
         if flow.reverse != flow.key:
             self.sides.pop(flow.reverse, None)
