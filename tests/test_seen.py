@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kzpcap import analyze, reference
 from kzpcap.certificates import certificate, seen
-from kzpcap.certificates.seen import SeenCertificates
+from kzpcap.certificates.seen import Digests, SeenCertificates
 from tests.conftest import CAPTURES
 
 ROOTS = [ca.certificate.der for ca in reference.load().interception_cas]
@@ -77,3 +80,18 @@ def test_a_report_is_the_same_with_little_room(name):
         assert report.surroundings.certificates.file is not None or len(usual["certificates"]) <= 4
     finally:
         report.close()
+
+
+@given(st.lists(st.integers(0, 40), max_size=80))
+def test_digests_are_numbered_as_a_dictionary_would(values):
+    digests, wanted = Digests(), {}
+    for value in values:
+        digest = hashlib.sha256(bytes([value])).digest()
+        assert digests.find(digest) == wanted.get(digest, -1)
+        assert (digest in digests) == (digest in wanted)
+        if digest not in wanted:
+            wanted[digest] = len(wanted)
+            digests.add(digest)
+    assert list(digests) == list(wanted)
+    assert [digests.find(digest) for digest in wanted] == list(wanted.values())
+    assert digests.find(b"") == -1

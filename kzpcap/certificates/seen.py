@@ -16,6 +16,48 @@ KEPT = 8_192
 """Parsed certificates in memory, some 4 kB each; the half that came first makes room."""
 MAX_AUTHORITIES = 4_096
 MAX_FRAMES = 8
+SIZE = 32
+
+
+class Digests:
+    """SHA-256 digests numbered from 0 in the order of adding, in some 40 bytes each: a hash table of numbers."""
+
+    def __init__(self) -> None:
+        self.all = bytearray()
+        self.slots = array("I", bytes(4 * 16))
+        """A power of two of them: a number and one, or 0 where there is none."""
+
+    def __len__(self) -> int:
+        return len(self.all) // SIZE
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (bytes(self.all[at : at + SIZE]) for at in range(0, len(self.all), SIZE))
+
+    def __contains__(self, digest: bytes) -> bool:
+        return self.find(digest) >= 0
+
+    def find(self, digest: bytes) -> int:
+        """The number of a digest; -1 where it was not added."""
+        return self.slots[self._slot(digest)] - 1
+
+    def add(self, digest: bytes) -> None:
+        """Add one that is not there."""
+        self.all += digest
+        self.slots[self._slot(digest)] = len(self)
+        if 2 * len(self) > len(self.slots):
+            self.slots = array("I", bytes(8 * len(self.slots)))
+            for number, one in enumerate(self, 1):
+                self.slots[self._slot(one)] = number
+
+    def _slot(self, digest: bytes) -> int:
+        """Where it is, or would be; found by Python's own hash, whose collisions nobody can make."""
+        mask = len(self.slots) - 1
+        at = hash(digest) & mask
+        while number := self.slots[at]:
+            if self.all[SIZE * number - SIZE : SIZE * number] == digest:
+                break
+            at = (at + 1) & mask
+        return at
 
 
 class SeenCertificates(Mapping[str, Certificate]):
@@ -27,10 +69,10 @@ class SeenCertificates(Mapping[str, Certificate]):
     def __init__(self) -> None:
         self.parsed: dict[str, Certificate] = {}
         self.by_bytes: dict[bytes, Certificate] = {}
-        self.numbers: dict[bytes, int] = {}
+        self.numbers = Digests()
         self.offsets = array("q")
         """Where each lies in the file; -1 where it was never written."""
-        self.sizes = array("Q")
+        self.sizes = array("I")
         self.first_frames = array("Q")
         self.more_frames: dict[int, list[int]] = {}
         self.authorities: list[Certificate] = []
@@ -43,12 +85,12 @@ class SeenCertificates(Mapping[str, Certificate]):
         found = self.by_bytes.get(der)
         if found is not None:
             return found
-        number = self.numbers.get(hashlib.sha256(der).digest())
-        return self._keep(parse(der) if number is None else self._read(number))
+        number = self.numbers.find(hashlib.sha256(der).digest())
+        return self._keep(parse(der) if number < 0 else self._read(number))
 
     def seen(self, name: str, frame: int) -> None:
         """A certificate was seen in this frame; the first few are kept."""
-        number = self.numbers[bytes.fromhex(name)]
+        number = self._number(name)
         if not self.first_frames[number]:
             self.first_frames[number] = frame
             return
@@ -58,7 +100,7 @@ class SeenCertificates(Mapping[str, Certificate]):
 
     def frames_of(self, name: str) -> list[int]:
         """The first frames in which a certificate was seen."""
-        number = self.numbers[bytes.fromhex(name)]
+        number = self._number(name)
         first = self.first_frames[number]
         return [first, *self.more_frames.get(number, [])] if first else []
 
@@ -66,10 +108,13 @@ class SeenCertificates(Mapping[str, Certificate]):
         found = self.parsed.get(name)
         if found is not None:
             return found
-        number = self.numbers.get(_digest(name))
-        if number is None:
+        return self._keep(self._read(self._number(name)))
+
+    def _number(self, name: str) -> int:
+        number = self.numbers.find(_digest(name))
+        if number < 0:
             raise KeyError(name)
-        return self._keep(self._read(number))
+        return number
 
     def _read(self, number: int) -> Certificate:
         """One from the file: only what is there, as plain values, made room."""
@@ -88,7 +133,7 @@ class SeenCertificates(Mapping[str, Certificate]):
 
     def _keep(self, certificate: Certificate) -> Certificate:
         if certificate.sha256 not in self:
-            self.numbers[_digest(certificate.sha256)] = len(self.numbers)
+            self.numbers.add(_digest(certificate.sha256))
             self.offsets.append(-1)
             self.sizes.append(0)
             self.first_frames.append(0)
@@ -108,7 +153,7 @@ class SeenCertificates(Mapping[str, Certificate]):
         for name in list(islice(self.parsed, KEPT // 2)):
             certificate = self.parsed.pop(name)
             self.by_bytes.pop(certificate.der, None)
-            number = self.numbers[_digest(name)]
+            number = self._number(name)
             if self.offsets[number] < 0:
                 self.offsets[number] = self.end
                 self.sizes[number] = self.file.write(marshal.dumps(tuple(certificate)))
