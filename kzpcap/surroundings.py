@@ -119,6 +119,7 @@ class Surroundings:
     _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
     _newest: dict[str, list[int]] = field(default_factory=dict)
     """Name to the first frames of two connections over TLS 1.3."""
+    _genuine: dict[str, dict[str, int]] = field(default_factory=dict)
     _signing: dict[str, Signing] = field(default_factory=dict)
     _resuming: Observation | None = None
     _resumed: Issued | None = None
@@ -418,8 +419,12 @@ class Surroundings:
 
     def genuine_names(self, server: str) -> dict[str, int]:
         """Some of the names that this server answered so, with a frame each: the first."""
-        seen = [self.briefs.observation(row) for row in self.briefs.examples.of(hash(server), MAX_EXAMPLES)]
-        return {one.server_name: one.first_frame for one in seen if one.server_name is not None}
+        found = self._genuine.get(server)
+        if found is None:
+            seen = [self.briefs.observation(row) for row in self.briefs.examples.of(hash(server), MAX_EXAMPLES)]
+            found = {one.server_name: one.first_frame for one in seen if one.server_name is not None}
+            _keep(self._genuine, server, found)
+        return found
 
     def is_trusted_name(self, name: str) -> bool:
         """Did this name get a publicly trusted chain that carries it?"""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from kzpcap.analysis import analyze
+from kzpcap.observations import Observation
 from kzpcap.reference import load
 from kzpcap.verdict import plans
 from kzpcap.verdict.features import NEEDS, features_of
@@ -48,4 +51,38 @@ def test_plans_settle_nothing_that_asking_would_show(path, monkeypatch):
     monkeypatch.setattr(plans, "NEEDS", {})
     plans.forget(surroundings)
     assert [judge(observation, surroundings) for observation in report.spill] == with_plans
+    report.close()
+
+
+FIELDS = [name for name in Observation._fields if name != "number"]
+NOTHING = Observation._field_defaults | {
+    "syn": None,
+    "syn_ack": None,
+    "server_marks": (),
+    "resets": (),
+    "client_resets": (),
+    "absent": None,
+    "client_stamps": None,
+    "odd_acks": (),
+    "time_ns": 0,
+}
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_declarations_hold_for_connections_that_nobody_has_seen(path):
+    """Each with some of another's fields, or without some: a capture to come may hold what none of these does."""
+    report = analyze(str(path), load(), want_digest=False)
+    surroundings, known = report.surroundings, list(report.spill)
+    chance = random.Random(path.parent.name)
+    first = {}
+    for _ in range(60 if known else 0):
+        observation = chance.choice(known)
+        for name in chance.sample(FIELDS, chance.randint(0, 4)):
+            other = getattr(chance.choice(known), name)
+            observation = observation._replace(**{name: chance.choice([other, NOTHING.get(name, other)])})
+        features = features_of(observation, surroundings)
+        for fact in FACTS:
+            if NEEDS.get(fact, 0) & ~features:
+                found = fact(observation, surroundings)
+                assert found == first.setdefault((features, fact), found), fact
     report.close()

@@ -22,9 +22,11 @@ MAX_SAME_SUBJECT = 8
 MAX_TRUSTED = 4096
 """The same for a pool of reference data or of what the user gave: nobody floods those."""
 MAX_EXPONENT_BITS = 64
+MAX_CHECKED = 16_384
+"""Answers that are kept, each with the bytes of two certificates."""
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=MAX_CHECKED)
 def signed_by(child: bytes, issuer: bytes) -> bool | None:
     """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
     try:

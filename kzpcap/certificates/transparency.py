@@ -18,6 +18,8 @@ from kzpcap.certificates.signature import verify
 from kzpcap.wire import Reader, ShortRead
 
 MAX_TIMESTAMPS = 16
+MAX_CHECKED = 4_096
+"""Answers that are kept, each with the bytes of a certificate."""
 CERTIFICATE, PRECERTIFICATE = 0, 1
 
 
@@ -89,7 +91,7 @@ def octets(der: bytes) -> bytes:
     return der[2 + count :]
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=MAX_CHECKED)
 def _signed_entry(leaf: bytes, issuer: bytes, kind: int) -> bytes | None:
     """What a log signs of a certificate: entry type and entry (RFC 6962 section 3.2); None where it cannot be built."""
     try:
@@ -118,7 +120,7 @@ def check(
     return tuple(checked)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=MAX_CHECKED)
 def _verify(key: bytes, timestamp: Timestamp, entry: bytes) -> bool | None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import load_der_public_key

@@ -14,6 +14,7 @@ from kzpcap.certificates.chains import MAX_CHAINS, ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
 from kzpcap.paths.local import is_local
+from kzpcap.paths.stack import stamps
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.shapes import shaped_issuer
 
@@ -104,7 +105,8 @@ NAME_TRUSTED = 1 << 54
 COMPARED = 1 << 55
 """The server answered controls whose SYNs and TTLs can be compared."""
 TIMELESS = 1 << 56
-CLIENT_STAMPS = 1 << 57
+SYN_STAMPS = 1 << 57
+"""The client offered TCP timestamps."""
 ODD = 1 << 58
 """The name was answered otherwise than usual, here or elsewhere in the capture."""
 
@@ -196,8 +198,8 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= OLDER_CHOSEN
     if observation.odd_acks:
         found |= ODD_ACKS
-    if observation.client_stamps is not None:
-        found |= CLIENT_STAMPS
+    if observation.syn is not None and stamps(observation.syn.options) is not None:
+        found |= SYN_STAMPS
     if surroundings.responders.is_compared(observation):
         found |= COMPARED
     if surroundings.responders.alike:

@@ -39,10 +39,8 @@ def refused_hidden_certificate(observation: Observation, surroundings: Surroundi
 @needs(OLDER_CHOSEN)
 def fell_to_tls12(observation: Observation, surroundings: Surroundings) -> Finding:
     """TLS 1.3 was offered and an older version came without the sentinel that a server of 1.3 must send."""
-    if observation.version is None:
-        return Finding(None, "no answer")
-    if not observation.offers_tls13 or is_tls13(observation.version):
-        return Finding(False, "TLS 1.3 was not offered, or was kept")
+    if observation.version is None or not observation.offers_tls13 or is_tls13(observation.version):
+        return Finding(False, "TLS 1.3 was not offered, or was kept, or nothing was chosen")
     if observation.server_name is None:
         return Finding(None, "no name to compare by")
     if observation.sentinel:

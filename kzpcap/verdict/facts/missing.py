@@ -143,8 +143,6 @@ def inner_name_encrypted(observation: Observation, surroundings: Surroundings | 
 def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client offered TLS 1.3 and an older version came."""
     del surroundings
-    if observation.version is None:
-        return Finding(None, "no answer")
-    if not observation.offers_tls13 or observation.version >= 0x0304:
-        return Finding(False, "TLS 1.3 was not offered, or was chosen")
+    if observation.version is None or not observation.offers_tls13 or observation.version >= 0x0304:
+        return Finding(False, "TLS 1.3 was not offered, or was kept, or nothing was chosen")
     return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen")

@@ -13,7 +13,7 @@ from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
 from kzpcap.responders import CONTROLS
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import ALIKE, CLIENT_STAMPS, COMPARED, ODD_ACKS, ONE_CLOCK, needs
+from kzpcap.verdict.features import ALIKE, COMPARED, ODD_ACKS, ONE_CLOCK, SYN_STAMPS, needs
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
@@ -79,7 +79,7 @@ def _two(one: Mark, other: Mark) -> tuple[int, ...]:
     return (one.frame, other.frame)
 
 
-@needs(CLIENT_STAMPS)
+@needs(SYN_STAMPS)
 def timestamps_break(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's TCP timestamps vanish after the SYN-ACK, or are of another clock than the SYN-ACK's.
 
@@ -104,7 +104,7 @@ def timestamps_break(observation: Observation, surroundings: Surroundings) -> Fi
     return Finding(False, "the server's TCP timestamps are of one clock")
 
 
-@needs(CLIENT_STAMPS)
+@needs(SYN_STAMPS)
 def echoes_no_timestamp(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's side echoes a TCP timestamp outside of what the client sent (RFC 7323 section 4.3)."""
     del surroundings
