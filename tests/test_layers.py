@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 ROWS = [
-    ["errors", "iana"],
+    ["errors", "iana", "kept"],
     ["wire", "sealing"],
     ["capture", "certificates.certificate", "certificates.signature"],
     ["certificates.names", "certificates.possession", "certificates.seen", "certificates.transparency"],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kzpcap import analyze, reference
 from kzpcap.certificates import certificate, seen
 from kzpcap.certificates.seen import Digests, SeenCertificates
+from kzpcap.kept import kept
 from tests.conftest import CAPTURES
 
 ROOTS = [ca.certificate.der for ca in reference.load().interception_cas]
@@ -95,3 +96,30 @@ def test_digests_are_numbered_as_a_dictionary_would(values):
     assert list(digests) == list(wanted)
     assert [digests.find(digest) for digest in wanted] == list(wanted.values())
     assert digests.find(b"") == -1
+
+
+def test_large_ones_make_room_by_their_weight(monkeypatch):
+    monkeypatch.setattr(seen, "KEPT", 1_000)
+    monkeypatch.setattr(seen, "MAX_WEIGHT", 100_000)
+    store = SeenCertificates()
+    large = [b"no certificate" + bytes([number]) * 30_000 for number in range(20)]
+    for der in (*large, *ROOTS):
+        store.add(der)
+        assert sum(found.weight for found in store.parsed.values()) == store.weight <= 100_000
+    assert [found.der for found in store.values()] == [*large, *ROOTS]
+    store.close()
+
+
+def test_nothing_is_remembered_of_what_is_large():
+    asked = []
+
+    @kept(8, 100)
+    def work(one, other=()):
+        asked.append(one)
+        return len(one)
+
+    for _ in range(3):
+        assert work(b"a" * 90) == 90
+        assert work(b"b" * 101) == 101
+        assert work(b"c", ("d" * 60, "e" * 60)) == 1
+    assert [one[:1] for one in asked] == [b"a", b"b", b"c", b"b", b"c", b"b", b"c"]

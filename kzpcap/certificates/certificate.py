@@ -12,8 +12,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from kzpcap.kept import kept
+
 MAX_NAMES = 1_000
 TEXT_LIMIT = 512
+LONG = 16_384
+"""Bytes of a certificate beyond which nothing is remembered of it: a real one seldom has four thousand."""
 VERSION_TAG = 0xA0
 """Of a TBSCertificate's first field, where it is not the serial number (RFC 5280 section 4.1)."""
 
@@ -63,6 +67,12 @@ class Certificate(NamedTuple):
     excluded_names: tuple[str, ...] = ()
 
     @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        names = sum(map(len, self.dns_names))
+        return len(self.der) + len(self.subject_der) + len(self.subject_key) + len(self.issuer_key) + names
+
+    @property
     def spki_der(self) -> bytes:
         """SubjectPublicKeyInfo as encoded; empty where it cannot be read."""
         try:
@@ -103,7 +113,7 @@ def digest(der: bytes) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-@lru_cache(maxsize=512)
+@kept(512, LONG)
 def parse(der: bytes) -> Certificate:
     """Read one DER certificate; never raises for bad bytes. The captures of a run show the same few again and again."""
     fingerprint = digest(der)
@@ -116,7 +126,7 @@ def parse(der: bytes) -> Certificate:
         return Certificate(fingerprint, sha1, der, problem=f"{type(error).__name__}: {error}"[:200] or "unreadable")
 
 
-@lru_cache(maxsize=128)
+@kept(128, LONG)
 def load(der: bytes) -> Any:
     """cryptography's certificate of these bytes, without its warnings; bytes behind the DER are left out.
 
@@ -204,6 +214,7 @@ class Names(NamedTuple):
 
 _ISSUERS: dict[bytes, Names] = {}
 MAX_ISSUERS = 1_024
+LONG_NAME = 1_024
 
 
 def _issuer(cert: Any, tbs: bytes, fields: list[tuple[int, int, int, int]]) -> Names:
@@ -214,9 +225,11 @@ def _issuer(cert: Any, tbs: bytes, fields: list[tuple[int, int, int, int]]) -> N
     der = tbs[fields[place][0] : fields[place][3]]
     found = _ISSUERS.get(der)
     if found is None:
-        if len(_ISSUERS) >= MAX_ISSUERS:
-            _ISSUERS.clear()
-        found = _ISSUERS[der] = Names.of(cert.issuer)
+        found = Names.of(cert.issuer)
+        if len(der) <= LONG_NAME:
+            if len(_ISSUERS) >= MAX_ISSUERS:
+                _ISSUERS.clear()
+            _ISSUERS[der] = found
     return found
 
 

@@ -18,6 +18,8 @@ from kzpcap.reference.targets import DAY_NS
 
 MAX_CHAINS = 8_192
 """Judged chains that are kept, some kilobytes each."""
+MAX_WEIGHT = 32 << 20
+"""Bytes, about, of their certificates: hostile ones are large."""
 
 
 class Imitation(NamedTuple):
@@ -135,6 +137,8 @@ class ChainJudge:
     pool: Pool = field(default_factory=Pool)
     """CA certificates seen anywhere in the capture."""
     cache: dict[tuple[tuple[str, ...], int], ChainFacts] = field(default_factory=dict)
+    weight: int = 0
+    """Bytes, about, of the certificates in `cache`."""
     products: dict[tuple[str, str], Product | None] = field(default_factory=dict)
     """Common name and organization of an issuer to the product with these names."""
 
@@ -151,8 +155,11 @@ class ChainJudge:
         names = tuple(certificate.sha256 for certificate in chain)
         found = self.judged(names, time_ns)
         if found is None:
-            if len(self.cache) >= MAX_CHAINS:
+            weight = sum(certificate.weight for certificate in chain)
+            if len(self.cache) >= MAX_CHAINS or self.weight + weight > MAX_WEIGHT:
                 self.cache.clear()
+                self.weight = 0
+            self.weight += weight
             found = self.cache[names, time_ns // DAY_NS] = self._judge(chain, time_ns)
         return found
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import Certificate, load
+from kzpcap.certificates.certificate import LONG, Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
+from kzpcap.kept import kept
 
 MAX_DEPTH = 8
 MAX_CHECKS = 64
@@ -26,7 +26,7 @@ MAX_CHECKED = 16_384
 """Answers that are kept, each with the bytes of two certificates."""
 
 
-@lru_cache(maxsize=MAX_CHECKED)
+@kept(MAX_CHECKED, LONG)
 def signed_by(child: bytes, issuer: bytes) -> bool | None:
     """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
     try:
@@ -48,14 +48,14 @@ def fits(child: bytes, issuer: bytes) -> bool:
         return True
 
 
-@lru_cache(maxsize=512)
+@kept(512, LONG)
 def _rsa_length(issuer: bytes) -> int | None:
     """The bytes of an RSA key's signatures (RFC 8017 section 8.2.2 step 1); None for other keys."""
     key = _key(issuer)
     return (key.key_size + 7) // 8 if kind_of(key) == "rsa" else None
 
 
-@lru_cache(maxsize=512)
+@kept(512, LONG)
 def _key(issuer: bytes) -> Any:
     """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""
     key = load(issuer).public_key()
@@ -64,7 +64,7 @@ def _key(issuer: bytes) -> Any:
     return key
 
 
-@lru_cache(maxsize=64)
+@kept(64, LONG)
 def _signature(child: bytes) -> tuple[bytes, bytes, Any, Any]:
     """A certificate's signature, what it signs, its hash and its parameters."""
     cert = load(child)

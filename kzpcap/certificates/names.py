@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
 
-from kzpcap.certificates.certificate import Certificate
+from kzpcap.certificates.certificate import LONG, Certificate
+from kzpcap.kept import kept
 
 
 def normalise(raw: bytes) -> str:
@@ -29,7 +29,7 @@ def carries(certificate: Certificate, name: str) -> bool:
     return _any_matches(patterns, name)
 
 
-@lru_cache(maxsize=4_096)
+@kept(1_024, LONG)
 def _any_matches(patterns: tuple[str, ...], name: str) -> bool:
     return any(pattern.isascii() and _matches(pattern.lower().rstrip("."), name) for pattern in patterns)
 

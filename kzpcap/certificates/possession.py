@@ -10,8 +10,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import Certificate, load
+from kzpcap.certificates.certificate import LONG, Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
+from kzpcap.kept import kept
 from kzpcap.wire import Reader, ShortRead
 
 
@@ -58,7 +59,7 @@ def server_key_exchange(
     return Possession.PROVED if outcome else Possession.REFUTED
 
 
-@lru_cache(maxsize=512)
+@kept(512, LONG)
 def _key(der: bytes) -> Any:
     return load(der).public_key()
 

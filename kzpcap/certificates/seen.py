@@ -15,6 +15,8 @@ from kzpcap.certificates.certificate import Certificate, parse
 KEPT = 8_192
 """Parsed certificates in memory, some 4 kB each; the half that came first makes room."""
 MAX_AUTHORITIES = 4_096
+MAX_WEIGHT = 32 << 20
+"""Bytes, about, of those in memory: hostile ones are large."""
 MAX_FRAMES = 8
 SIZE = 32
 
@@ -77,6 +79,8 @@ class SeenCertificates(Mapping[str, Certificate]):
         self.more_frames: dict[int, list[int]] = {}
         self.authorities: list[Certificate] = []
         self.authorities_left_out = 0
+        self.weight = self.of_authorities = 0
+        """Bytes, about, of those in memory, and of `authorities`."""
         self.file: IO[bytes] | None = None
         self.end = 0
 
@@ -137,21 +141,24 @@ class SeenCertificates(Mapping[str, Certificate]):
             self.offsets.append(-1)
             self.sizes.append(0)
             self.first_frames.append(0)
-            if certificate.is_ca and len(self.authorities) < MAX_AUTHORITIES:
+            if certificate.is_ca and len(self.authorities) < MAX_AUTHORITIES and self.of_authorities < MAX_WEIGHT:
                 self.authorities.append(certificate)
+                self.of_authorities += certificate.weight
             elif certificate.is_ca:
                 self.authorities_left_out += 1
-        if len(self.parsed) >= KEPT:
+        if len(self.parsed) >= KEPT or self.weight + certificate.weight > MAX_WEIGHT:
             self._make_room()
         self.parsed[certificate.sha256] = self.by_bytes[certificate.der] = certificate
+        self.weight += certificate.weight
         return certificate
 
     def _make_room(self) -> None:
         if self.file is None:
             self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
         self.file.seek(self.end)
-        for name in list(islice(self.parsed, KEPT // 2)):
+        for name in list(islice(self.parsed, len(self.parsed) // 2 + 1)):
             certificate = self.parsed.pop(name)
+            self.weight -= certificate.weight
             self.by_bytes.pop(certificate.der, None)
             number = self._number(name)
             if self.offsets[number] < 0:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import bit_string, load
+from kzpcap.certificates.certificate import LONG, bit_string, load
 from kzpcap.certificates.signature import verify
 from kzpcap.certificates.transparency import octets
+from kzpcap.kept import kept
 
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 
@@ -27,7 +27,7 @@ class Staple(NamedTuple):
     """A SignedCertificateTimestampList (RFC 6962 section 3.3) that the response carries."""
 
 
-@lru_cache(maxsize=4_096)
+@kept(1_024, LONG)
 def read(body: bytes, leaf: bytes, issuer: bytes | None) -> Staple | None:
     """A CertificateStatus message's body (RFC 6066 section 8), for a leaf (DER); None where it is not for it."""
     if len(body) < 5 or body[0] != 1:

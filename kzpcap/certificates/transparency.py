@@ -10,11 +10,11 @@ import base64
 import hashlib
 import warnings
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import Certificate, load
+from kzpcap.certificates.certificate import LONG, Certificate, load
 from kzpcap.certificates.signature import verify
+from kzpcap.kept import kept
 from kzpcap.wire import Reader, ShortRead
 
 MAX_TIMESTAMPS = 16
@@ -91,7 +91,7 @@ def octets(der: bytes) -> bytes:
     return der[2 + count :]
 
 
-@lru_cache(maxsize=MAX_CHECKED)
+@kept(MAX_CHECKED, LONG)
 def _signed_entry(leaf: bytes, issuer: bytes, kind: int) -> bytes | None:
     """What a log signs of a certificate: entry type and entry (RFC 6962 section 3.2); None where it cannot be built."""
     try:
@@ -120,7 +120,7 @@ def check(
     return tuple(checked)
 
 
-@lru_cache(maxsize=MAX_CHECKED)
+@kept(MAX_CHECKED, LONG)
 def _verify(key: bytes, timestamp: Timestamp, entry: bytes) -> bool | None:
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.serialization import load_der_public_key

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from kzpcap.certificates.chains import MAX_CHAINS, ChainFacts
+from kzpcap.certificates.chains import ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
 from kzpcap.paths.local import is_local
@@ -263,7 +263,7 @@ def chain_features(facts: ChainFacts, surroundings: Surroundings) -> int:
         found |= OPEN_END
     if found & UNANCHORED and not facts.issuer_missing and not facts.self_signed and facts.end is not None:
         found |= PRIVATE_ROOT
-    if len(surroundings.chain_features) >= MAX_CHAINS:
+    if len(surroundings.chain_features) > len(surroundings.chains.cache):  # it was begun anew, and keeps these no more
         surroundings.chain_features.clear()
     surroundings.chain_features[id(facts)] = facts, found
     return found

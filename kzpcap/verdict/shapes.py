@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts
 
@@ -22,22 +20,13 @@ LEAF_MARKS = (
 
 def leaf_marks(leaf: Certificate) -> tuple[bool, ...]:
     """Which of `LEAF_MARKS` a leaf has."""
-    return _leaf_marks(leaf.exponent, leaf.authority_has_issuer, leaf.extensions, leaf.purposes)
-
-
-@lru_cache(maxsize=1_024)
-def _leaf_marks(
-    exponent: int | None,
-    authority_has_issuer: bool,
-    extensions: tuple[tuple[str, bool], ...],
-    purposes: tuple[str, ...] | None,
-) -> tuple[bool, ...]:
-    has = {oid for oid, _ in extensions}
+    has = {oid for oid, _ in leaf.extensions}
+    purposes = leaf.purposes or ()
     return (
-        exponent == 3,
-        authority_has_issuer,
-        bool(has) and not has & PUBLIC_EXTENSIONS,
-        {SERVER_AUTH, CLIENT_AUTH} <= set(purposes or ()),
+        leaf.exponent == 3,
+        leaf.authority_has_issuer,
+        bool(has) and has.isdisjoint(PUBLIC_EXTENSIONS),
+        SERVER_AUTH in purposes and CLIENT_AUTH in purposes,
     )
 
 

@@ -1,0 +1,33 @@
+"""Answers that are kept for the next time, where what was asked is small.
+
+What lru_cache keeps, it keeps with the arguments: a thousand of a hostile capture's may be a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar, cast
+
+Work = TypeVar("Work", bound=Callable[..., Any])
+
+
+def kept(maxsize: int, longest: int) -> Callable[[Work], Work]:
+    """Keep the latest answers to arguments whose bytes and texts, in tuples too, are no longer than `longest`."""
+
+    def decorate(work: Work) -> Work:
+        keeping = lru_cache(maxsize=maxsize)(work)
+
+        @wraps(work)
+        def ask(*asked: Any) -> Any:
+            size = 0
+            for one in asked:
+                if one.__class__ is bytes or one.__class__ is str:
+                    size += len(one)
+                elif isinstance(one, tuple):
+                    size += sum([len(part) for part in one if isinstance(part, bytes | str)])
+            return (keeping if size <= longest else work)(*asked)
+
+        return cast(Work, ask)
+
+    return decorate
