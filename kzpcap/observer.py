@@ -31,6 +31,7 @@ from kzpcap.tls.messages import ECH, SCT
 
 MAX_MARKS = 24
 MAX_PROBES = 128
+MAX_PROTOCOLS = 256
 MAX_TIMESTAMPS = 4_096
 PATIENCE = 3_000_000_000
 """A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
@@ -140,7 +141,7 @@ class Observer:
         facts["offers_tls13"] = hello is not None and _offers_tls13(hello.supported_versions)
         facts["version"] = version
         facts["cipher"] = server.cipher_suite if server else None
-        facts["alpn_offered"] = hello.alpn_protocols if hello else None
+        facts["alpn_offered"] = _offered(hello.alpn_protocols) if hello else None
         facts["alpn_chosen"] = server.alpn if server else None
         facts["ja3"] = ja3(hello) if hello else None
         facts["ja4"] = ja4(hello, handshake.transport) if hello else None
@@ -212,6 +213,11 @@ def _other_names(handshake: Handshake, raw: bytes | None) -> tuple[str, ...]:
         return ()
     names = [entry.hello.server_name for entry in hellos]
     return tuple([normalise(name) for name in names if name and name != raw])
+
+
+def _offered(names: tuple[bytes, ...] | None) -> tuple[bytes, ...] | None:
+    """The first of the ALPN names: no client offers ten."""
+    return names[:MAX_PROTOCOLS] if names is not None else None
 
 
 def _offers_tls13(versions: tuple[int, ...]) -> bool:

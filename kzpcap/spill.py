@@ -14,6 +14,9 @@ from kzpcap.observations import Absent, Mark, Observation, Probe, Reaction
 from kzpcap.tls.handshake import Seen
 
 SPILL_AFTER = 4_096
+MAX_WEIGHT = 8 << 20
+DIGEST = 120
+"""Bytes of a certificate's digest as text."""
 _AT = {name: place for place, name in enumerate(Observation._fields)}
 RECORDS: dict[int, Any] = {
     _AT[name]: Mark if name.startswith("syn") else Seen
@@ -65,11 +68,26 @@ def unpack(packed: bytes) -> Observation:
     return tuple.__new__(Observation, values)
 
 
+def weight_of(observation: Observation) -> int:
+    """About how many bytes an observation takes beyond those of every other."""
+    chains = len(observation.chain) + len(observation.client_chain) + len(observation.other_chain)
+    weight = DIGEST * chains + len(observation.timestamps)
+    if observation.server_name_raw is not None:
+        weight += 3 * len(observation.server_name_raw)
+    if observation.alpn_offered is not None:
+        weight += sum(map(len, observation.alpn_offered))
+    if observation.other_names:
+        weight += sum(map(len, observation.other_names))
+    return weight + len(observation.requested_name or b"") + len(observation.chain_problem or "")
+
+
 class Spill:
     """Observations in memory up to a bound, then in a temporary file; read back in the order of their first frames."""
 
     def __init__(self) -> None:
         self.memory: list[Observation] = []
+        self.weight = 0
+        """Bytes, about, of what a peer may make long in those in memory."""
         self.file: IO[bytes] | None = None
         self.frames = array("Q")
         """The first frame of each observation, in the order in which they came."""
@@ -82,7 +100,9 @@ class Spill:
         """Add one."""
         self.memory.append(observation)
         self.frames.append(observation.first_frame)
-        if len(self.memory) >= SPILL_AFTER:
+        self.weight += weight_of(observation)
+        if len(self.memory) >= SPILL_AFTER or self.weight > MAX_WEIGHT:
+            self.weight = 0
             if self.file is None:
                 self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
                 self.places.append(0)

@@ -116,8 +116,8 @@ class Surroundings:
     """The same of those that were given."""
     _twins_of: dict[int, dict[str, int]] = field(default_factory=dict)
     _systems: dict[int, int] = field(default_factory=dict)
-    _odd: dict[str, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
-    _newest: dict[str, list[int]] = field(default_factory=dict)
+    _odd: dict[int, list[tuple[Profile, frozenset[str]]]] = field(default_factory=dict)
+    _newest: dict[int, list[int]] = field(default_factory=dict)
     """Name to the first frames of two connections over TLS 1.3."""
     _genuine: dict[str, dict[str, int]] = field(default_factory=dict)
     _signing: dict[str, Signing] = field(default_factory=dict)
@@ -251,10 +251,10 @@ class Surroundings:
 
     def over_tls13(self, observation: Observation) -> int | None:
         """The first frame of another connection with this name that spoke TLS 1.3."""
-        name = observation.server_name or ""
+        name = key(observation.server_name)
         found = self._newest.get(name)
         if found is None:
-            flags, rows = self.briefs.flags, self.briefs.profiles.of(key(name), MAX_USES)
+            flags, rows = self.briefs.flags, self.briefs.profiles.of(name, MAX_USES)
             found = [self.briefs.frame(row) for row in rows if flags[row] & briefs.TLS13][:2]
             _keep(self._newest, name, found)
         return next((frame for frame in found if frame != observation.first_frame), None)
@@ -268,13 +268,14 @@ class Surroundings:
         """The connections with a name that were answered otherwise than usual for it."""
         if name is None:
             return []
-        found = self._odd.get(name)
+        wanted = key(name)
+        found = self._odd.get(wanted)
         if found is None:
-            rows = self.briefs.profiles.of(key(name), MAX_USES)
+            rows = self.briefs.profiles.of(wanted, MAX_USES)
             if len(rows) < LEAST_TO_COMPARE:
                 return []
             found = odd_ones([self.briefs.profile(row) for row in rows])
-            _keep(self._odd, name, found)
+            _keep(self._odd, wanted, found)
         return found
 
     @cached_property

@@ -42,3 +42,28 @@ def test_what_is_packed_comes_back_as_it_was(path):
     report = analyze(str(path), DATA, want_digest=False)
     for observation in report.spill:
         assert shape(spill.unpack(spill.pack(observation))) == shape(observation)
+
+
+def test_what_a_peer_makes_long_is_not_kept_in_memory(monkeypatch):
+    """Names of 60 kB, chains of many: a capture of a few hundred megabytes held two gigabytes of them."""
+    report = analyze(str(CAPTURES / "tricks" / "capture.pcapng"), DATA, want_digest=False)
+    one = next(iter(report.spill))
+    report.close()
+    long = [
+        one._replace(server_name_raw=b"n" * 60_000, server_name="n" * 60_000),
+        one._replace(alpn_offered=(b"p" * 250,) * 250),
+        one._replace(chain=("0" * 64,) * 500),
+        one._replace(other_names=("o" * 60_000,)),
+        one._replace(requested_name=b"r" * 60_000),
+    ]
+    assert spill.weight_of(one) < 2_000
+    assert min(map(spill.weight_of, long)) > 50_000
+    monkeypatch.setattr(spill, "MAX_WEIGHT", 200_000)
+    store = spill.Spill()
+    given = [kind._replace(number=number, first_frame=number) for number, kind in enumerate(long * 20, 1)]
+    for observation in given:
+        store.append(observation)
+        assert sum(map(spill.weight_of, store.memory)) <= 200_000
+    assert list(store) == given
+    assert [store.get(number) for number in range(1, 101)] == given
+    store.close()

@@ -18,7 +18,8 @@ class Probes:
     """Collects, over all observations, those that can be part of a ladder or of a TCP traceroute."""
 
     def __init__(self) -> None:
-        self.probed: dict[int, Observation] = {}
+        self.probed: set[int] = set()
+        """Numbers of observations."""
         self.sent: list[Sent] = []
         self.routes: list[RouteProbe] = []
         self.targets: set[str | None] = set()
@@ -37,7 +38,7 @@ class Probes:
             self.routes.append(RouteProbe(address(packet.dst), packet.ttl, packet.frame, packet.ip_id, key, 6))
 
     def _add(self, observation: Observation) -> None:
-        self.probed[observation.number] = observation
+        self.probed.add(observation.number)
         if observation.target is not None and observation.target.exact:
             self.targets.add(observation.server_name)
         full = observation.syn.ttl if observation.syn and len({p.ttl for p in observation.probes}) <= 2 else None
@@ -75,11 +76,10 @@ def ladders(
     outcomes: dict[int, Outcome] = {}
 
     def outcome_of(index: int) -> Outcome | None:
-        observation = probes.probed.get(index)
-        if observation is None:
+        if index not in probes.probed:
             return None
         if index not in outcomes:
-            outcomes[index] = _outcome(observation, surroundings)
+            outcomes[index] = _outcome(surroundings.observations.get(index), surroundings)
         return outcomes[index]
 
     return judge_ladders(series, outcome_of, probes.targets.__contains__, routes)
