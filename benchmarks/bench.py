@@ -3,7 +3,8 @@
 `make bench` builds the capture (about 1 GB) and prints a table in Markdown, then the share of each stage of kzpcap.
 Every tool runs once a round, one after the other, as a process of its own; the medians are told. Times depend on the
 machine; the ratios are the result. What is not installed is named, with its package. `--sizes 100 1000 10000` prints
-kzpcap's peak memory on captures of so many megabytes instead.
+kzpcap's peak memory on captures of so many megabytes instead; `--cores 16`, how much faster a folder of so many
+captures is judged by a worker on each core than by one.
 """
 
 from __future__ import annotations
@@ -213,15 +214,57 @@ def sizes(wanted: list[int]) -> None:
         print(f"| {megabytes:,} | {connections} | {tool.cpu[0]:.2f} | {tool.memory[0] // 1024} |", flush=True)
 
 
+def cores(files: int, megabytes: int, chains: int, rounds: int) -> None:
+    """`kzpcap batch` over a folder of captures with one worker and with one for each core, in turn."""
+    path, _ = build(megabytes, chains)
+    folder, case = path.parent / "folder", path.parent / "case"
+    folder.mkdir(exist_ok=True)
+    for number in range(files):
+        with Path(shutil.copy(path, folder / f"{number}.pcap")).open("r+b") as file:
+            file.seek(24 + 16 + 6)  # the first sender's Ethernet address: no two have one digest
+            file.write(bytes([2, 0, 0, 0, 0, number]))
+    workers = {1: [], os.cpu_count() or 1: []}
+    loops = []
+    for _ in range(rounds):
+        for jobs, taken in workers.items():
+            shutil.rmtree(case, ignore_errors=True)
+            command = [sys.executable, "-m", "kzpcap", "batch", str(folder), "--case", str(case), "--jobs", str(jobs)]
+            taken.append(elapsed([command]))
+        loop = [sys.executable, "-c", "sum(n * n for n in range(10_000_000))"]
+        loops.append(elapsed([loop]) * max(workers) / elapsed([loop] * max(workers)))
+    for each in (folder, case):
+        shutil.rmtree(each)
+    path.unlink()
+    print("| workers | seconds | rate |\n|---|---|---|")
+    for jobs, taken in workers.items():
+        rate = statistics.median(one / other for one, other in zip(workers[1], taken, strict=True))
+        print(f"| {jobs} | {statistics.median(taken):.1f} | {rate:.2f} |")
+    print(f"\n{files} captures of {megabytes} MB. Plain Python loops, as many as cores: {statistics.median(loops):.2f}")
+
+
+def elapsed(commands: list[list[str]]) -> float:
+    """Wall seconds of commands side by side; SystemExit where one fails."""
+    started = time.perf_counter()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    running = [subprocess.Popen(command, env=ENVIRONMENT, **quiet) for command in commands]
+    if any(process.wait() for process in running):
+        raise SystemExit(f"failed: {commands[0]}")
+    return time.perf_counter() - started
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1_000)
     parser.add_argument("--chains", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", metavar="MEGABYTES")
+    parser.add_argument("--cores", type=int, metavar="FILES")
     options = parser.parse_args()
     if options.sizes:
         sizes(options.sizes)
+        return
+    if options.cores:
+        cores(options.cores, options.megabytes, options.chains, options.rounds)
         return
     path, counted = build(options.megabytes, options.chains)
     print(f"{counted}, {options.chains} distinct chains; {options.rounds} rounds, medians\n", flush=True)

@@ -50,3 +50,13 @@ def test_a_small_load(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr[-2_000:]
     assert "4 arrived whole" in done.stdout
+
+
+def test_a_small_run_on_all_cores(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "bench.py"), "--cores", "2", "--megabytes", "2"]
+    command += ["--chains", "4", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    assert "| 1 | " in done.stdout
+    assert "2 captures of 2 MB" in done.stdout
+    assert list((tmp_path / "build" / "bench").iterdir()) == []
