@@ -1,4 +1,4 @@
-"""Answers that are kept for the next time, where what was asked is small.
+"""Answers that are kept for the next time, and not what was asked with them.
 
 What lru_cache keeps, it keeps with the arguments: a thousand of a hostile capture's may be a hundred megabytes.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
+from itertools import islice
 from typing import Any, TypeVar, cast
 
 Work = TypeVar("Work", bound=Callable[..., Any])
@@ -27,6 +28,29 @@ def kept(maxsize: int, longest: int) -> Callable[[Work], Work]:
                 elif isinstance(one, tuple):
                     size += sum([len(part) for part in one if isinstance(part, bytes | str)])
             return (keeping if size <= longest else work)(*asked)
+
+        return cast(Work, ask)
+
+    return decorate
+
+
+def by_digest(maxsize: int) -> Callable[[Work], Work]:
+    """Keep the latest answers about certificates, under their digests; the half that came first makes room."""
+
+    def decorate(work: Work) -> Work:
+        answers: dict[tuple[str, ...], Any] = {}
+
+        @wraps(work)
+        def ask(*certificates: Any) -> Any:
+            wanted = tuple([certificate.sha256 for certificate in certificates])
+            if wanted in answers:
+                return answers[wanted]
+            found = work(*certificates)
+            if len(answers) >= maxsize:
+                for old in list(islice(answers, maxsize // 2)):
+                    del answers[old]
+            answers[wanted] = found
+            return found
 
         return cast(Work, ask)
 

@@ -61,6 +61,8 @@ class Responders:
         self.stacks: list[Stack | None] = [None]
         """By the number under which `briefs` has them; 0 is for what is not compared."""
         self.numbers: dict[Stack, int] = {}
+        self.begun: Counter[int] = Counter()
+        """How many stacks were first seen at an address and port."""
         self.clocks: list[tuple[str, int, int]] = []
         """Server, TSval and time in nanoseconds of its SYN-ACKs."""
         self.clock_frames: dict[int, int] = {}
@@ -78,8 +80,10 @@ class Responders:
             self.clocks.append((observation.server[0], sent.stamps[0], answered.time_ns))
         number = self.numbers.get(stack)
         if number is None:
-            if len(self.stacks) >= MAX_STACKS:
+            server = endpoint(hash(observation.server[0]), observation.server[1])
+            if len(self.stacks) >= MAX_STACKS or self.begun[server] >= MAX_ANSWERS:
                 return 0
+            self.begun[server] += 1  # of more than its first answers none is compared: no server fills the numbers
             number = self.numbers[stack] = len(self.stacks)
             self.stacks.append(stack)
         return number

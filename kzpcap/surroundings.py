@@ -36,6 +36,8 @@ MAX_EXAMPLES = 8
 MAX_USES = 64
 LEAST_TO_COMPARE = 3
 """Profiles of one name: less are never odd (profiles.py)."""
+MANY = 1_024
+LONG_NAMES = 4_096
 MAX_KEPT = 4_096
 """Answers that are kept for the next connection of the same client, server or name; then they are worked out anew."""
 
@@ -75,8 +77,8 @@ class Signing:
     """A genuine certificate came with a TTL that no router had lowered: then TTLs mean nothing."""
 
 
-class Failures(NamedTuple):
-    """The attempts of one client at one server and name that were reset or fell silent."""
+class Tries(NamedTuple):
+    """Attempts of one client at one server and name."""
 
     attempts: int
     some: list[Attempt]
@@ -121,6 +123,9 @@ class Surroundings:
     """Name to the first frames of two connections over TLS 1.3."""
     _genuine: dict[str, dict[str, int]] = field(default_factory=dict)
     _signing: dict[str, Signing] = field(default_factory=dict)
+    _signing_much: dict[str, Signing] = field(default_factory=dict)
+    intercepted_sessions: dict[int, bool] = field(default_factory=dict)
+    """Number of a full handshake to whether its chain was an interceptor's (verdict/facts/certificates.py)."""
     _resuming: Observation | None = None
     _resumed: Issued | None = None
     answers: dict[Any, Any] = field(default_factory=dict)
@@ -212,7 +217,7 @@ class Surroundings:
                 seen = self.observations.get(number)
                 if seen.chain_seen is not None and len(found) < MAX_EXAMPLES:
                     found.setdefault(seen.chain[0], seen.chain_seen.frame)
-            _keep(self._twins_of, wanted, found)
+            keep(self._twins_of, wanted, found)
         return found
 
     def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
@@ -256,7 +261,7 @@ class Surroundings:
         if found is None:
             flags, rows = self.briefs.flags, self.briefs.profiles.of(name, MAX_USES)
             found = [self.briefs.frame(row) for row in rows if flags[row] & briefs.TLS13][:2]
-            _keep(self._newest, name, found)
+            keep(self._newest, name, found)
         return next((frame for frame in found if frame != observation.first_frame), None)
 
     @cached_property
@@ -275,7 +280,7 @@ class Surroundings:
             if len(rows) < LEAST_TO_COMPARE:
                 return []
             found = odd_ones([self.briefs.profile(row) for row in rows])
-            _keep(self._odd, wanted, found)
+            keep(self._odd, wanted, found)
         return found
 
     @cached_property
@@ -311,15 +316,19 @@ class Surroundings:
 
     def signing(self, client: str) -> Signing:
         """Who signed for a client, over all of its connections over TCP."""
-        found = self._signing.get(client)
+        found = self._signing.get(client) or self._signing_much.get(client)
         if found is None:
-            found = self._work_out_signing(hash(client))
-            _keep(self._signing, client, found)
+            rows = self.briefs.by_client.of(hash(client))
+            found = self._work_out_signing(rows)
+            if len(rows) > MANY:  # there cannot be many of those, and their rows are not walked again
+                self._signing_much[client] = found
+            else:
+                keep(self._signing, client, found)
         return found
 
-    def _work_out_signing(self, client: int) -> Signing:
+    def _work_out_signing(self, of_client: array[int]) -> Signing:
         rows, found = self.briefs, Signing()
-        for row in rows.by_client.of(client):
+        for row in of_client:
             flags = rows.flags[row]
             found.slowest = max(found.slowest, rows.took[row])
             found.lowered = found.lowered or bool(flags & briefs.LOWERED)
@@ -396,19 +405,19 @@ class Surroundings:
             for row in rows.quic.rows[max(at, stop - MAX_CONTROLS) : stop]
         ]
 
-    def failures(self, observation: Observation) -> Failures:
+    def failures(self, observation: Observation) -> Tries:
         """All attempts of this client at this server and name that were reset or fell silent."""
         rows = self.briefs
         low, high = rows.failures.span(_triple(observation))
         some = [rows.attempt(row) for row in rows.failures.rows[low : min(high, low + MAX_EXAMPLES)]]
-        return Failures(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
+        return Tries(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
 
-    def successes(self, observation: Observation, low: int, high: int) -> list[Attempt]:
-        """The attempts of this client at this server and name that got through, after one time and before another;
-        bounded."""
+    def successes(self, observation: Observation, low: int, high: int) -> Tries:
+        """The attempts of this client at this server and name that got through, after one time and before another."""
         rows = self.briefs
         at, stop = rows.between(rows.successes, _triple(observation), low + 1, high - 1)
-        return [rows.attempt(row) for row in rows.successes.rows[at : min(stop, at + MAX_CONTROLS)]]
+        some = [rows.attempt(row) for row in rows.successes.rows[at : min(stop, at + MAX_EXAMPLES)]]
+        return Tries(stop - at, some, rows.times[rows.successes.rows[stop - 1]] if stop > at else 0)
 
     def genuine_here(self, server: str, name: str) -> bool:
         """Did this server answer this name with a publicly trusted chain?"""
@@ -424,7 +433,8 @@ class Surroundings:
         if found is None:
             seen = [self.briefs.observation(row) for row in self.briefs.examples.of(hash(server), MAX_EXAMPLES)]
             found = {one.server_name: one.first_frame for one in seen if one.server_name is not None}
-            _keep(self._genuine, server, found)
+            if sum(map(len, found)) <= LONG_NAMES:
+                keep(self._genuine, server, found)
         return found
 
     def is_trusted_name(self, name: str) -> bool:
@@ -445,7 +455,8 @@ def _triple(observation: Observation) -> int:
     return hash((hash(observation.client[0]), hash(observation.server[0]), key(observation.server_name)))
 
 
-def _keep(kept: dict[Any, Any], wanted: Any, found: Any) -> None:
+def keep(kept: dict[Any, Any], wanted: Any, found: Any) -> None:
+    """Keep an answer; too many are begun anew."""
     if len(kept) >= MAX_KEPT:
         kept.clear()
     kept[wanted] = found

@@ -182,8 +182,8 @@ def test_a_same_named_ca_did_not_sign():
     real, real_key = make("CN=CA", ca=True)
     other, _ = make("CN=CA", ca=True, serial=8)
     leaf, _ = make("CN=leaf", "CN=CA", signer=real_key)
-    assert signed_by(leaf.der, real.der) is True
-    assert signed_by(leaf.der, other.der) is False
+    assert signed_by(leaf, real) is True
+    assert signed_by(leaf, other) is False
 
 
 def test_a_hundred_cross_signs_are_bounded():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kzpcap import analyze, reference
 from kzpcap.certificates import certificate, seen
 from kzpcap.certificates.seen import Digests, SeenCertificates
-from kzpcap.kept import kept
+from kzpcap.kept import by_digest, kept
 from tests.conftest import CAPTURES
 
 ROOTS = [ca.certificate.der for ca in reference.load().interception_cas]
@@ -123,3 +123,20 @@ def test_nothing_is_remembered_of_what_is_large():
         assert work(b"b" * 101) == 101
         assert work(b"c", ("d" * 60, "e" * 60)) == 1
     assert [one[:1] for one in asked] == [b"a", b"b", b"c", b"b", b"c", b"b", b"c"]
+
+
+def test_answers_about_certificates_are_kept_by_their_digests():
+    asked = []
+
+    @by_digest(4)
+    def work(one, other):
+        asked.append((one.common_name, other.common_name))
+        return None if one is other else len(asked)
+
+    first, second, third = (certificate.parse(der) for der in ROOTS[:3])
+    assert [work(first, second), work(first, second), work(second, first), work(first, second)] == [1, 1, 2, 1]
+    assert work(third, third) is work(third, third) is None
+    assert len(asked) == 3
+    for one in (first, second):
+        work(one, third)
+    assert work(second, first) == 6, "the half that came first made room"

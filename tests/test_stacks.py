@@ -405,6 +405,27 @@ def test_many_servers_alike_take_no_longer_than_linear():
     spill.close()
 
 
+def test_a_server_with_many_stacks_leaves_room_for_the_others(monkeypatch):
+    """A window of its own in each SYN-ACK of one server: the answers of another are compared all the same."""
+    from kzpcap import responders
+    from kzpcap.briefs import Briefs
+    from kzpcap.spill import Spill
+
+    monkeypatch.setattr(responders, "MAX_STACKS", 20)
+    monkeypatch.setattr(responders, "MAX_ANSWERS", 4)
+    report = analyze(str(CAPTURES / "lab-clean" / "capture.pcap"), reference.load(), want_digest=False)
+    one = next(iter(report.spill))
+    report.close()
+    found = responders.Responders(Briefs(Spill()))
+
+    def answered(server, window):
+        return found.add(one._replace(server=(server, 443), syn_ack=one.syn_ack._replace(window=window)))
+
+    assert [bool(answered("198.51.100.1", window)) for window in range(40)] == [True] * 4 + [False] * 36
+    assert answered("198.51.100.2", 50) == 5
+    assert answered("198.51.100.1", 50) == 5, "a stack that is known has its number everywhere"
+
+
 # the reading of options
 
 SYN_OPTIONS = bytes.fromhex("020405b40402080a000003e80000000001030307")

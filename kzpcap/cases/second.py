@@ -97,7 +97,7 @@ class Others:
         for one in self.open:
             if one.listed and len(one.chain) > 1:
                 chain = _chain(case, one.chain)
-                if len(chain) > 1 and signed_by(chain[0].der, chain[1].der):
+                if len(chain) > 1 and signed_by(chain[0], chain[1]):
                     found.setdefault(chain[1].spki_sha256, []).append(one)
         return found
 

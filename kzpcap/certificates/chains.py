@@ -8,6 +8,7 @@ to intercept, and if not, does it bear such a CA's names.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
@@ -139,6 +140,7 @@ class ChainJudge:
     cache: dict[tuple[tuple[str, ...], int], ChainFacts] = field(default_factory=dict)
     weight: int = 0
     """Bytes, about, of the certificates in `cache`."""
+    weights: dict[tuple[tuple[str, ...], int], int] = field(default_factory=dict)
     products: dict[tuple[str, str], Product | None] = field(default_factory=dict)
     """Common name and organization of an issuer to the product with these names."""
 
@@ -157,10 +159,13 @@ class ChainJudge:
         if found is None:
             weight = sum(certificate.weight for certificate in chain)
             if len(self.cache) >= MAX_CHAINS or self.weight + weight > MAX_WEIGHT:
-                self.cache.clear()
-                self.weight = 0
+                for old in list(islice(self.cache, len(self.cache) // 2 + 1)):
+                    self.weight -= self.weights.pop(old)
+                    del self.cache[old]
             self.weight += weight
-            found = self.cache[names, time_ns // DAY_NS] = self._judge(chain, time_ns)
+            wanted = names, time_ns // DAY_NS
+            self.weights[wanted] = weight
+            found = self.cache[wanted] = self._judge(chain, time_ns)
         return found
 
     def judged(self, names: tuple[str, ...], time_ns: int) -> ChainFacts | None:
@@ -173,7 +178,7 @@ class ChainJudge:
             known = ca.certificate
             if known.sha256 == certificate.sha256 or known.subject_key != certificate.issuer_key:
                 continue
-            if signed_by(certificate.der, known.der):
+            if signed_by(certificate, known):
                 return known
         return None
 
@@ -191,11 +196,11 @@ class ChainJudge:
         sha1 = None
         for certificate in chain[1:]:
             generation = self.reference.interception_sha1.get(certificate.sha1)
-            if generation and signed_by(leaf.der, certificate.der):
+            if generation and signed_by(leaf, certificate):
                 sha1 = generation
         climb = self._climb(leaf, pools)
         end = climb[-1]
-        own = leaf.self_named and bool(signed_by(leaf.der, leaf.der))
+        own = leaf.self_named and bool(signed_by(leaf, leaf))
         national = self._national(leaf, pools)
         return ChainFacts(
             leaf,
@@ -210,7 +215,7 @@ class ChainJudge:
             None if interception or sha1 or public or supplied or national or own else self._product(climb),
             own,
             not (own or public or supplied or interception or sha1 or national)
-            and not (end.self_named and signed_by(end.der, end.der)),
+            and not (end.self_named and signed_by(end, end)),
             climb,
         )
 
@@ -242,9 +247,9 @@ class ChainJudge:
         if not trusted:
             for ca in self.reference.interception_cas:
                 known = ca.certificate
-                if known.subject_key == leaf.issuer_key or not fits(leaf.der, known.der):
+                if known.subject_key == leaf.issuer_key or not fits(leaf, known):
                     continue
-                if signed_by(leaf.der, known.der):
+                if signed_by(leaf, known):
                     return Path((leaf, ca.certificate)), ca
         return None, None
 
@@ -262,7 +267,7 @@ class ChainJudge:
                     candidate
                     for pool in pools
                     for candidate in pool.named(path[-1].issuer_key)
-                    if candidate.sha256 not in seen and signed_by(path[-1].der, candidate.der)
+                    if candidate.sha256 not in seen and signed_by(path[-1], candidate)
                 ),
                 None,
             )
@@ -298,6 +303,6 @@ class ChainJudge:
                 if certificate.issuer_key != known.subject_key and not claims_key:
                     continue
                 open_end = certificate.issuer_key in self.reference.unpublished_names and not claims_key
-                fails = not open_end and signed_by(certificate.der, known.der) is False
+                fails = not open_end and signed_by(certificate, known) is False
                 return Imitation(ca, "issuer_name" if certificate.issuer_key == known.subject_key else "key_id", fails)
         return None

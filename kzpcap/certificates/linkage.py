@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, Certificate, load
+from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
-from kzpcap.kept import kept
+from kzpcap.kept import by_digest
 
 MAX_DEPTH = 8
 MAX_CHECKS = 64
@@ -22,13 +22,13 @@ MAX_SAME_SUBJECT = 8
 MAX_TRUSTED = 4096
 """The same for a pool of reference data or of what the user gave: nobody floods those."""
 MAX_EXPONENT_BITS = 64
-MAX_CHECKED = 16_384
-"""Answers that are kept, each with the bytes of two certificates."""
+MAX_CHECKED = 32_768
+"""Answers that are kept."""
 
 
-@kept(MAX_CHECKED, LONG)
-def signed_by(child: bytes, issuer: bytes) -> bool | None:
-    """Is `child`'s signature made with `issuer`'s key (both DER)? None where it cannot be checked."""
+@by_digest(MAX_CHECKED)
+def signed_by(child: Certificate, issuer: Certificate) -> bool | None:
+    """Is `child`'s signature made with `issuer`'s key? None where it cannot be checked."""
     try:
         key = _key(issuer)
         return None if key is None else verify(key, *_signature(child))
@@ -36,7 +36,7 @@ def signed_by(child: bytes, issuer: bytes) -> bool | None:
         return None
 
 
-def fits(child: bytes, issuer: bytes) -> bool:
+def fits(child: Certificate, issuer: Certificate) -> bool:
     """Has `child`'s signature the length of those of `issuer`'s RSA key? True for other keys, and where it is unknown.
 
     Before `signed_by`, where one certificate is tried with many keys.
@@ -48,26 +48,26 @@ def fits(child: bytes, issuer: bytes) -> bool:
         return True
 
 
-@kept(512, LONG)
-def _rsa_length(issuer: bytes) -> int | None:
+@by_digest(512)
+def _rsa_length(issuer: Certificate) -> int | None:
     """The bytes of an RSA key's signatures (RFC 8017 section 8.2.2 step 1); None for other keys."""
     key = _key(issuer)
     return (key.key_size + 7) // 8 if kind_of(key) == "rsa" else None
 
 
-@kept(512, LONG)
-def _key(issuer: bytes) -> Any:
+@by_digest(512)
+def _key(issuer: Certificate) -> Any:
     """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""
-    key = load(issuer).public_key()
+    key = load(issuer.der).public_key()
     if kind_of(key) == "rsa" and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
         return None
     return key
 
 
-@kept(64, LONG)
-def _signature(child: bytes) -> tuple[bytes, bytes, Any, Any]:
+@by_digest(64)
+def _signature(child: Certificate) -> tuple[bytes, bytes, Any, Any]:
     """A certificate's signature, what it signs, its hash and its parameters."""
-    cert = load(child)
+    cert = load(child.der)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return (
@@ -137,7 +137,7 @@ def paths_to(
         for anchor in _likely_first(last, anchors_named(last.issuer_key)):
             if anchor.path_length is not None and anchor.path_length < len(path) - 1 and anchor.sha256 != last.sha256:
                 continue
-            if anchor.sha256 == last.sha256 or signed_by(last.der, anchor.der):
+            if anchor.sha256 == last.sha256 or signed_by(last, anchor):
                 found.append(Path(path if anchor.sha256 == last.sha256 else (*path, anchor)))
         if len(path) >= MAX_DEPTH or last.self_named:
             continue
@@ -148,7 +148,7 @@ def paths_to(
                     continue
                 seen.add(issuer.sha256)
                 checks += 1
-                if checks < MAX_CHECKS and signed_by(last.der, issuer.der):
+                if checks < MAX_CHECKS and signed_by(last, issuer):
                     queue.append((*path, issuer))
     return found
 

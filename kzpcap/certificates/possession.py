@@ -10,9 +10,9 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, Certificate, load
+from kzpcap.certificates.certificate import Certificate, load
 from kzpcap.certificates.signature import kind_of, verify
-from kzpcap.kept import kept
+from kzpcap.kept import by_digest
 from kzpcap.wire import Reader, ShortRead
 
 
@@ -37,7 +37,7 @@ def server_key_exchange(
     if kind not in ("dhe", "ecdhe") or not any(body):  # zeros: taken out of the capture (scrub/)
         return Possession.NOT_CAPTURED
     try:
-        key = _key(leaf.der)
+        key = _key(leaf)
     except Exception:  # whatever the parser stumbles over: nothing can be checked
         return Possession.NOT_CAPTURED
     reader = Reader(body)
@@ -59,15 +59,15 @@ def server_key_exchange(
     return Possession.PROVED if outcome else Possession.REFUTED
 
 
-@kept(512, LONG)
-def _key(der: bytes) -> Any:
-    return load(der).public_key()
+@by_digest(512)
+def _key(leaf: Certificate) -> Any:
+    return load(leaf.der).public_key()
 
 
 def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:
     """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key."""
     try:
-        key = _key(leaf.der)
+        key = _key(leaf)
     except Exception:  # as above
         return Possession.NOT_CAPTURED
     rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature

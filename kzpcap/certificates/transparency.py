@@ -18,7 +18,7 @@ from kzpcap.kept import kept
 from kzpcap.wire import Reader, ShortRead
 
 MAX_TIMESTAMPS = 16
-MAX_CHECKED = 4_096
+MAX_CHECKED = 1_024
 """Answers that are kept, each with the bytes of a certificate."""
 CERTIFICATE, PRECERTIFICATE = 0, 1
 

@@ -58,7 +58,7 @@ def copied(chain: tuple[Certificate, ...], genuine: Iterable[Certificate]) -> Se
     """The second judgement on a chain beside genuine leaves of other captures with its subject and names."""
     leaf = chain[0]
     issuers = chain[1:] or (leaf,)
-    issuer_seen = any(signed_by(leaf.der, issuer.der) for issuer in issuers)
+    issuer_seen = any(signed_by(leaf, issuer) for issuer in issuers)
     for certificate in genuine:
         comparison = compare(leaf, certificate)
         if certificate.sha256 != leaf.sha256 and comparison.is_copy(issuer_seen):

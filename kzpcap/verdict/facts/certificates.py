@@ -7,7 +7,7 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.transparency import CERTIFICATE, PRECERTIFICATE, check, embedded, timestamps
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Observation
-from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings import Issued, Surroundings, keep
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, no_day
 from kzpcap.verdict.features import (
     CHAIN,
@@ -470,11 +470,23 @@ def resumes_intercepted_session(observation: Observation, surroundings: Surround
     full = surroundings.full_handshake(observation)
     if full is None:
         return Finding(None, "the full handshake of this resumed session is not in the capture")
-    facts = surroundings.facts_of(full.chain, full.time_ns)
-    signed = facts is not None and facts.interception is not None and len(facts.interception.certificates) > 1
-    if facts is not None and facts.public is None and facts.supplied is None:
-        listed = facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED
-        signed = signed or listed or surroundings.twin(facts) is not None
-    if (signed or (facts is not None and facts.sha1_generation)) and full.possession is not Possession.REFUTED:
+    intercepted = surroundings.intercepted_sessions.get(full.number)
+    if intercepted is None:
+        intercepted = _was_intercepted(full, surroundings)
+        keep(surroundings.intercepted_sessions, full.number, intercepted)
+    if intercepted:
         return Finding(True, "it resumes a session that was issued behind an interception certificate", (full.frame,))
     return Finding(False, "it resumes a session that was not issued behind an interception certificate", (full.frame,))
+
+
+def _was_intercepted(full: Issued, surroundings: Surroundings) -> bool:
+    """Was a full handshake answered by an interceptor that holds the key it showed?"""
+    facts = surroundings.facts_of(full.chain, full.time_ns)
+    if facts is None or full.possession is Possession.REFUTED:
+        return False
+    if facts.sha1_generation or (facts.interception is not None and len(facts.interception.certificates) > 1):
+        return True
+    if facts.public is not None or facts.supplied is not None:
+        return False
+    listed = facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED
+    return listed or surroundings.twin(facts) is not None

@@ -166,9 +166,9 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if len(around) < NEEDED or not between:
         return Finding(None, f"{count} failing attempts, but not interleaved with {NEEDED} controls", frames)
     passed = surroundings.successes(observation, first, last)
-    if passed:
-        says = f"this very name got through {len(passed)} times between its {count} failures"
-        return Finding(None, says, tuple(attempt.frame for attempt in passed[:6]))
+    if passed.attempts:
+        says = f"this very name got through {passed.attempts} times between its {count} failures"
+        return Finding(None, says, tuple(attempt.frame for attempt in passed.some[:6]))
     server, name = observation.server[0], observation.server_name
     if not surroundings.genuine_here(server, name) and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
