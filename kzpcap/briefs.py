@@ -13,8 +13,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from kzpcap.observations import Observation
-from kzpcap.profiles import Profile
+from kzpcap.certificates.chains import ChainFacts
+from kzpcap.certificates.names import carries
+from kzpcap.observations import Observation, Reaction
+from kzpcap.paths.hops import FRESH_TTLS
+from kzpcap.profiles import Profile, shape
 from kzpcap.spill import Spill
 
 BUCKETS = 256
@@ -307,3 +310,44 @@ class Briefs:
 def endpoint(server: int, port: int) -> int:
     """The key of a server's address (by key) and port."""
     return hash((server, port))
+
+
+def flags_of(observation: Observation, facts: ChainFacts | None) -> int:
+    """What a row says of its connection."""
+    syn, answer, hello, name = observation.syn, observation.syn_ack, observation.server_hello, observation.server_name
+    trusted = facts is not None and facts.trusted
+    found = LISTED if observation.target is not None else 0
+    if observation.transport == "tcp":
+        found |= TCP
+    if syn is not None and answer is not None and answer.ttl not in FRESH_TTLS:
+        found |= LOWERED
+    if hello is not None:
+        found |= SIGNED
+        if trusted and hello.ttl in FRESH_TTLS:
+            found |= FRESH_GENUINE
+    if name:
+        found |= NAMED
+    seen = shape(observation)
+    if seen is not None:
+        found |= PROFILED
+        found |= TLS13 if seen.tls13 else 0
+        found |= REFUSED if seen.refused else 0
+        found |= FELL if seen.fell else 0
+    if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
+        return found
+    found |= ATTEMPT
+    if observation.transport == "quic":
+        found |= QUIC
+    if observation.server_packets > 0:
+        found |= ANSWERED
+    if facts is not None and trusted:
+        found |= TRUSTED | THROUGH
+        if name and carries(facts.leaf, name):
+            found |= CARRIED
+    elif facts is not None:
+        found |= THROUGH if facts.disputed else 0
+    elif hello is not None and observation.reaction is Reaction.WENT_ON:
+        found |= THROUGH
+    if observation.failed in ("silent", "reset"):
+        found |= FAILED
+    return found

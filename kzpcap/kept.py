@@ -10,6 +10,7 @@ from functools import lru_cache, wraps
 from itertools import islice
 from typing import Any, TypeVar, cast
 
+MAX_KEPT = 4_096
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
@@ -55,3 +56,10 @@ def by_digest(maxsize: int) -> Callable[[Work], Work]:
         return cast(Work, ask)
 
     return decorate
+
+
+def keep(answers: dict[Any, Any], wanted: Any, found: Any) -> None:
+    """Keep an answer for the next connection of the same client, server or name; too many are begun anew."""
+    if len(answers) >= MAX_KEPT:
+        answers.clear()
+    answers[wanted] = found

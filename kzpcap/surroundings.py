@@ -15,17 +15,17 @@ from kzpcap import briefs
 from kzpcap.briefs import Attempt, Briefs, Groups, key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
-from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.resigned import Comparison, compare
 from kzpcap.certificates.seen import SeenCertificates
 from kzpcap.clock import Clock
-from kzpcap.observations import Observation, Reaction
-from kzpcap.paths.hops import FRESH_TTLS
+from kzpcap.kept import keep
+from kzpcap.observations import Observation
 from kzpcap.paths.networks import Networks
-from kzpcap.profiles import Profile, odd_ones, shape
+from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
 from kzpcap.responders import Alike, Responders
+from kzpcap.signers import Signers
 from kzpcap.spill import Spill
 from kzpcap.uses import Use, Uses
 
@@ -36,10 +36,7 @@ MAX_EXAMPLES = 8
 MAX_USES = 64
 LEAST_TO_COMPARE = 3
 """Profiles of one name: less are never odd (profiles.py)."""
-MANY = 1_024
 LONG_NAMES = 4_096
-MAX_KEPT = 4_096
-"""Answers that are kept for the next connection of the same client, server or name; then they are worked out anew."""
 
 
 class Issued(NamedTuple):
@@ -58,23 +55,6 @@ class QuicAttempt(NamedTuple):
     time_ns: int
     frame: int
     answered: bool
-
-
-@dataclass
-class Signing:
-    """Who signed for one client, over all of its connections that were answered; each set bounded, texts by key."""
-
-    issuers: set[int] = field(default_factory=set)
-    """Private issuers whose signatures were verified; what is signed otherwise, or hidden, is 0 here."""
-    names: set[int] = field(default_factory=set)
-    listed: set[int] = field(default_factory=set)
-    servers: set[int] = field(default_factory=set)
-    slowest: int = 0
-    """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
-    lowered: bool = False
-    """Some server's answers came with a TTL that routers had lowered: TTLs mean something at this capture point."""
-    fresh_genuine: bool = False
-    """A genuine certificate came with a TTL that no router had lowered: then TTLs mean nothing."""
 
 
 class Tries(NamedTuple):
@@ -122,8 +102,6 @@ class Surroundings:
     _newest: dict[int, list[int]] = field(default_factory=dict)
     """Name to the first frames of two connections over TLS 1.3."""
     _genuine: dict[str, dict[str, int]] = field(default_factory=dict)
-    _signing: dict[str, Signing] = field(default_factory=dict)
-    _signing_much: dict[str, Signing] = field(default_factory=dict)
     intercepted_sessions: dict[int, bool] = field(default_factory=dict)
     """Number of a full handshake to whether its chain was an interceptor's (verdict/facts/certificates.py)."""
     _resuming: Observation | None = None
@@ -145,6 +123,7 @@ class Surroundings:
     def __post_init__(self) -> None:
         self.briefs = Briefs(self.observations)
         self.responders = Responders(self.briefs)
+        self.signers = Signers(self.briefs)
         self.keys = Uses(self.observations, lambda _: Use())
         self.issuers = Uses(self.observations, self._issuer)
 
@@ -167,7 +146,7 @@ class Surroundings:
         if facts is not None and facts.trusted and observation.chain_seen:
             self._add_twin(facts.leaf, observation.number)
         issuer = key(signed) if private else 0
-        self.briefs.add(observation, _flags(observation, facts), self.responders.add(observation), issuer)
+        self.briefs.add(observation, briefs.flags_of(observation, facts), self.responders.add(observation), issuer)
 
     def _add_twin(self, leaf: Certificate, number: int) -> None:
         known = hash(leaf.sha256)
@@ -314,37 +293,6 @@ class Surroundings:
         title = facts.end.issuer_common_name if missing else facts.end.common_name
         return title or facts.end.issuer, not missing
 
-    def signing(self, client: str) -> Signing:
-        """Who signed for a client, over all of its connections over TCP."""
-        found = self._signing.get(client) or self._signing_much.get(client)
-        if found is None:
-            rows = self.briefs.by_client.of(hash(client))
-            found = self._work_out_signing(rows)
-            if len(rows) > MANY:  # there cannot be many of those, and their rows are not walked again
-                self._signing_much[client] = found
-            else:
-                keep(self._signing, client, found)
-        return found
-
-    def _work_out_signing(self, of_client: array[int]) -> Signing:
-        rows, found = self.briefs, Signing()
-        for row in of_client:
-            flags = rows.flags[row]
-            found.slowest = max(found.slowest, rows.took[row])
-            found.lowered = found.lowered or bool(flags & briefs.LOWERED)
-            found.fresh_genuine = found.fresh_genuine or bool(flags & briefs.FRESH_GENUINE)
-            if not flags & briefs.SIGNED:
-                continue
-            if len(found.issuers) < MAX_EXAMPLES:
-                found.issuers.add(rows.issuers[row])
-            if flags & briefs.NAMED and len(found.names) < MAX_USES:
-                found.names.add(rows.names[row])
-                if flags & briefs.LISTED:
-                    found.listed.add(rows.names[row])
-            if len(found.servers) < MAX_USES:
-                found.servers.add(rows.servers[row])
-        return found
-
     def trusted_others(self, observation: Observation) -> list[int]:
         """Frames of public chains that this client got, within ten minutes, for names on no list; one for each name."""
         found = self.controls(observation, observation.time_ns - CONTROL_WINDOW, observation.time_ns + CONTROL_WINDOW)
@@ -455,13 +403,6 @@ def _triple(observation: Observation) -> int:
     return hash((hash(observation.client[0]), hash(observation.server[0]), key(observation.server_name)))
 
 
-def keep(kept: dict[Any, Any], wanted: Any, found: Any) -> None:
-    """Keep an answer; too many are begun anew."""
-    if len(kept) >= MAX_KEPT:
-        kept.clear()
-    kept[wanted] = found
-
-
 def _issuer_key(facts: ChainFacts) -> str | None:
     """Who signed a chain that no public root knows: the key it ends at, else the name and key id of who is missing."""
     if facts.public or facts.supplied or facts.national or facts.self_signed or facts.end is None:
@@ -495,44 +436,3 @@ def survey(surroundings: Surroundings) -> None:
     """Fill the indexes from all observations."""
     for observation in surroundings.observations:
         surroundings.add(observation)
-
-
-def _flags(observation: Observation, facts: ChainFacts | None) -> int:
-    """What a row says of its connection."""
-    syn, answer, hello, name = observation.syn, observation.syn_ack, observation.server_hello, observation.server_name
-    trusted = facts is not None and facts.trusted
-    found = briefs.LISTED if observation.target is not None else 0
-    if observation.transport == "tcp":
-        found |= briefs.TCP
-    if syn is not None and answer is not None and answer.ttl not in FRESH_TTLS:
-        found |= briefs.LOWERED
-    if hello is not None:
-        found |= briefs.SIGNED
-        if trusted and hello.ttl in FRESH_TTLS:
-            found |= briefs.FRESH_GENUINE
-    if name:
-        found |= briefs.NAMED
-    seen = shape(observation)
-    if seen is not None:
-        found |= briefs.PROFILED
-        found |= briefs.TLS13 if seen.tls13 else 0
-        found |= briefs.REFUSED if seen.refused else 0
-        found |= briefs.FELL if seen.fell else 0
-    if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
-        return found
-    found |= briefs.ATTEMPT
-    if observation.transport == "quic":
-        found |= briefs.QUIC
-    if observation.server_packets > 0:
-        found |= briefs.ANSWERED
-    if facts is not None and trusted:
-        found |= briefs.TRUSTED | briefs.THROUGH
-        if name and carries(facts.leaf, name):
-            found |= briefs.CARRIED
-    elif facts is not None:
-        found |= briefs.THROUGH if facts.disputed else 0
-    elif hello is not None and observation.reaction is Reaction.WENT_ON:
-        found |= briefs.THROUGH
-    if observation.failed in ("silent", "reset"):
-        found |= briefs.FAILED
-    return found

@@ -138,7 +138,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             if one.server[0] == mine.server[0] and one.syn_ack.time_ns > one.syn.time_ns
         ]
         assert around.briefs.shortest_syn(mine.server[0]) == (min(took) if took else None)
-        assert around.signing(mine.client[0]).slowest == max(
+        assert around.signers.of(mine.client[0]).slowest == max(
             [0]
             + [
                 one.syn_ack.time_ns - one.syn.time_ns
@@ -162,7 +162,7 @@ def test_a_connection_takes_less_than_200_bytes():
         around.add(one._replace(number=number, first_frame=number, server=server, server_name=f"{number}.example"))
     mine = one._replace(number=1, server=("198.18.0.1", 443), server_name="1.example")
     around.controls(mine, 0, mine.time_ns + 1)
-    around.failures(mine), around.successes(mine, 0, 1), around.signing(mine.client[0])
+    around.failures(mine), around.successes(mine, 0, 1), around.signers.of(mine.client[0])
     around.briefs.shortest_syn(mine.server[0])
     around.responders.is_compared(mine), around.odd_answers("1.example"), around.tried_quic(mine)
     around.is_genuine(mine.server[0]), around.trusted_frame("1.example"), around.genuine_here("x", "y")

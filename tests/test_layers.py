@@ -23,7 +23,7 @@ ROWS = [
     ["observer"],
     ["profiles", "spill"],
     ["briefs", "uses"],
-    ["responders"],
+    ["responders", "signers"],
     ["anchors", "surroundings"],
     ["verdict"],
     ["report"],

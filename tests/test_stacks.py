@@ -261,7 +261,7 @@ def test_a_local_network_needs_every_name_and_short_round_trips():
     report = analyze(str(CAPTURES / "lab-squid" / "capture.pcap"), reference.load())
     try:
         observation = next(iter(report.connections())).observation
-        signing = report.surroundings.signing(observation.client[0])
+        signing = report.surroundings.signers.of(observation.client[0])
         assert signing.slowest < LAN_NS, "a laboratory has no distance"
         assert put(report) == "volunteer_side"
         assert put(report, interceptor=Interceptor("known_generation:x", "")) == "unknown", "a known key"
@@ -285,7 +285,7 @@ def test_every_connection_of_the_client_counts_for_a_local_network():
     report = analyze(str(CAPTURES / "lab-tls13" / "capture.pcap"), reference.load())
     try:
         (client,) = {observation.client[0] for observation in report.spill}
-        signing = report.surroundings.signing(client)
+        signing = report.surroundings.signers.of(client)
         assert signing.issuers == {0}
         assert signing.slowest > 0
     finally:
@@ -297,7 +297,7 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
     report = analyze(str(CAPTURES / "lab-mitmproxy" / "capture.pcap"), reference.load())
     try:
         observation = next(iter(report.connections())).observation
-        signing = report.surroundings.signing(observation.client[0])
+        signing = report.surroundings.signers.of(observation.client[0])
         signing.issuers.add(0)  # not every name by one issuer: the TTL alone remains
         signing.lowered = True
         assert put(report) == "volunteer_side"

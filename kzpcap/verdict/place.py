@@ -8,7 +8,8 @@ from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
 from kzpcap.paths.local import is_local
 from kzpcap.reference import Product
-from kzpcap.surroundings import Signing, Surroundings
+from kzpcap.signers import Signing
+from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.rules import State
@@ -87,7 +88,7 @@ def on_the_volunteers_side(
             place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
     client = observation.client[0]
-    signing = surroundings.signing(client)
+    signing = surroundings.signers.of(client)
     if any(one.client == client and one.interceptor_ttl is not None for one in ladders):
         return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)

@@ -6,8 +6,9 @@ from kzpcap.certificates.names import carries
 from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.transparency import CERTIFICATE, PRECERTIFICATE, check, embedded, timestamps
 from kzpcap.iana import is_tls13
+from kzpcap.kept import keep
 from kzpcap.observations import Observation
-from kzpcap.surroundings import Issued, Surroundings, keep
+from kzpcap.surroundings import Issued, Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, no_day
 from kzpcap.verdict.features import (
     CHAIN,
