@@ -4,6 +4,8 @@ from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 
+cdef long long WINDOW, LAST, HALF
+
 cdef class Stream:
     cdef readonly list packets
     cdef public list runs
@@ -13,15 +15,17 @@ cdef class Stream:
 
     cpdef Packet packet_at(self, long long offset)
 
+@cython.locals(low="Py_ssize_t", high="Py_ssize_t", middle="Py_ssize_t", start="long long")
+cdef Py_ssize_t place_of(list starts, long long offset) except -1
 cpdef long long distance(long long seq, long long base) except? -0x80000001
 @cython.locals(packet=Packet, found=list)
 cpdef list direction_packets(Flow flow, long long direction)
-@cython.locals(packet=Packet, offset="long long", base="long long", data=list, syns=list, segments=list, stream=Stream)
+@cython.locals(packet=Packet, data=list, syns=list, stream=Stream)
 cpdef Stream reassemble(list packets, bint last_wins=*, object last=*)
 @cython.locals(syn=Packet, packet=Packet, first="long long", offset="long long", lowest="long long")
 cdef tuple _base(list syns, list data)
 @cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
-cdef void _place(Stream stream, list segments) except *
+cdef void _place(Stream stream, list packets) except *
 @cython.locals(packet=Packet, end="long long", found=set, sent=list)
 cpdef set acknowledge_too_much(list packets)
 @cython.locals(packet=Packet, started=bint, sent="long long", ahead="long long", end="long long", waiting=list, odd=list)

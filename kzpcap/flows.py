@@ -10,7 +10,6 @@ The file runs as it is; flows.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Container
 from typing import NamedTuple
 
@@ -20,6 +19,9 @@ from kzpcap.capture.scan import Flow
 
 WINDOW = 1 << 24
 """Segments further than this from the others are strays: no stream that is kept is so long."""
+LAST = (1 << 32) - 1
+"""The highest sequence number. It and `HALF` have names so that the compiled form has them in C."""
+HALF = 1 << 31
 MAX_CONFLICTS = 16
 
 
@@ -61,7 +63,7 @@ class Stream:
 
     def packet_at(self, offset: int) -> Packet:
         """The packet that brought the byte at `offset`."""
-        return self.pieces[max(0, bisect_right(self.starts, offset) - 1)]
+        return self.pieces[place_of(self.starts, offset)]
 
     @property
     def gaps(self) -> int:
@@ -69,9 +71,22 @@ class Stream:
         return max(0, len(self.runs) - 1)
 
 
+def place_of(starts: list[int], offset: int) -> int:
+    """The index of the last of the ascending `starts` that is not after `offset`; 0 where all are."""
+    low, high = 0, len(starts)
+    while low < high:
+        middle = (low + high) >> 1
+        start = starts[middle]
+        if start > offset:
+            high = middle
+        else:
+            low = middle + 1
+    return low - 1 if low else 0
+
+
 def distance(seq: int, base: int) -> int:
     """seq - base in sequence space, signed (RFC 9293 section 3.4)."""
-    return ((seq - base + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+    return ((seq - base + HALF) & LAST) - HALF
 
 
 def direction_packets(flow: Flow, direction: int) -> list[Packet]:
@@ -108,7 +123,7 @@ def acknowledge_too_much(packets: list[Packet]) -> set[int]:
         end = packet.seq + packet.length + bool(packet.flags & codes.SYN) + bool(packet.flags & codes.FIN)
         ours = sent[packet.direction]
         if ours is None or distance(end, ours) > 0:
-            sent[packet.direction] = end & 0xFFFFFFFF
+            sent[packet.direction] = end & LAST
     return found
 
 
@@ -128,14 +143,14 @@ def acknowledges_unsent(packets: list[Packet], client: int) -> tuple[int, ...]:
                 if not packet.flags & codes.SYN:
                     return ()
                 started = True
-                sent = (packet.seq + packet.length + 1) & 0xFFFFFFFF
+                sent = (packet.seq + packet.length + 1) & LAST
                 continue
             ahead = distance(packet.seq, sent)
             if ahead > 0:
                 if packet.flags & codes.RST:
                     continue  # an answer to the odd segment itself
                 return ()
-            end = (packet.seq + packet.length + bool(packet.flags & codes.SYN)) & 0xFFFFFFFF
+            end = (packet.seq + packet.length + (1 if packet.flags & codes.SYN else 0)) & LAST
             if ahead == 0:
                 odd += [frame for frame, acknowledged in waiting if distance(acknowledged, end) > 1]
                 waiting.clear()
@@ -164,18 +179,10 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
     if not data:
         stream.from_start = bool(syns)
         return stream
-    base, stream.from_start = _base(syns, data)
-    stream.base = base
-    segments: list[tuple[int, bytes, Packet]] = []
-    for packet in reversed(data) if last_wins else data:
-        offset = distance(packet.seq + (1 if packet.flags & codes.SYN else 0), base)
-        if packet.captured < packet.length:
-            stream.cut = True
-        if -WINDOW < offset < WINDOW:
-            segments.append((offset, packet.payload, packet))
-        else:
-            stream.strays += 1
-    _place(stream, segments)
+    stream.base, stream.from_start = _base(syns, data)
+    if last_wins:
+        data.reverse()
+    _place(stream, data)
     return stream
 
 
@@ -185,23 +192,30 @@ def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:
     for syn in syns:
         offset = distance(first, syn.seq + 1)
         if -1 <= offset < WINDOW:
-            return (syn.seq + 1) & 0xFFFFFFFF, True
+            return (syn.seq + 1) & LAST, True
     lowest = 0
     for packet in data:
         offset = distance(packet.seq, first)
         if -1 << 17 < offset < lowest:
             lowest = offset
-    return (first + lowest) & 0xFFFFFFFF, False
+    return (first + lowest) & LAST, False
 
 
-def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
+def _place(stream: Stream, packets: list[Packet]) -> None:
     """Lay segments down in the given order; the first that covers a byte owns it."""
     starts: list[int] = []
     ends: list[int] = []
     bodies: list[bytes] = []
     owners: list[Packet] = []
     tail = 0
-    for offset, body, packet in segments:
+    for packet in packets:
+        offset = distance(packet.seq + (1 if packet.flags & codes.SYN else 0), stream.base)
+        if packet.captured < packet.length:
+            stream.cut = True
+        if not -WINDOW < offset < WINDOW:
+            stream.strays += 1
+            continue
+        body = packet.payload
         if offset < 0:
             body = body[-offset:]
             offset = 0
@@ -215,7 +229,7 @@ def _place(stream: Stream, segments: list[tuple[int, bytes, Packet]]) -> None:
                 owners.append(packet)
                 tail = end
             continue
-        index = max(0, bisect_right(starts, offset) - 1)
+        index = place_of(starts, offset)
         while at < end:
             if index < len(starts) and ends[index] <= at:
                 index += 1

@@ -297,7 +297,7 @@ def _syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
             isn = packet.seq
             break
     for packet in answered:
-        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or packet.ack == (isn + 1) & 0xFFFFFFFF):
+        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or distance(packet.ack, isn) == 1):
             return _mark(packet, "syn_ack")
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
 
 from hypothesis import given
@@ -31,6 +32,15 @@ def test_in_order():
     assert text(stream) == [(0, b"abcdef")]
     assert stream.from_start
     assert [stream.packet_at(i).frame for i in range(6)] == [2, 2, 2, 3, 3, 3]
+
+
+@given(st.lists(st.integers(0, 50), unique=True, max_size=9).map(sorted), st.integers(-5, 60))
+def test_the_place_of_an_offset(starts, offset):
+    stream = reassemble([])
+    stream.starts[:] = starts
+    stream.pieces[:] = [segment(frame, 0, b"x") for frame in range(len(starts))]
+    if starts:
+        assert stream.packet_at(offset).frame == max(0, bisect_right(starts, offset) - 1)
 
 
 def test_sequence_wrap():

@@ -75,6 +75,39 @@ def test_frames_are_those_of_the_first_and_last_byte():
     assert found.chains[0].seen.frame == 102
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from([2, 11, 12, 14]), st.binary(max_size=40)), min_size=1, max_size=8),
+    st.lists(st.integers(1, 50), min_size=1, max_size=5),
+    st.integers(1, 60),
+)
+def test_messages_over_any_records_and_segments_have_the_frames_of_their_bytes(said, sizes, size):
+    clear = b"".join(message(kind, body) for kind, body in said)
+    raw, place_of, at = b"", [], 0  # place_of: where each byte of the messages stands in the stream
+    while at < len(clear):
+        piece = clear[at : at + sizes[at % len(sizes)]]
+        place_of += range(len(raw) + 5, len(raw) + 5 + len(piece))
+        raw += record(22, piece)
+        at += len(piece)
+    stream = reassemble(packets(raw, size))
+    begin = 0
+    wanted = []
+    for kind, body in said:
+        first, last = place_of[begin], place_of[begin + 3 + len(body)]
+        begin += 4 + len(body)
+        frames = (stream.packet_at(first).frame, stream.packet_at(last).frame)
+        assert frames == tuple(stream.packets[1 + at // size].frame for at in (first, last))
+        wanted.append((kind, body, True, first, *frames))
+    found = records.read(stream).messages
+    assert [(*one[:5], one.packet.frame) for one in found] == wanted
+
+
+def test_after_a_message_that_is_too_long_the_next_has_its_own_frame():
+    stream = reassemble(packets(record(22, b"\x02\xff\xff\xff") + record(22, message(14, b"")), 9))
+    side = records.read(stream)
+    assert side.malformed == stream.packets[1].frame
+    assert [(one.kind, one.first_frame) for one in side.messages] == [(14, stream.packets[2].frame)]
+
+
 def test_a_gap_before_the_certificate_ends():
     server = packets(flight(b"x" * 5_000), first_frame=100)
     del server[3]

@@ -24,7 +24,7 @@ cdef Py_ssize_t _run(Side side, object run, Py_ssize_t at) except -1
 @cython.locals(data=bytes, place="Py_ssize_t", start="Py_ssize_t", offset="Py_ssize_t")
 cdef object _resume(Side side, object run, Py_ssize_t at)
 cpdef bint is_clear_hello(bytes data, Py_ssize_t start, Py_ssize_t stop) except -1
-@cython.locals(length="Py_ssize_t", whole=bint, kind="Py_ssize_t", body=bytes, end="Py_ssize_t", offset="Py_ssize_t", last="Py_ssize_t", packet=Packet, first=Packet)
+@cython.locals(at="Py_ssize_t", length="Py_ssize_t", whole=bint, kind="Py_ssize_t", body=bytes, offset="Py_ssize_t", packet=Packet, first=Packet)
 cdef void _messages(Side side, bytearray pending, list marks, bint final) except *
-@cython.locals(begin="Py_ssize_t", place="Py_ssize_t")
+@cython.locals(index="Py_ssize_t", mark=tuple)
 cdef Py_ssize_t _stream_offset(list marks, Py_ssize_t position) except -1

@@ -168,9 +168,10 @@ def _run(side: Side, run: Run, at: int) -> int:
     pending = bytearray()
     marks: list[tuple[int, int]] = []  # (position in pending, stream offset)
     size = len(data)
+    offset = run.offset
     while size - at >= 5:
         if not looks_like_record(data, at, False):
-            side.malformed = side.malformed or stream.packet_at(run.offset + at).frame
+            side.malformed = side.malformed or stream.packet_at(offset + at).frame
             resumed = _resume(side, run, at)
             if resumed is None:
                 break
@@ -183,15 +184,15 @@ def _run(side: Side, run: Run, at: int) -> int:
         length = data[at + 3] << 8 | data[at + 4]
         start = at + 5
         stop = min(size, start + length)
-        packet = stream.packet_at(run.offset + max(stop - 1, at))
+        packet = stream.packet_at(offset + max(stop - 1, at))
         if kind == HANDSHAKE and (side.cipher_change is None or is_clear_hello(data, start, stop)):
-            marks.append((len(pending), run.offset + start))
+            marks.append((len(pending), offset + start))
             pending += data[start:stop]
             _messages(side, pending, marks, False)
         elif kind == HANDSHAKE:
             side.encrypted_handshake_bytes += length
             side.order.append((packet, "z"))
-            side.encrypted.append(EncryptedRecord(kind, run.offset + at, length, packet))
+            side.encrypted.append(EncryptedRecord(kind, offset + at, length, packet))
         elif kind == CHANGE_CIPHER_SPEC:
             side.cipher_change = side.cipher_change or packet
             side.order.append((packet, "i"))
@@ -206,11 +207,11 @@ def _run(side: Side, run: Run, at: int) -> int:
                 side.order.append((packet, "d"))
             side.application_bytes += length
             if len(side.encrypted) < 512:
-                side.encrypted.append(tuple.__new__(EncryptedRecord, (kind, run.offset + at, length, packet)))
+                side.encrypted.append(tuple.__new__(EncryptedRecord, (kind, offset + at, length, packet)))
         at = start + length
     if pending:
         _messages(side, pending, marks, True)
-    return run.offset + at
+    return offset + at
 
 
 def _resume(side: Side, run: Run, at: int) -> int | None:
@@ -235,38 +236,38 @@ def is_clear_hello(data: bytes, start: int, stop: int) -> bool:
 
 def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], final: bool) -> None:
     """Take whole messages off the front of `pending`; with `final`, also one that is cut."""
-    while len(pending) >= 4 and len(side.messages) < MAX_MESSAGES:
-        length = int.from_bytes(pending[1:4], "big")
+    at = 0
+    while len(pending) - at >= 4 and len(side.messages) < MAX_MESSAGES:
+        length = pending[at + 1] << 16 | pending[at + 2] << 8 | pending[at + 3]
         if length > MAX_MESSAGE:
-            side.malformed = side.malformed or side.stream.packet_at(marks[0][1]).frame
-            pending.clear()
+            side.malformed = side.malformed or side.stream.packet_at(_stream_offset(marks, at)).frame
+            at = len(pending)
             break
-        whole = len(pending) >= 4 + length
+        whole = len(pending) - at >= 4 + length
         if not whole and not final:
-            return
-        kind = pending[0]
-        body = bytes(pending[4 : 4 + length])
-        end = 4 + len(body)
-        offset = marks[0][1]
-        last = _stream_offset(marks, end - 1)
-        packet = side.stream.packet_at(last)
+            break
+        kind = pending[at]
+        offset = _stream_offset(marks, at)
+        body = bytes(pending[at + 4 : at + 4 + length])
+        at += 4 + len(body)
+        packet = side.stream.packet_at(_stream_offset(marks, at - 1))
         first = side.stream.packet_at(offset)
         side.messages.append(tuple.__new__(Message, (kind, body, whole, offset, first.frame, packet)))
         side.order.append((packet, HISTORY.get(kind, "z")))
-        del pending[:end]
-        moved = [(position - end, place) for position, place in marks]
-        following = [mark for mark in moved if mark[0] > 0]
-        before = [mark for mark in moved if mark[0] <= 0]
-        marks[:] = ([(0, before[-1][1] - before[-1][0])] if before and pending else []) + following
-        if not whole:
-            break
-    if final:
+    if final or at == len(pending):
         pending.clear()
+        marks.clear()
+    elif at:
+        del pending[:at]
+        rest = [(position - at, place) for position, place in marks if position > at]
+        marks[:] = [(0, _stream_offset(marks, at)), *rest]
 
 
 def _stream_offset(marks: list[tuple[int, int]], position: int) -> int:
     """The stream offset of a byte of the handshake layer."""
-    for begin, place in reversed(marks):
-        if begin <= position:
-            return place + position - begin
-    return marks[0][1]
+    index = len(marks) - 1
+    mark = marks[index]
+    while index and mark[0] > position:
+        index -= 1
+        mark = marks[index]
+    return mark[1] + position - mark[0]
