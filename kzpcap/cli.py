@@ -5,7 +5,6 @@ Heavy imports happen inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -495,7 +494,6 @@ def main() -> None:
     """Run, with a quiet end where the reader of a pipe has gone."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    gc.set_threshold(50_000)  # what is made for a connection has no cycles: looking for them so often finds nothing
     try:
         _leave_out(app, sys.argv[1:])
         app()

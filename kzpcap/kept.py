@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar, cast
 
 MAX_KEPT = 4_096
+TEXTS = (bytes, str)
 Work = TypeVar("Work", bound=Callable[..., Any])
 
 
@@ -26,8 +27,8 @@ def kept(maxsize: int, longest: int) -> Callable[[Work], Work]:
             for one in asked:
                 if one.__class__ is bytes or one.__class__ is str:
                     size += len(one)
-                elif isinstance(one, tuple):
-                    size += sum([len(part) for part in one if isinstance(part, bytes | str)])
+                elif one.__class__ is tuple:
+                    size += sum([len(part) for part in one if isinstance(part, TEXTS)])
             return (keeping if size <= longest else work)(*asked)
 
         return cast(Work, ask)

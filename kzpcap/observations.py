@@ -169,11 +169,15 @@ class Observation(NamedTuple):
     @property
     def probe_ttl(self) -> int | None:
         """The lowest TTL of the hello, where it is below that of the SYN: a TTL-limited probe."""
-        if not self.probes:
+        probes = self.probes
+        if not probes:
             return None
-        lowest = min(probe.ttl for probe in self.probes)
-        if len({probe.ttl for probe in self.probes}) > 2:
-            return lowest
+        lowest = probes[0].ttl
+        if len(probes) > 1:
+            ttls = {probe.ttl for probe in probes}
+            lowest = min(ttls)
+            if len(ttls) > 2:
+                return lowest
         return lowest if self.syn is not None and lowest < self.syn.ttl - 1 and lowest <= MAX_PROBE_TTL else None
 
     @property

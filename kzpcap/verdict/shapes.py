@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts
+from kzpcap.kept import by_digest
 
 SCTS, AIA, CRL_POINTS, POLICIES = "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.1.1", "2.5.29.31", "2.5.29.32"
 PUBLIC_EXTENSIONS = frozenset({SCTS, AIA, CRL_POINTS, POLICIES})
@@ -18,6 +19,7 @@ LEAF_MARKS = (
 """Of the forged leaves of July 2019 (FACTS of two published ones)."""
 
 
+@by_digest(1_024)
 def leaf_marks(leaf: Certificate) -> tuple[bool, ...]:
     """Which of `LEAF_MARKS` a leaf has."""
     has = {oid for oid, _ in leaf.extensions}
