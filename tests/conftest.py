@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -74,6 +75,19 @@ def disk(tmp_path):
     (folder / "notes.txt").write_text("nothing")
     (folder / "empty").touch()
     return folder
+
+
+def told(case):
+    """What custody says of each capture: the same set, however often the run was cut off."""
+    from kzpcap.cases import custody
+    from kzpcap.cases.store import Case
+
+    return {
+        (line["sha256"], log.lines[0]["analysis"], json.dumps(line["results"]))
+        for log in custody.logs(Case(case))
+        for line in log.lines
+        if line["what"] == "capture" and line.get("results")
+    }
 
 
 def judged(case, *paths, **more):
