@@ -1,16 +1,11 @@
 # C types for container.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
-from kzpcap.capture cimport codes
+from kzpcap.capture cimport codes, pieces
 
 cdef class Interface:
     cdef public long long link_type, snaplen, exponent, offset_seconds
     cdef public bint binary
     cdef public bytes name
-
-@cython.locals(top="long long")
-cdef long long u32(const unsigned char[::1] data, Py_ssize_t at, bint big) except -1
-
-cdef long long u16(const unsigned char[::1] data, Py_ssize_t at, bint big) except -1
 
 cdef class Records:
     cdef public object raw, notes

@@ -10,7 +10,7 @@ gives the compiled form its types.
 
 from __future__ import annotations
 
-from kzpcap.capture import codes
+from kzpcap.capture import codes, pieces
 from kzpcap.capture.health import Notes
 from kzpcap.errors import CaptureError, NotACapture
 
@@ -50,22 +50,6 @@ class Interface:
         self.exponent = 6
         self.offset_seconds = 0
         self.name = b""
-
-
-def u16(data: bytes, at: int, big: bool) -> int:
-    """A 16-bit integer at `at`."""
-    if big:
-        return data[at] << 8 | data[at + 1]
-    return data[at] | data[at + 1] << 8
-
-
-def u32(data: bytes, at: int, big: bool) -> int:
-    """A 32-bit integer at `at`."""
-    if big:
-        top = data[at]
-        return top << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
-    top = data[at + 3]
-    return top << 24 | data[at + 2] << 16 | data[at + 1] << 8 | data[at]
 
 
 def looks_like(head: bytes) -> str:
@@ -132,16 +116,16 @@ class Records:
     def _open(self) -> int:
         if self.size < 4:
             raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
-        magic = u32(self.data, 0, False)
+        magic = pieces.u32(self.data, 0, False)
         if magic in PCAP_MAGICS:
             self.big, self.tick, self.header = PCAP_MAGICS[magic]
             if self.size < 24:
                 raise CaptureError("a pcap file header that is cut short", self.size)
-            minor = u16(self.data, 6, self.big)
+            minor = pieces.u16(self.data, 6, self.big)
             # Version 2.3 and before wrote the two lengths the other way round (libpcap, sf-pcap.c: lengths_swapped).
-            self.swap_lengths = u16(self.data, 4, self.big) == 2 and minor < 3
-            self.snaplen = u32(self.data, 16, self.big)
-            self.link_type = u32(self.data, 20, self.big) & 0x03FFFFFF  # FCS bits stand above
+            self.swap_lengths = pieces.u16(self.data, 4, self.big) == 2 and minor < 3
+            self.snaplen = pieces.u32(self.data, 16, self.big)
+            self.link_type = pieces.u32(self.data, 20, self.big) & 0x03FFFFFF  # FCS bits stand above
             self.pos = 24
             return codes.PCAP
         if magic == SHB:
@@ -150,7 +134,7 @@ class Records:
             if self.size < 16:
                 raise CaptureError("a snoop file header that is cut short", self.size)
             self.big = True
-            kind = u32(self.data, 12, True)
+            kind = pieces.u32(self.data, 12, True)
             self.link_type = SNOOP_LINK_TYPES.get(kind, -1 - kind)
             self.pos = 16
             return codes.SNOOP
@@ -180,10 +164,10 @@ class Records:
                 if left > 0:
                     self._cut("record header", left)
                 return False
-            seconds = u32(self.data, self.pos, self.big)
-            fraction = u32(self.data, self.pos + 4, self.big)
-            captured = u32(self.data, self.pos + 8, self.big)
-            original = u32(self.data, self.pos + 12, self.big)
+            seconds = pieces.u32(self.data, self.pos, self.big)
+            fraction = pieces.u32(self.data, self.pos + 4, self.big)
+            captured = pieces.u32(self.data, self.pos + 8, self.big)
+            original = pieces.u32(self.data, self.pos + 12, self.big)
             if self.swap_lengths:
                 captured, original = original, captured
             if captured > codes.MAX_CAPTURED:
@@ -210,10 +194,10 @@ class Records:
         """Can a record start here? Lengths make sense and the second lies within a day of the last good one."""
         if at + self.header > self.size:
             return at == self.size
-        seconds = u32(self.data, at, self.big)
-        captured = u32(self.data, at + 8, self.big)
-        original = u32(self.data, at + 12, self.big)
-        ticks = u32(self.data, at + 4, self.big)
+        seconds = pieces.u32(self.data, at, self.big)
+        captured = pieces.u32(self.data, at + 8, self.big)
+        original = pieces.u32(self.data, at + 12, self.big)
+        ticks = pieces.u32(self.data, at + 4, self.big)
         return (
             0 < captured <= codes.MAX_CAPTURED
             and captured <= original <= codes.MAX_CAPTURED
@@ -228,8 +212,8 @@ class Records:
         at = start + 1
         while at < stop:
             if self._plausible_pcap(at, reference):
-                follow = at + self.header + u32(self.data, at + 8, self.big)
-                if follow <= self.size and self._plausible_pcap(follow, u32(self.data, at, self.big)):
+                follow = at + self.header + pieces.u32(self.data, at + 8, self.big)
+                if follow <= self.size and self._plausible_pcap(follow, pieces.u32(self.data, at, self.big)):
                     self.skipped_bytes += at - start
                     self.notes.add("damaged", f"{why}; reading goes on {at - start} bytes later", offset=start)
                     self.pos = at
@@ -248,9 +232,9 @@ class Records:
             if left > 0:
                 self._cut("record header", left)
             return False
-        original = u32(self.data, self.pos, True)
-        captured = u32(self.data, self.pos + 4, True)
-        length = u32(self.data, self.pos + 8, True)
+        original = pieces.u32(self.data, self.pos, True)
+        captured = pieces.u32(self.data, self.pos + 4, True)
+        length = pieces.u32(self.data, self.pos + 8, True)
         start = self.pos + 24
         if captured > codes.MAX_CAPTURED or length < 24 + captured:
             self.skipped_bytes += left
@@ -261,7 +245,10 @@ class Records:
             self._cut("packet", self.size - start)
             return False
         self.frame += 1
-        self.time_ns = u32(self.data, self.pos + 16, True) * 1_000_000_000 + u32(self.data, self.pos + 20, True) * 1_000
+        self.time_ns = (
+            pieces.u32(self.data, self.pos + 16, True) * 1_000_000_000
+            + pieces.u32(self.data, self.pos + 20, True) * 1_000
+        )
         self.offset = start
         self.captured = captured
         self.original = original if original > captured else captured
@@ -277,12 +264,12 @@ class Records:
                 if left > 0:
                     self._cut("block", left)
                 return False
-            kind = u32(self.data, self.pos, self.big)
+            kind = pieces.u32(self.data, self.pos, self.big)
             if kind == SHB:
                 if not self._section():
                     return False
                 continue
-            length = u32(self.data, self.pos + 4, self.big)
+            length = pieces.u32(self.data, self.pos + 4, self.big)
             if length < 12 or length > left:
                 if left < length <= codes.MAX_CAPTURED + 65_536 and kind in (6, 2, 3) and left < 65_536:
                     self._cut("packet block", left)
@@ -309,7 +296,7 @@ class Records:
             index = 0
             if limit < body:
                 return self._short(kind, start)
-            original = u32(self.data, start + 8, self.big)
+            original = pieces.u32(self.data, start + 8, self.big)
             captured = original
             if self.interfaces and 0 < self.interfaces[0].snaplen < captured:
                 captured = self.interfaces[0].snaplen
@@ -320,11 +307,13 @@ class Records:
             body = start + 28
             if limit < body:
                 return self._short(kind, start)
-            index = u32(self.data, start + 8, self.big) if kind == 6 else u16(self.data, start + 8, self.big)
-            ticks_high = u32(self.data, start + 12, self.big)
-            ticks_low = u32(self.data, start + 16, self.big)
-            captured = u32(self.data, start + 20, self.big)
-            original = u32(self.data, start + 24, self.big)
+            index = (
+                pieces.u32(self.data, start + 8, self.big) if kind == 6 else pieces.u16(self.data, start + 8, self.big)
+            )
+            ticks_high = pieces.u32(self.data, start + 12, self.big)
+            ticks_low = pieces.u32(self.data, start + 16, self.big)
+            captured = pieces.u32(self.data, start + 20, self.big)
+            original = pieces.u32(self.data, start + 24, self.big)
         self.frame += 1
         if kind == 6 and limit - 4 >= body:
             limit -= 4  # the block's length stands again at its end
@@ -396,7 +385,7 @@ class Records:
         if self.size - self.pos < 28:
             self._cut("section header", self.size - self.pos)
             return False
-        order = u32(self.data, self.pos + 8, False)
+        order = pieces.u32(self.data, self.pos + 8, False)
         if order == 0x1A2B3C4D:
             self.big = False
         elif order == 0x4D3C2B1A:
@@ -405,12 +394,12 @@ class Records:
             raise CaptureError("a pcapng section header without a byte-order magic", self.pos + 8)
         else:
             return self._resynchronise_block("a section header without a byte-order magic", False)
-        length = u32(self.data, self.pos + 4, self.big)
+        length = pieces.u32(self.data, self.pos + 4, self.big)
         if length < 28 or length > self.size - self.pos:
             if self.sections == 0 and length < 28:
                 raise CaptureError(f"a pcapng section header that claims {length} bytes", self.pos + 4)
             return self._resynchronise_block(f"a section header claims {length} bytes", False)
-        major = u16(self.data, self.pos + 12, self.big)
+        major = pieces.u16(self.data, self.pos + 12, self.big)
         if major != 1:
             self.notes.add(
                 "unknown-version", f"a section of pcapng version {major}, read as version 1", offset=self.pos
@@ -426,8 +415,8 @@ class Records:
     def _options(self, at: int, limit: int) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []
         while limit - at >= 4 and len(found) < 256:
-            code = u16(self.data, at, self.big)
-            length = u16(self.data, at + 2, self.big)
+            code = pieces.u16(self.data, at, self.big)
+            length = pieces.u16(self.data, at + 2, self.big)
             at += 4
             if code == 0 or length > limit - at:
                 break
@@ -443,8 +432,8 @@ class Records:
             if len(self.interfaces) >= MAX_INTERFACES:
                 self.notes.add("limit", "more interfaces than kzpcap keeps", offset=start)
                 return
-            interface = Interface(u16(self.data, start + 8, self.big))
-            interface.snaplen = u32(self.data, start + 12, self.big)
+            interface = Interface(pieces.u16(self.data, start + 8, self.big))
+            interface.snaplen = pieces.u32(self.data, start + 12, self.big)
             for code, value in self._options(start + 16, start + length - 4):
                 if code == 9 and value:
                     interface.binary = value[0] >= 128
@@ -461,14 +450,14 @@ class Records:
             if length < 20:
                 self._short(kind, start)
                 return
-            secret = u32(self.data, start + 12, self.big)
+            secret = pieces.u32(self.data, start + 12, self.big)
             if secret > length - 20:
                 self.notes.add("damaged", f"a secrets block claims {secret} bytes", offset=start)
                 secret = length - 20
             self.secret_bytes += secret
             if self.secret_bytes > MAX_SECRETS:
                 self.notes.add("limit", "more decryption secrets than kzpcap keeps", offset=start)
-            elif u32(self.data, start + 8, self.big) == 0x544C534B:  # "TLSK"
+            elif pieces.u32(self.data, start + 8, self.big) == 0x544C534B:  # "TLSK"
                 self.secrets.append(bytes(self.raw[start + 16 : start + 16 + secret]))
         elif kind == 4:
             self.private_blocks += 1  # name resolution: private, and never used
@@ -481,12 +470,16 @@ class Records:
         at = start + 4 - (start & 3) if start & 3 else start + 4
         stop = min(self.size - 12, start + MAX_SEARCH)
         while at <= stop:
-            kind = u32(self.data, at, self.big)
-            length = u32(self.data, at + 4, self.big)
-            if kind == SHB and self.size - at >= 28 and u32(self.data, at + 8, False) in (0x1A2B3C4D, 0x4D3C2B1A):
+            kind = pieces.u32(self.data, at, self.big)
+            length = pieces.u32(self.data, at + 4, self.big)
+            if (
+                kind == SHB
+                and self.size - at >= 28
+                and pieces.u32(self.data, at + 8, False) in (0x1A2B3C4D, 0x4D3C2B1A)
+            ):
                 return self._go_on(start, at, why)
             if kind in (1, 2, 3, 4, 5, 6, 10) and 12 <= length <= self.size - at and length & 3 == 0:
-                if u32(self.data, at + length - 4, self.big) == length:
+                if pieces.u32(self.data, at + length - 4, self.big) == length:
                     return self._go_on(start, at, why)
             at += 4
         self.skipped_bytes += self.size - start

@@ -1,9 +1,23 @@
-"""Bytes of a mapped capture, taken out or summed up; pieces.pxd has the C form, which needs no slice objects.
+"""Bytes and numbers of a mapped capture; pieces.pxd has the C form, which needs no slice objects.
 
 Like Python's slices, a piece that reaches beyond the buffer is as long as what is there.
 """
 
 from __future__ import annotations
+
+
+def u16(data: bytes, at: int, big: bool) -> int:
+    """A 16-bit integer at `at`; IndexError where it is not whole."""
+    if big:
+        return data[at] << 8 | data[at + 1]
+    return data[at] | data[at + 1] << 8
+
+
+def u32(data: bytes, at: int, big: bool) -> int:
+    """A 32-bit integer at `at`; IndexError where it is not whole."""
+    if big:
+        return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+    return data[at + 3] << 24 | data[at + 2] << 16 | data[at + 1] << 8 | data[at]
 
 
 def piece(data: bytes, at: int, stop: int) -> bytes:
