@@ -103,9 +103,22 @@ def both_directions(flow: Flow) -> tuple[Stream, Stream]:
     sent = direction_packets(flow, 0), direction_packets(flow, 1)
     streams = reassemble(sent[0]), reassemble(sent[1])
     if streams[0].conflicts or streams[1].conflicts:
-        last = acknowledge_too_much(flow.packets)
+        last = discarded(flow.packets)
         return reassemble(sent[0], last=last), reassemble(sent[1], last=last)
     return streams
+
+
+def discarded(packets: list[Packet]) -> set[int]:
+    """Frames of segments that their receiver had to drop, as far as a capture shows it.
+
+    A wrong checksum, no ACK outside of a SYN (RFC 9293 sections 3.1 and 3.10.7.4), or an ACK of what was not sent. A
+    checksum left to the network card is wrong too, but then those of all segments of that sender are.
+    """
+    found = acknowledge_too_much(packets)
+    for packet in packets:
+        if not packet.checksum_ok or not packet.flags & (codes.ACK | codes.SYN | codes.RST):
+            found.add(packet.frame)
+    return found
 
 
 def acknowledge_too_much(packets: list[Packet]) -> set[int]:
@@ -238,7 +251,8 @@ def _place(stream: Stream, packets: list[Packet]) -> None:
                 stop = min(end, ends[index])
                 ours = body[at - offset : stop - offset]
                 theirs = bodies[index][at - starts[index] : stop - starts[index]]
-                keep_alive = len(body) == 1 and at == ends[-1] - 1
+                alone = starts[index] == at and ends[index] == at + 1  # a byte that was a segment before it came again
+                keep_alive = len(body) == 1 and at == ends[-1] - 1 and (not alone or body == b"\0")
                 if ours != theirs and not keep_alive and len(stream.conflicts) < MAX_CONFLICTS:
                     stream.conflicts.append(Conflict(at, owners[index].frame, theirs, packet.frame, ours))
                 at = stop

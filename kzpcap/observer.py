@@ -371,7 +371,7 @@ def _possession(
     """Whether the answer was signed with the leaf's key, the frame, and the hello whose random proved it.
 
     Where the client sent several hellos (decoys), the signature may be over the random of any: one that fits proves,
-    and only if none fits and no bytes of the client's overlap is it refuted.
+    and only if none fits and no bytes of either side came in two versions is it refuted.
     """
     if not chain or (handshake.client_hello is None and handshake.server_hello is None):
         return None, None, None
@@ -397,7 +397,7 @@ def _possession(
         )
         if outcome is Possession.PROVED:
             return outcome, exchange.seen.frame, seen
-    if outcome is Possession.REFUTED and handshake.client_conflict:
+    if outcome is Possession.REFUTED and (handshake.client_conflict or handshake.server_conflicts):
         outcome = Possession.NOT_CAPTURED
     return outcome, exchange.seen.frame, None
 

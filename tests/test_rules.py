@@ -22,9 +22,11 @@ from kzpcap.reference import targets
 from kzpcap.verdict.judge import Place, judge
 from kzpcap.verdict.place import placed
 from kzpcap.verdict.rules import RULES
+from tests import test_injected as injected
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.built import genuine_chain
 from recipes.packets import OTHER, SERVER, SPRING_2026, Capture, Connection
 from recipes.tls import Authority, der, pem, rsa_handshake
 
@@ -45,6 +47,14 @@ def decided(name, folder=None, extra=True):
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.example], ids=lambda rule: rule.id)
 def test_a_rule_decides_in_its_example(rule):
     assert rule.id in decided(rule.example)
+
+
+def test_interception_chain_in_dispute(tmp_path):
+    """The published chain of rcku.kz, with another TTL, in the place of a genuine one."""
+    capture = injected.replay_under(genuine_chain(), lambda frame: injected.flipped(frame, 14 + 8))
+    (connection,) = injected.judged(capture, tmp_path)
+    assert connection.verdict.rule.id == "interception-chain-in-dispute"
+    assert "one of them is signed" in connection.verdict.interceptor.basis
 
 
 def test_a_rule_without_an_example_has_a_test_here():

@@ -95,6 +95,8 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         return Interceptor("unknown", "a copy shows that it was re-signed, never by whom")
     if not observation.chain:
         return Interceptor("unknown", "the certificate cannot be read")
+    if rule.id == "interception-chain-in-dispute":
+        return Interceptor("unknown", "the answer came in two versions, and only one of them is signed by the key")
     if facts and facts.imitation:
         return Interceptor("unknown", "names of a known CA prove nothing about who holds the key")
     return Interceptor("unknown", "no verified signature by a known key")

@@ -45,6 +45,8 @@ class Rule(NamedTuple):
     example: str = ""
 
 
+ANSWERED_SO = (not_shown(facts.possession_refuted), not_shown(facts.answer_in_dispute))
+"""Nothing shows that the certificate was somebody else's word: neither another key's signature, nor another version."""
 TRUSTED = any_of(facts.publicly_trusted, facts.trusted_by_supplied_anchor)
 
 RULES: tuple[Rule, ...] = (
@@ -61,9 +63,7 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is signed by a key that is known to intercept.",
         "signed by a known key",
-        all_of(
-            facts.chain_verified_to_interception_key, facts.key_seen_intercepting, not_shown(facts.possession_refuted)
-        ),
+        all_of(facts.chain_verified_to_interception_key, facts.key_seen_intercepting, *ANSWERED_SO),
         "kz-2019-rcku",
     ),
     Rule(
@@ -74,7 +74,7 @@ RULES: tuple[Rule, ...] = (
         all_of(
             facts.chain_verified_to_interception_key,
             none_of(facts.key_seen_intercepting),
-            not_shown(facts.possession_refuted),
+            *ANSWERED_SO,
         ),
     ),
     Rule(
@@ -82,14 +82,14 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is signed by an intermediate that is known, by its fingerprint, to intercept.",
         "a known intermediate",
-        all_of(facts.leaf_signed_by_known_intermediate, not_shown(facts.possession_refuted)),
+        all_of(facts.leaf_signed_by_known_intermediate, *ANSWERED_SO),
     ),
     Rule(
         "signed-by-supplied-interception-ca",
         State.INTERCEPTED,
         "The certificate is signed by an interception CA that was given on the command line.",
         "the supplied CA's key",
-        all_of(facts.chain_verified_to_supplied_ca, not_shown(facts.possession_refuted)),
+        all_of(facts.chain_verified_to_supplied_ca, *ANSWERED_SO),
         "lab-interception",
     ),
     Rule(
@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is a re-signed copy of the genuine one, under the names of a product that does this.",
         "re-signed by a product",
-        all_of(facts.signed_as_product, facts.resigned_copy, not_shown(facts.possession_refuted)),
+        all_of(facts.signed_as_product, facts.resigned_copy, *ANSWERED_SO),
         "products-and-strangers",
     ),
     Rule(
@@ -112,7 +112,7 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is a re-signed copy of the genuine one, which is in the same capture or was given.",
         "re-signed copy",
-        all_of(facts.resigned_copy, not_shown(facts.possession_refuted)),
+        all_of(facts.resigned_copy, *ANSWERED_SO),
         "resigned-copy",
     ),
     Rule(
@@ -170,6 +170,21 @@ RULES: tuple[Rule, ...] = (
         "two chains at once",
         all_of(facts.server_bytes_conflict, facts.other_chain_by_interception_key),
         "tricks",
+    ),
+    Rule(
+        "interception-chain-in-dispute",
+        State.SUSPECTED,
+        "An interception key signed the chain, but the server's answer came in two versions: which was taken is open.",
+        "one version of two",
+        all_of(
+            facts.answer_in_dispute,
+            any_of(
+                facts.chain_verified_to_interception_key,
+                facts.leaf_signed_by_known_intermediate,
+                facts.chain_verified_to_supplied_ca,
+                facts.resigned_copy,
+            ),
+        ),
     ),
     Rule(
         "imitates-known-interception-ca",

@@ -68,6 +68,7 @@ from kzpcap.verdict.facts.missing import (
 from kzpcap.verdict.facts.quic import quic_tried_before, quic_turned_back
 from kzpcap.verdict.facts.senders import (
     alert_by_another_sender,
+    answer_in_dispute,
     client_reset_by_another_sender,
     failed_repeatedly_beside_controls,
     hello_by_another_sender,
@@ -99,6 +100,7 @@ __all__ = [
     "address_of_another_owner",
     "address_of_the_names_owner",
     "alert_by_another_sender",
+    "answer_in_dispute",
     "answered_from_another_distance",
     "answered_sooner_than_the_syn",
     "bears_names_of_known_ca",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kzpcap.certificates.possession import Possession
 from kzpcap.iana import alert_name
 from kzpcap.observations import Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
@@ -135,6 +136,22 @@ def server_bytes_conflict(observation: Observation, surroundings: Surroundings) 
     if not observation.conflicts:
         return Finding(False, "no conflicting bytes from the server's side")
     return Finding(True, "different bytes for the same place of the server's stream", observation.conflicts[0])
+
+
+@needs(CONFLICT)
+def answer_in_dispute(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's bytes came in two versions, and no signature over this handshake shows that the one read was used.
+
+    Whoever can put packets on the path can lay a published chain over a genuine answer, in segments that the client
+    drops.
+    """
+    del surroundings
+    if not observation.conflicts:
+        return Finding(False, "no conflicting bytes from the server's side")
+    if observation.possession is Possession.PROVED or observation.finished_ok:
+        return Finding(False, "bytes conflict, and the version that is read was signed in this handshake")
+    says = "bytes of the server's answer came in two versions: which one the client took is not shown"
+    return Finding(True, says, observation.conflicts[0])
 
 
 def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:

@@ -1,0 +1,151 @@
+"""What somebody who adds packets, or writes odd but valid bytes, must not bring about: accusations, or ways past one."""
+
+from __future__ import annotations
+
+import random
+import ssl
+import sys
+
+import dpkt
+import pytest
+
+from kzpcap import analyze, reference
+from tests.conftest import CAPTURES
+
+sys.path.insert(0, str(CAPTURES))
+from recipes.built import genuine_chain, qaznet_chain
+from recipes.packets import ACK, JULY_2019, PSH, SPRING_2026, Capture, Connection
+from recipes.tls import (
+    Authority,
+    client_context,
+    client_hello,
+    message,
+    openssl,
+    pem,
+    record,
+    server_context,
+    server_flight,
+    vector,
+)
+
+
+def judged(capture, tmp_path, box=None, public=None):
+    """The judged connections; `box` is given as an interception CA, `public` as a trusted root."""
+    path = tmp_path / "capture.pcapng"
+    capture.write(path)
+    given = {}
+    for option, authority in (("interception_cas", box), ("trusted_roots", public)):
+        if authority is not None:
+            (tmp_path / f"{option}.pem").write_bytes(pem(authority.certificate))
+            given[option] = (tmp_path / f"{option}.pem",)
+    report = analyze(str(path), reference.load(**given))
+    found = list(report.connections())
+    report.close()
+    return found
+
+
+def altered(capture, first, alter):
+    """Change the packets from `first` on."""
+    for at in range(first, len(capture.packets)):
+        when, frame = capture.packets[at]
+        capture.packets[at] = when, alter(frame)
+
+
+def flipped(frame, at):
+    changed = bytearray(frame)
+    changed[at] ^= 0xFF
+    return bytes(changed)
+
+
+def without_ack(frame):
+    packet = dpkt.ethernet.Ethernet(frame)
+    packet.data.data.flags, packet.data.data.ack, packet.data.data.sum, packet.data.sum = PSH, 0, 0, 0
+    return bytes(packet)
+
+
+def replay_under(genuine, alter):
+    """The published chain of rcku.kz in segments that the client drops, then the server's own flight."""
+    rng = random.Random(5)
+    capture = Capture(JULY_2019)
+    talk = Connection(capture, 50_001)
+    talk.open()
+    talk.send(0, client_hello("www.facebook.com", rng))
+    begin, first = talk.seq[1], len(capture.packets)
+    flight = server_flight(qaznet_chain(), 0x009C, rng)
+    for at in range(0, len(flight), 1_400):
+        talk.packet(1, PSH | ACK, flight[at : at + 1_400])
+    altered(capture, first, alter)
+    talk.seq[1] = begin
+    talk.send(1, server_flight(genuine, 0x009C, rng), wait=0.01)
+    finished = record(20, b"\1") + record(22, rng.randbytes(40))
+    talk.send(0, record(22, message(16, vector(rng.randbytes(256), 2))) + finished)
+    talk.send(1, finished)
+    talk.close()
+    return capture
+
+
+@pytest.mark.parametrize(
+    ("alter", "rule"),
+    [(lambda frame: flipped(frame, 14 + 20 + 16), "other-name"),
+     (without_ack, "other-name"),
+     (lambda frame: flipped(frame, 14 + 10), "interception-chain-in-dispute"),
+     (lambda frame: flipped(frame, 14 + 8), "interception-chain-in-dispute")],
+    ids=["wrong checksum", "no ACK", "wrong IP checksum", "another TTL"],
+)  # fmt: skip
+def test_a_chain_laid_over_another_names_nobody(alter, rule, tmp_path):
+    """Nobody is accused by a published chain that is laid over a genuine answer (here one for rcku.kz)."""
+    (connection,) = judged(replay_under(genuine_chain(), alter), tmp_path)
+    assert connection.verdict.rule.id == rule
+    assert connection.verdict.interceptor is None or connection.verdict.interceptor.identity == "unknown"
+
+
+@pytest.mark.parametrize("who", ["box", "public"])
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_junk_over_the_signature_refutes_no_key(who, spoilt, tmp_path):
+    """A copy of the ServerKeyExchange that the client drops shows nothing of who holds the key."""
+    authority = Authority.make("LAB authority", SPRING_2026)
+    capture = Capture(SPRING_2026)
+    leaf = authority.issue(["vk.com"], SPRING_2026, days=90, strong=True)
+    openssl(Connection(capture, 50_001), "vk.com", server_context(*leaf, ssl.TLSVersion.TLSv1_2), client_context())
+    at, (when, frame) = next(
+        (at, one) for at, one in enumerate(capture.packets) if one[1][34:36] == b"\1\xbb" and len(one[1]) > 500
+    )
+    packet = dpkt.ethernet.Ethernet(frame)
+    segment = packet.data.data
+    start = segment.data.index(b"\x16\3\3", segment.data.index(b"\x0b\0", 5))
+    while segment.data[start + 5] != 12:
+        start += 5 + int.from_bytes(segment.data[start + 3 : start + 5], "big")
+    end = start + 5 + int.from_bytes(segment.data[start + 3 : start + 5], "big")
+    segment.seq += start
+    segment.data = segment.data[start : end - 50] + bytes(byte ^ 0x55 for byte in segment.data[end - 50 : end])
+    segment.sum = packet.data.sum = packet.data.len = 0
+    packet.data.len = len(packet.data)
+    junk = bytes(packet)
+    capture.packets.insert(at, (when - 0.0001, flipped(junk, 14 + 20 + 16) if spoilt else junk))
+    (connection,) = judged(capture, tmp_path, **{who: authority})
+    rules = {
+        ("box", True): "signed-by-supplied-interception-ca",
+        ("box", False): "interception-chain-in-dispute",
+        ("public", True): "conflicting-server-bytes",
+        ("public", False): "conflicting-server-bytes",
+    }
+    assert connection.observation.conflicts
+    assert connection.verdict.rule.id == rules[who, spoilt]
+
+
+def test_a_byte_alone_that_comes_again_is_no_keep_alive(tmp_path):
+    rng = random.Random(5)
+    capture = Capture(JULY_2019)
+    talk = Connection(capture, 50_001)
+    talk.open()
+    talk.send(0, client_hello("rcku.kz", rng))
+    flight = server_flight(qaznet_chain(), 0x009C, rng)
+    at = flight.index(qaznet_chain()[0]) + len(qaznet_chain()[0]) - 5  # in the signature of the leaf
+    talk.send(1, flight[:at])
+    talk.packet(1, PSH | ACK, bytes([flight[at] ^ 0x55 or 1]))
+    talk.seq[1] -= 1
+    talk.packet(1, PSH | ACK, flight[at : at + 1])
+    talk.send(1, flight[at + 1 :])
+    talk.close()
+    (connection,) = judged(capture, tmp_path)
+    assert connection.observation.conflicts
