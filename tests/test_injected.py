@@ -1,28 +1,37 @@
-"""What somebody who adds packets, or writes odd but valid bytes, must not bring about: accusations, or ways past one."""
+"""What added packets and odd but valid bytes must not bring about: an accusation, or a way past one."""
 
 from __future__ import annotations
 
+import datetime
 import random
 import ssl
 import sys
+import tempfile
 
 import dpkt
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from kzpcap import analyze, reference
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import genuine_chain, qaznet_chain
-from recipes.packets import ACK, JULY_2019, PSH, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, JULY_2019, OTHER, PSH, SPRING_2026, Capture, Connection
 from recipes.tls import (
     Authority,
     client_context,
     client_hello,
+    der,
+    key_pem,
     message,
     openssl,
     pem,
     record,
+    rsa_handshake,
     server_context,
     server_flight,
     vector,
@@ -149,3 +158,81 @@ def test_a_byte_alone_that_comes_again_is_no_keep_alive(tmp_path):
     talk.close()
     (connection,) = judged(capture, tmp_path)
     assert connection.observation.conflicts
+
+
+def certificate(subject, key, issuer, signer, ca=True, names=(), key_id=None):
+    """A certificate for a key, `issuer` being a name."""
+    start = SPRING_2026 - datetime.timedelta(days=30)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=3_000))
+    )
+    if ca:
+        built = built.add_extension(x509.BasicConstraints(True, None), True)
+        built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
+    if names:
+        built = built.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), False)
+    if key_id is not None:
+        built = built.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key_id), False)
+    return built.sign(signer, hashes.SHA256())
+
+
+def named(text):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def answering(key, *chain, version=ssl.TLSVersion.TLSv1_2):
+    """A server with this chain."""
+    with tempfile.NamedTemporaryFile(suffix=".pem") as file:
+        file.write(b"".join(map(pem, chain)) + key_pem(key))
+        file.flush()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = context.maximum_version = version
+        context.load_cert_chain(file.name)
+    return context
+
+
+def test_a_cross_certificate_taints_no_public_chain(tmp_path):
+    """Who holds an interception key can sign a certificate for a public CA's key and show it in a connection."""
+    box = Authority.make("LAB interception CA", JULY_2019)
+    public = x509.load_der_x509_certificate(genuine_chain()[1])
+    cross = certificate(public.subject, public.public_key(), box.name, box.key)
+    capture, rng = Capture(JULY_2019), random.Random(1)
+    rsa_handshake(Connection(capture, 50_001), "rcku.kz", genuine_chain(), rng)
+    _, leaf = box.issue(["shop.example"], JULY_2019)
+    rsa_handshake(Connection(capture, 50_002, OTHER), "shop.example", [der(leaf), der(cross)], rng)
+    genuine, other = judged(capture, tmp_path, box)
+    assert genuine.verdict.rule.id == "publicly-trusted"
+    assert other.verdict.rule.id == "signed-by-supplied-interception-ca"
+
+
+def test_the_key_of_the_authority_in_the_leaf(tmp_path):
+    box = Authority.make("LAB interception CA", SPRING_2026)
+    leaf = certificate(named("vk.com"), box.key.public_key(), box.name, box.key, ca=False, names=["vk.com"])
+    capture = Capture(SPRING_2026)
+    openssl(Connection(capture, 50_001), "vk.com", answering(box.key, leaf), client_context())
+    (connection,) = judged(capture, tmp_path, box)
+    assert connection.verdict.rule.id == "signed-by-supplied-interception-ca"
+
+
+def test_needless_certificates_of_one_name_hide_no_issuer(tmp_path):
+    """Each connection has 62 others with the name of its issuer, and they add up."""
+    box = Authority.make("LAB interception CA", SPRING_2026)
+    middle, keys = named("LAB intermediate"), ec.generate_private_key(ec.SECP256R1())
+    issuer = certificate(middle, keys.public_key(), box.name, box.key)
+    capture = Capture(SPRING_2026)
+    for port in (50_001, 50_002, 50_003):
+        own = ec.generate_private_key(ec.SECP256R1())
+        leaf = certificate(
+            named("vk.com"), own.public_key(), middle, keys, ca=False, names=["vk.com"], key_id=keys.public_key()
+        )
+        others = [ec.generate_private_key(ec.SECP256R1()) for _ in range(62)]
+        needless = [certificate(middle, other.public_key(), box.name, other) for other in others]
+        openssl(Connection(capture, port), "vk.com", answering(own, leaf, issuer, *needless), client_context())
+    for connection in judged(capture, tmp_path, box):
+        assert connection.verdict.rule.id == "signed-by-supplied-interception-ca"

@@ -192,7 +192,7 @@ class ChainJudge:
         if self.reference.anchors:
             supplied = next((path for path in paths_to(leaf, pools, self.anchors.named) if not unfit(path)), None)
         trusted = standing is not None and standing.trusted
-        interception, known = self._interception(leaf, pools, trusted)
+        interception, known = self._interception(leaf, pools, public if trusted else None)
         sha1 = None
         for certificate in chain[1:]:
             generation = self.reference.interception_sha1.get(certificate.sha1)
@@ -233,24 +233,31 @@ class ChainJudge:
         return best
 
     def _interception(
-        self, leaf: Certificate, pools: tuple[Pool, ...], trusted: bool
+        self, leaf: Certificate, pools: tuple[Pool, ...], trusted: Path | None
     ) -> tuple[Path | None, KnownCA | None]:
         """A verified path from the leaf to a known key.
 
         Names lead to the keys that are tried first; a leaf that is not publicly trusted is then tried with every
         known key, whatever its names say. A known CA shown as a leaf signed nothing: its path is itself alone.
+        Of a chain that is trusted that day, only the `trusted` path itself counts: who holds an interception key can
+        sign a certificate for the key of any public CA, and signs nothing of what that CA signed.
         """
-        if leaf.spki_sha256 in self.known:
-            return Path((leaf,)), self.known[leaf.spki_sha256]
+        itself = self.known.get(leaf.spki_sha256)
+        if itself is not None and (leaf.sha256 == itself.certificate.sha256 or leaf.is_ca or leaf.self_named):
+            return Path((leaf,)), itself
+        if trusted is not None:
+            for length, certificate in enumerate(trusted.certificates[1:], 2):
+                if certificate.spki_sha256 in self.known:
+                    return Path(trusted.certificates[:length]), self.known[certificate.spki_sha256]
+            return None, None
         for path in paths_to(leaf, pools, self.interceptors.named):
             return path, self.known[path.anchor.spki_sha256]
-        if not trusted:
-            for ca in self.reference.interception_cas:
-                known = ca.certificate
-                if known.subject_key == leaf.issuer_key or not fits(leaf, known):
-                    continue
-                if signed_by(leaf, known):
-                    return Path((leaf, ca.certificate)), ca
+        for ca in self.reference.interception_cas:
+            known = ca.certificate
+            if known.subject_key == leaf.issuer_key or not fits(leaf, known):
+                continue
+            if signed_by(leaf, known):
+                return Path((leaf, ca.certificate)), ca
         return None, None
 
     def _national(self, leaf: Certificate, pools: tuple[Pool, ...]) -> NationalCA | None:

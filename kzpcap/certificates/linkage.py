@@ -127,11 +127,12 @@ def paths_to(
     """Every way from `leaf` over the pools to an anchor, each link verified; shortest first, bounded.
 
     `anchors_named` gives the anchors with a subject. They are the reader's own: the bound is on the others' checks.
+    A signature is by one key: where it was found, certificates of the same name with other keys cost nothing more.
     """
     found: list[Path] = []
     checks = 0
     queue: list[tuple[Certificate, ...]] = [(leaf,)]
-    while queue and checks < MAX_CHECKS:
+    while queue:
         path = queue.pop(0)
         last = path[-1]
         for anchor in _likely_first(last, anchors_named(last.issuer_key)):
@@ -142,13 +143,17 @@ def paths_to(
         if len(path) >= MAX_DEPTH or last.self_named:
             continue
         seen = {certificate.sha256 for certificate in path}
+        signer = ""
         for pool in pools:
             for issuer in _likely_first(last, pool.named(last.issuer_key)):
                 if issuer.sha256 in seen or not may_issue(issuer, len(path) - 1):
                     continue
                 seen.add(issuer.sha256)
+                if signer and issuer.spki_sha256 != signer:
+                    continue
                 checks += 1
                 if checks < MAX_CHECKS and signed_by(last, issuer):
+                    signer = issuer.spki_sha256
                     queue.append((*path, issuer))
     return found
 
