@@ -464,6 +464,8 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
         return Absent.NOT_CAPTURED
     if handshake.malformed:
         return Absent.MALFORMED
+    if handshake.full:
+        return Absent.LIMIT
     if handshake.key_exchange or "n" in handshake.history or handshake.server_cipher_change:
         return Absent.NOT_SENT
     return Absent.LIMIT if flow.given_up else Absent.NOT_REACHED

@@ -255,3 +255,29 @@ def test_any_bytes_as_records(raw, size, upgraded):
 def test_any_bytes_as_an_upgrade(client, server):
     found = upgrade.recognise(client, server)
     assert found is None or found.protocol
+
+
+@pytest.mark.parametrize("minor", [0, 5, 255])
+@pytest.mark.parametrize("empty", [0, 1, 3])
+def test_the_minor_version_of_a_record_and_empty_records_mean_nothing(minor, empty):
+    """RFC 8446 section 5.1: legacy_record_version "MUST be ignored for all purposes"; OpenSSL reads over empty ones."""
+    odd = 0x0300 | minor
+    nothing = record(22, b"", odd) * empty
+    hello = nothing + record(22, message(1, client_hello_body(b"vk.com")), odd)
+    flight = [message(2, server_hello_body()), message(11, certificate_body(b"leaf")), message(14, b"")]
+    found = read(hello, nothing + b"".join(record(22, one, odd) + nothing for one in flight))
+    assert found.client_hello.hello.server_name == b"vk.com"
+    assert found.chains[0].certificates == (b"leaf",)
+
+
+def test_hello_requests_fill_no_list():
+    """RFC 5246 section 7.4.1.1: clients ignore them, and they are in no transcript."""
+    requests = record(22, message(0, b"") * 4_000)
+    found = read(client_hello(b"vk.com"), requests + flight(b"leaf"))
+    assert found.chains[0].certificates == (b"leaf",)
+    assert not found.full
+
+
+def test_more_messages_than_are_kept_are_told():
+    found = read(client_hello(b"vk.com"), record(22, message(2, server_hello_body()) + message(4, b"") * 300))
+    assert found.full

@@ -593,6 +593,6 @@ def tls_record(data: bytes, at: int, length: int) -> bool:
     if length < 5:
         return False
     head = data[at]
-    if 20 <= head <= 24 and data[at + 1] == 3 and data[at + 2] <= 4:
+    if 20 <= head <= 24 and data[at + 1] == 3:  # the minor version of a record means nothing
         return True
     return length >= 11 and head & 0x80 != 0 and data[at + 2] == 1 and data[at + 3] in (0, 3) and data[at + 4] <= 4

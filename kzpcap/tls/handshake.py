@@ -137,6 +137,8 @@ class Handshake(NamedTuple):
     strays: int = 0
     """Segments of both sides that were left out: too far from the others."""
     quic: quic.Turns | None = None
+    full: bool = False
+    """The server said more messages than are kept."""
     chain_problem: str | None = None
     """Why a Certificate that is there cannot be read (RFC 8879 compression)."""
 
@@ -366,6 +368,7 @@ def _build(
         server_conflicts=tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts]),
         client_conflict=bool(client.stream.conflicts),
         strays=client.stream.strays + server.stream.strays,
+        full=server.full,
         alternative_chains=_alternatives(server, version),
     )
 

@@ -10,7 +10,7 @@ cdef class Side:
     cdef public Packet cipher_change
     cdef public long long application_bytes, encrypted_handshake_bytes
     cdef public tuple sslv2
-    cdef public bint lost
+    cdef public bint lost, asked, full
 
 @cython.locals(kind="Py_ssize_t", length="Py_ssize_t", follow="Py_ssize_t", size="Py_ssize_t")
 cpdef bint looks_like_record(bytes data, Py_ssize_t at, bint strict=*) except -1

@@ -22,8 +22,12 @@ MAX_RECORD = 16_384 + 2_048
 MAX_MESSAGE = 1 << 18
 MAX_MESSAGES = 256
 
-HELLO = re.compile(rb"\x16\x03[\x00-\x04](?s:..)(?:[\x01\x02]\x00(?s:..)[\x03\x7f\xfb](?s:.)|$)")
-"""A record that starts with a hello: record header, message header, protocol version."""
+HELLO = re.compile(rb"(?:\x16\x03(?s:.)\0\0){0,64}\x16\x03(?s:...)(?:[\x01\x02]\x00(?s:..)[\x03\x7f\xfb](?s:.)|\Z)")
+"""A record that starts with a hello: record header, message header, protocol version.
+
+The minor version of a record means nothing (RFC 8446 section 5.1, RFC 5246 appendix E.1), and empty records of
+handshake messages are read over by clients in use, though none may be sent.
+"""
 
 
 class Message(NamedTuple):
@@ -59,7 +63,7 @@ class Side:
 
     `begin` is the stream offset of the first TLS byte, None where there is no TLS; `order` what came, in letters of the
     history, with the packet of each; `lost`: bytes are missing inside the TLS part; `malformed`: the frame of the first
-    bytes that are no record where one should stand.
+    bytes that are no record where one should stand; `full`: there were more messages than are kept.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -75,6 +79,9 @@ class Side:
         self.sslv2: tuple[ClientHello, Packet] | None = None
         self.lost = False
         self.malformed: int | None = None
+        self.asked = False
+        """A HelloRequest came: clients read over it, and so is every further one."""
+        self.full = False
 
 
 HISTORY = {
@@ -85,22 +92,26 @@ HISTORY = {
 
 
 def looks_like_record(data: bytes, at: int, strict: bool = True) -> bool:
-    """Can a TLS record start at `at`? With `strict`, its body and what follows must fit too."""
+    """Can a TLS record start at `at`? With `strict`, its version, its body and what follows must fit too."""
     if len(data) - at < 5:
         return not strict and len(data) - at > 0 and 20 <= data[at] <= 24
     kind = data[at]
     length = data[at + 3] << 8 | data[at + 4]
-    if not 20 <= kind <= 24 or data[at + 1] != 3 or data[at + 2] > 4 or not 0 < length <= MAX_RECORD:
+    if not 20 <= kind <= 24 or data[at + 1] != 3 or length > MAX_RECORD:
+        return False
+    if length == 0 and kind != HANDSHAKE and kind != APPLICATION_DATA:
         return False
     if not strict:
         return True
+    if kind == HANDSHAKE and HELLO.match(data, at) and len(data) - at >= 11:
+        return True
+    if data[at + 2] > 4 or length == 0:
+        return False
     if kind == CHANGE_CIPHER_SPEC:
         return length == 1
     if kind == ALERT and length != 2 and length < 16:
         return False
     follow = at + 5 + length
-    if kind == HANDSHAKE and HELLO.match(data, at, at + 11) and len(data) - at >= 11:
-        return True
     if kind == HANDSHAKE and len(data) > at + 5 and data[at + 5] not in HANDSHAKE_TYPES:
         return follow + 5 <= len(data) and looks_like_record(data, follow, False)
     if follow + 5 <= len(data):
@@ -158,7 +169,7 @@ def _start(side: Side, run: Run, expected: int | None, upgraded: bool) -> int | 
 
 def _opening(data: bytes, at: int, side: Side) -> bool:
     """May TLS begin here? From the start of a connection only with a hello; in the middle of one with any record."""
-    return HELLO.match(data, at, at + 11) is not None or not side.stream.from_start
+    return HELLO.match(data, at) is not None or not side.stream.from_start
 
 
 def _run(side: Side, run: Run, at: int) -> int:
@@ -247,6 +258,11 @@ def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], fina
         if not whole and not final:
             break
         kind = pending[at]
+        if kind == 0 and length == 0:
+            if side.asked:
+                at += 4
+                continue
+            side.asked = True
         offset = _stream_offset(marks, at)
         body = bytes(pending[at + 4 : at + 4 + length])
         at += 4 + len(body)
@@ -254,6 +270,8 @@ def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], fina
         first = side.stream.packet_at(offset)
         side.messages.append(tuple.__new__(Message, (kind, body, whole, offset, first.frame, packet)))
         side.order.append((packet, HISTORY.get(kind, "z")))
+    if len(pending) - at >= 4 and len(side.messages) >= MAX_MESSAGES:
+        side.full = True
     if final or at == len(pending):
         pending.clear()
         marks.clear()
