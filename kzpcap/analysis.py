@@ -72,7 +72,7 @@ class Report:
         """Every connection with its verdict, by first frame."""
         for observation in self.spill:
             verdict = judge(observation, self.surroundings)
-            place = place_of(verdict, observation.server[0], observation.server_name, self.ladders)
+            place = place_of(verdict, observation, self.ladders)
             yield Connection(
                 observation,
                 placed(verdict, place)

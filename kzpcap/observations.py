@@ -168,7 +168,10 @@ class Observation(NamedTuple):
 
     @property
     def probe_ttl(self) -> int | None:
-        """The lowest TTL of the hello, where it is below that of the SYN: a TTL-limited probe."""
+        """The lowest TTL of the hello, where it is below that of the SYN: a TTL-limited probe.
+
+        None where a copy with the whole TTL went before any answer: no low TTL drew that (decoys of circumvention).
+        """
         probes = self.probes
         if not probes:
             return None
@@ -178,6 +181,11 @@ class Observation(NamedTuple):
             lowest = min(ttls)
             if len(ttls) > 2:
                 return lowest
+            if self.syn is not None and len(ttls) == 2 and max(ttls) >= self.syn.ttl - 1:
+                whole = min([probe.frame for probe in probes if probe.ttl != lowest])
+                answers = [mark.frame for mark in self.server_marks if mark.what != "syn_ack"]
+                if whole < min(answers, default=whole + 1):
+                    return None
         return lowest if self.syn is not None and lowest < self.syn.ttl - 1 and lowest <= MAX_PROBE_TTL else None
 
     @property

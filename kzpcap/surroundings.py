@@ -309,11 +309,13 @@ class Surroundings:
             return None
         if self._resuming is not observation:
             self._resuming, self._resumed = observation, None
-            rows = self._sessions.of(hash((observation.client[0], observation.server[0], session)), 1)
-            full = self.observations.get(self._session_numbers[rows[0]]) if rows else None
-            if full is not None and full.chain_seen is not None and full.number != observation.number:
-                frame = full.chain_seen.frame
-                self._resumed = Issued(full.number, full.chain, full.time_ns, frame, full.possession)
+            hello = observation.hello_first_frame or observation.first_frame
+            for row in self._sessions.of(hash((observation.client[0], observation.server[0], session)), MAX_EXAMPLES):
+                full = self.observations.get(self._session_numbers[row])
+                if full.chain_seen is not None and full.chain_seen.frame < hello:  # what is resumed was issued before
+                    self._resumed = Issued(
+                        full.number, full.chain, full.time_ns, full.chain_seen.frame, full.possession
+                    )
         return self._resumed
 
     @cached_property

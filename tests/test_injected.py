@@ -20,7 +20,7 @@ from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import genuine_chain, qaznet_chain
-from recipes.packets import ACK, JULY_2019, OTHER, PSH, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, JULY_2019, OTHER, PSH, RST, SPRING_2026, Capture, Connection
 from recipes.tls import (
     Authority,
     client_context,
@@ -236,3 +236,93 @@ def test_needless_certificates_of_one_name_hide_no_issuer(tmp_path):
         openssl(Connection(capture, port), "vk.com", answering(own, leaf, issuer, *needless), client_context())
     for connection in judged(capture, tmp_path, box):
         assert connection.verdict.rule.id == "signed-by-supplied-interception-ca"
+
+
+def hello_of_session(name, session, rng):
+    """A ClientHello that offers a session id."""
+    hello = bytearray(client_hello(name, rng))
+    hello[44:76] = session
+    return bytes(hello)
+
+
+def test_what_is_resumed_was_issued_before(tmp_path):
+    """A session id that a later handshake behind a published chain shows again says nothing of an earlier one."""
+    rng = random.Random(9)
+    session = rng.randbytes(32)
+    answer = b"\3\3" + rng.randbytes(32) + vector(session, 1) + b"\0\x9c\0"
+    finished = record(20, b"\1") + record(22, rng.randbytes(40))
+    capture = Capture(JULY_2019)
+
+    def resumed(port):
+        talk = Connection(capture, port)
+        talk.open()
+        talk.send(0, hello_of_session("www.facebook.com", session, rng))
+        talk.send(1, record(22, message(2, answer)) + finished)
+        talk.send(0, finished + record(23, rng.randbytes(220)))
+        talk.close()
+
+    def whole(port):
+        talk = Connection(capture, port)
+        talk.open()
+        talk.send(0, client_hello("www.facebook.com", rng))
+        chain = vector(b"".join(vector(one, 3) for one in qaznet_chain()), 3)
+        talk.send(1, record(22, message(2, answer) + message(11, chain) + message(14, b"")))
+        talk.send(0, record(22, message(16, vector(rng.randbytes(256), 2))) + finished)
+        talk.send(1, finished)
+        talk.close()
+
+    resumed(50_001)
+    capture.now += 3_600
+    whole(50_002)
+    resumed(50_003)
+    before, _, after = judged(capture, tmp_path)
+    assert before.verdict.rule.id == "session-resumed"
+    assert after.verdict.rule.id == "resumes-intercepted-session"
+
+
+def with_ladder(tmp_path, later, client, kind):
+    """The ladder of captures/kz-2019-ladder, and afterwards a connection of a client to the same server and name."""
+    capture = Capture(JULY_2019)
+    with (CAPTURES / "kz-2019-ladder" / "capture.pcapng").open("rb") as file:
+        capture.packets = list(dpkt.pcapng.Reader(file))
+    capture.now = capture.packets[-1][0] + later
+    talk, rng = Connection(capture, 50_500), random.Random(3)
+    talk.ends = ((client, 50_500), ("203.0.113.80", 443))
+    if kind == "reset":
+        talk.open()
+        talk.send(0, client_hello("www.facebook.com", rng))
+        talk.packet(1, RST | ACK, ttl=61)
+    else:
+        rsa_handshake(talk, "www.facebook.com", qaznet_chain(), rng)
+    return judged(capture, tmp_path)[-1].verdict
+
+
+@pytest.mark.parametrize(
+    ("later", "client", "kind", "where"),
+    [(60, "192.0.2.10", "certificate", "edge"),
+     (7_200, "192.0.2.10", "certificate", "unknown"),
+     (60, "198.51.100.200", "certificate", "unknown"),
+     (60, "192.0.2.10", "reset", "unknown")],
+    ids=["the same", "two hours later", "another client", "a reset"],
+)  # fmt: skip
+def test_a_ladder_places_what_it_drew_from_its_own_client(later, client, kind, where, tmp_path):
+    verdict = with_ladder(tmp_path, later, client, kind)
+    assert verdict.state == ("interfered" if kind == "reset" else "intercepted")
+    assert verdict.place.where == where
+
+
+def test_decoys_with_a_low_ttl_are_no_ladder(tmp_path):
+    """Circumvention tools send a decoy that dies on the way, and then the hello itself: no low TTL drew the answer."""
+    capture, rng = Capture(JULY_2019), random.Random(7)
+    for number, ttl in enumerate((5, 6, 7)):
+        talk = Connection(capture, 50_001 + number)
+        talk.open()
+        decoy = client_hello("www.example.org", rng)
+        talk.packet(0, PSH | ACK, decoy, ttl=ttl)
+        talk.seq[0] -= len(decoy)
+        talk.send(0, client_hello("www.facebook.com", rng))
+        talk.send(1, server_flight(qaznet_chain(), 0x009C, rng))
+        talk.close()
+    for connection in judged(capture, tmp_path):
+        assert connection.observation.probe_ttl is None
+        assert connection.verdict.place.where == "unknown"

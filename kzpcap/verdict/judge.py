@@ -28,7 +28,7 @@ class Place(NamedTuple):
 
 
 NO_RULE = Finding(True, "no rule applies")
-NOWHERE = Place("unknown", None, "no TTL ladder to this server and name in the capture")
+NOWHERE = Place("unknown", None, "no TTL ladder in the capture speaks of this connection")
 
 
 class Verdict(NamedTuple):

@@ -29,6 +29,8 @@ class Outcome(NamedTuple):
     answer_frame: int | None
     failed: str | None
     answer_ttl: int | None = None
+    identity: str = ""
+    """The interceptor's."""
 
     @property
     def hit(self) -> bool:
@@ -87,6 +89,11 @@ class Ladder(NamedTuple):
     steps: tuple[StepOutcome, ...]
     runs: tuple[int | None, ...] = ()
     """For each time the ladder was gone up, the smallest TTL with the effect; one connection per TTL only."""
+    first_ns: int = 0
+    last_ns: int = 0
+    """When its first and its last probe were sent."""
+    identities: tuple[str, ...] = ()
+    """The interceptors of what came back."""
 
     @property
     def modal_ttl(self) -> int | None:
@@ -201,6 +208,9 @@ def _judge(
         _last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), _first_hits(target, outcome_of),
+        min([probe.time_ns for probe in target.sent]), max([probe.time_ns for probe in target.sent]),
+        tuple(sorted({outcome.identity for outcome in map(outcome_of, {probe.index for probe in target.sent})
+                      if outcome is not None and outcome.hit and outcome.identity})),
     )  # fmt: skip
 
 

@@ -11,19 +11,39 @@ from kzpcap.reference import Product
 from kzpcap.signers import Signing
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
-from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.ladders import EFFECTS, Ladder
 from kzpcap.verdict.rules import State
 
+HOUR_NS = 3_600_000_000_000
+"""Before and after a ladder in which it tells the way of other connections, as over the captures of a case."""
 
-def place_of(verdict: Verdict, server: str, name: str | None, ladders: Iterable[Ladder]) -> Place | None:
-    """The place that a ladder to the same server and name gives an intercepted or blocked connection."""
+
+def place_of(verdict: Verdict, observation: Observation, ladders: Iterable[Ladder]) -> Place | None:
+    """The place that a ladder gives an intercepted or blocked connection.
+
+    One of the same client, to the same server and name, within the hour, which drew the same from the same: a reset
+    is placed by no ladder of certificates, nor one signer by another's.
+    """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED):
         return None
+    asked = (observation.client[0], observation.server[0], observation.server_name)
     for ladder in ladders:
-        if ladder.server == server and ladder.server_name == name and ladder.interceptor_ttl is not None:
+        if ladder.interceptor_ttl is None or (ladder.client, ladder.server, ladder.server_name) != asked:
+            continue
+        if not ladder.first_ns - HOUR_NS <= observation.time_ns <= ladder.last_ns + HOUR_NS:
+            continue
+        if _same_effect(verdict, observation, ladder):
             where = "at_destination" if ladder.placement == "at_destination" else "edge"
             return Place(where, ladder.bound, describe(ladder))
     return None
+
+
+def _same_effect(verdict: Verdict, observation: Observation, ladder: Ladder) -> bool:
+    """Did the connection get what the ladder drew?"""
+    signed = ladder.effect in ("certificate", "suspected_certificate")
+    if verdict.state is State.INTERFERED:
+        return not signed and EFFECTS.get(observation.failed or "", ladder.effect) == ladder.effect
+    return signed and verdict.interceptor is not None and verdict.interceptor.identity in ladder.identities
 
 
 def describe(ladder: Ladder) -> str:

@@ -100,4 +100,5 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         min(frames, default=None),
         observation.failed,
         next((mark.ttl for mark in observation.server_marks if frames and mark.frame == min(frames)), None),
+        verdict.interceptor.identity if verdict.interceptor else "",
     )
