@@ -281,3 +281,23 @@ def test_hello_requests_fill_no_list():
 def test_more_messages_than_are_kept_are_told():
     found = read(client_hello(b"vk.com"), record(22, message(2, server_hello_body()) + message(4, b"") * 300))
     assert found.full
+
+
+@pytest.mark.parametrize("start", [b"GET /x HTTP/1.1\r\n\r\n", b"CONNECT vk.com:443 HTTP/1.1\r\n\r\n", b"EHLO me\r\n"])
+def test_records_in_a_file_that_is_sent_are_no_handshake(start):
+    """Whose client asked for them in plain text, and said no hello, in a stream that is whole from its SYN."""
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" if b"HTTP" in start else b"220 mail\r\n"
+    assert (
+        handshake.read_streams(
+            (
+                reassemble(packets(start, dport=443, sport=40_000)),
+                reassemble(packets(answer, 1_400)[:1] + packets(answer + flight(b"leaf"), len(answer))[1:]),
+            )
+        )
+        is None
+    )
+    uploaded = (
+        reassemble(packets(start + flight(b"leaf"), len(start), sport=40_000, dport=443)),
+        reassemble(packets(answer)),
+    )
+    assert handshake.read_streams(uploaded) is None

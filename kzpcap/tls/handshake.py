@@ -220,8 +220,22 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
     if (sides[0].begin is None and sides[1].begin is None) or not _is_tls(sides):
         return None
     client = client_of(sides)
+    if _talks_otherwise(sides[client]):
+        return None
     handshake = _build(sides[client], sides[1 - client], client, before)
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
+
+
+def _talks_otherwise(client: records.Side) -> bool:
+    """Is the client's side whole from its SYN, in plain text, and without TLS? Then the other's records are a file.
+
+    Nobody answers a handshake that was not begun: a download, or an upload, may hold the bytes of any.
+    """
+    stream = client.stream
+    if client.begin is not None or not stream.from_start or stream.cut or len(stream.runs) != 1:
+        return False
+    run = stream.runs[0]
+    return run.offset == 0 and not (20 <= run.data[0] <= 24 or run.data[0] & 0x80)
 
 
 def _upgraded(side: records.Side) -> records.Side:
