@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.staple import Staple
+from kzpcap.paths.local import is_local
 from kzpcap.reference.targets import Match
 from kzpcap.tls.handshake import AlertSeen, Seen
 from kzpcap.tls.quic import Turns
@@ -165,6 +166,11 @@ class Observation(NamedTuple):
     """ServerHello.random ends in the downgrade sentinel of RFC 8446 section 4.1.3."""
     timestamps: bytes = b""
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
+
+    @property
+    def on_private_network(self) -> bool:
+        """Is the server's address private? A proxy's says nothing of where the server is."""
+        return not self.proxied and is_local(self.server[0])
 
     @property
     def probe_ttl(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import re
 import ssl
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import genuine_chain, qaznet_chain
-from recipes.packets import ACK, JULY_2019, OTHER, PSH, RST, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, JULY_2019, OTHER, PSH, RST, SPRING_2026, SYN, Capture, Connection
 from recipes.tls import (
     Authority,
     client_context,
@@ -38,7 +39,7 @@ from recipes.tls import (
 )
 
 
-def judged(capture, tmp_path, box=None, public=None):
+def judged(capture, tmp_path, box=None, public=None, keylog=b""):
     """The judged connections; `box` is given as an interception CA, `public` as a trusted root."""
     path = tmp_path / "capture.pcapng"
     capture.write(path)
@@ -47,7 +48,7 @@ def judged(capture, tmp_path, box=None, public=None):
         if authority is not None:
             (tmp_path / f"{option}.pem").write_bytes(pem(authority.certificate))
             given[option] = (tmp_path / f"{option}.pem",)
-    report = analyze(str(path), reference.load(**given))
+    report = analyze(str(path), reference.load(**given), keylog=keylog)
     found = list(report.connections())
     report.close()
     return found
@@ -326,3 +327,68 @@ def test_decoys_with_a_low_ttl_are_no_ladder(tmp_path):
     for connection in judged(capture, tmp_path):
         assert connection.observation.probe_ttl is None
         assert connection.verdict.place.where == "unknown"
+
+
+def test_a_syn_in_the_servers_name_breaks_no_connection(tmp_path):
+    """RFC 5961 section 4: an established client drops it."""
+    capture = Capture(JULY_2019)
+    talk = Connection(capture, 50_001)
+    talk.segment = 400
+    rsa_handshake(talk, "www.facebook.com", qaznet_chain(), random.Random(1))
+    at = [number for number, (_, frame) in enumerate(capture.packets) if frame[34:36] == b"\1\xbb"][3]
+    when, frame = capture.packets[at]
+    packet = dpkt.ethernet.Ethernet(frame)
+    segment = packet.data.data
+    segment.seq, segment.ack, segment.flags, segment.data = 12_345, 0, SYN, b""
+    segment.sum = packet.data.sum = 0
+    packet.data.len = len(packet.data)
+    capture.packets.insert(at, (when - 0.00005, bytes(packet)))
+    (connection,) = judged(capture, tmp_path)
+    assert connection.verdict.rule.id == "signed-by-known-interception-ca"
+
+
+def test_keys_open_the_hello_that_they_are_of(tmp_path):
+    """A decoy before the real hello, over TLS 1.3: the key log has the real one's random."""
+    box = Authority.make("LAB interception CA", SPRING_2026)
+    capture, keys = Capture(SPRING_2026), tmp_path / "keys"
+    client = client_context()
+    client.keylog_filename = str(keys)
+    server = server_context(*box.issue(["vk.com"], SPRING_2026, days=90, strong=True), ssl.TLSVersion.TLSv1_3)
+    decoy = client_hello("decoy.example", random.Random(4))
+    openssl(Connection(capture, 50_001), "vk.com", server, client, decoy=decoy)
+    (connection,) = judged(capture, tmp_path, box, keylog=keys.read_bytes())
+    assert connection.observation.server_name == "vk.com"
+    assert connection.verdict.rule.id == "signed-by-supplied-interception-ca"
+
+
+@pytest.mark.parametrize("proxy", ["198.51.100.7", "10.0.0.5", "127.0.0.1"])
+def test_a_proxys_address_says_nothing_of_the_server(proxy, tmp_path):
+    eset = Authority.make("ESET SSL Filter CA", SPRING_2026)
+    chain = [der(eset.issue(["mail.example"], SPRING_2026, strong=True)[1]), der(eset.certificate)]
+    capture, rng = Capture(SPRING_2026), random.Random(3)
+    talk = Connection(capture, 50_001, proxy, 3128)
+    talk.open()
+    talk.send(0, b"CONNECT mail.example:443 HTTP/1.1\r\n\r\n")
+    talk.send(1, b"HTTP/1.1 200 ok\r\n\r\n")
+    talk.send(0, client_hello("mail.example", rng))
+    talk.send(1, server_flight(chain, 0x009C, rng))
+    talk.close()
+    (connection,) = judged(capture, tmp_path)
+    assert connection.verdict.rule.id == "product-by-issuer-names"
+    assert connection.verdict.place.where == "unknown"
+
+
+def test_controls_are_told_for_what_they_are():
+    report = analyze(str(CAPTURES / "silent-beside-controls" / "capture.pcapng"), reference.load())
+    told = [
+        child.says
+        for connection in report.connections()
+        if connection.verdict.rule.id == "failed-repeatedly-beside-controls"
+        for child in connection.verdict.evidence.children
+    ]
+    report.close()
+    assert told
+    for says in told:
+        found = re.fullmatch(r"(\d+) attempts failed; (\d+) controls .* got through, (\d+) of them in between", says)
+        assert found
+        assert int(found[2]) >= int(found[3]) >= 1

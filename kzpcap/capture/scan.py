@@ -310,7 +310,10 @@ class Scanner:
             ):
                 pass  # the SYN of a SYN-ACK that was captured before it
             elif not flags & codes.ACK:
-                reused = flow.isn >= 0 and (p.seq != flow.isn or p.direction == 1)
+                # a SYN against the direction of an open connection is dropped by its receiver (RFC 5961 section 4)
+                reused = flow.isn >= 0 and (
+                    p.seq != flow.isn if p.direction == 0 else flow.b_packets == 0 or self._over(flow, p.time_ns)
+                )
                 closed = flow.reset or flow.a_fin or flow.b_fin
                 if (flow.isn < 0 and (flow.a_packets or flow.b_packets)) or reused or (closed and flow.has_data):
                     if p.direction == 0 or not self._simultaneous(flow):

@@ -246,7 +246,15 @@ def _upgraded(side: records.Side) -> records.Side:
 def _opened(
     handshake: Handshake, client: records.Side, server: records.Side, keys: KeyLog, flow: Flow | None = None
 ) -> Handshake:
-    """The handshake with what the keys show of the server's encrypted flight; over QUIC where its flow is given."""
+    """The handshake with what the keys show of the server's encrypted flight; over QUIC where its flow is given.
+
+    Of several hellos (decoys) the one counts that the keys are of: it comes first then.
+    """
+    hellos = sorted(handshake.client_hellos, key=lambda seen: seen.hello.random not in keys.secrets)
+    if hellos and hellos[0] is not handshake.client_hellos[0]:
+        handshake = handshake._replace(client_hellos=tuple(hellos))
+        if hellos[0].alternative:
+            client = records.read(reassemble(client.stream.packets, True))
     hello, answer = handshake.client_hello, handshake.server_hello
     if hello is None or answer is None or answer.hello.is_retry or not is_tls13(answer.hello.version):
         return handshake

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Observation
-from kzpcap.paths.local import is_local
 from kzpcap.paths.stack import stamps
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.shapes import shaped_issuer
@@ -135,7 +134,7 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found = chain_features(facts, surroundings)
         if not observation.chain_complete:
             found |= CUT | PRIVATE_ROOT | OPEN_END
-        if is_local(observation.server[0]):
+        if observation.on_private_network:
             found |= LOCAL
         if (facts.leaf.has_scts or observation.timestamps or observation.staple) and (
             observation.target is not None or not facts.trusted

@@ -97,7 +97,9 @@ def on_the_volunteers_side(
         return verdict
     identity = verdict.interceptor.identity if verdict.interceptor else ""
     sent, answer = observation.client_hello, observation.server_hello
-    if identity.startswith("known_generation:") or is_local(observation.server[0]) or sent is None or answer is None:
+    if identity.startswith("known_generation:") or sent is None or answer is None:
+        return verdict
+    if observation.proxied or is_local(observation.server[0]):
         return verdict
     if sent.ttl not in FRESH_TTLS:
         return verdict

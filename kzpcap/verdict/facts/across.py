@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kzpcap.observations import Observation
-from kzpcap.paths.local import is_local
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
 from kzpcap.verdict.features import (
@@ -56,7 +55,7 @@ def issuer_for_targets_only(observation: Observation, surroundings: Surroundings
         return Finding(False, "not by a private issuer")
     if not use.verified or not observation.chain_complete:
         return Finding(None, "its issuer was never seen: a public one may be missing")
-    if is_local(observation.server[0]):
+    if observation.on_private_network:
         return Finding(False, "a server on the user's own network")
     if observation.target is None or not observation.target.exact:
         return Finding(False, "the name asked is on no list")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.observations import Observation
-from kzpcap.paths.local import is_local
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames
 from kzpcap.verdict.features import CHAIN, LISTED_LEAF, MISISSUED, PRODUCT, SHAPED_ISSUER, UNANCHORED, needs
@@ -17,7 +16,7 @@ def _private(observation: Observation, surroundings: Surroundings) -> ChainFacts
     facts = surroundings.chain_facts(observation)
     if facts is None or facts.public is not None or facts.supplied is not None or facts.leaf.problem:
         return None
-    if facts.national is not None or facts.self_signed or is_local(observation.server[0]):
+    if facts.national is not None or facts.self_signed or observation.on_private_network:
         return None
     return facts
 
@@ -67,7 +66,7 @@ def signed_as_product(observation: Observation, surroundings: Surroundings) -> F
         return NO_CERTIFICATE
     if facts.product is None:
         return Finding(False, "its issuer has the names of no product that is listed")
-    if is_local(observation.server[0]):
+    if observation.on_private_network:
         return Finding(False, "a server on the user's own network: a product's own page bears its names too")
     kind = "runs on the user's own device" if facts.product.local else "is a company's or provider's gateway"
     says = f"its issuer has the names of {facts.product.title}, which {kind}; names prove nothing"

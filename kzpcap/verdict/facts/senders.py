@@ -189,8 +189,12 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     server, name = observation.server[0], observation.server_name
     if not surroundings.genuine_here(server, name) and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
-    kind = "to the same server" if around[0].server == hash(server) else "of the same client within ten minutes"
-    return Finding(True, f"{count} attempts failed between {len(around)} controls {kind} that got through", frames)
+    here = sum([control.server == hash(server) for control in around])
+    kind = "to the same server" if here else "of the same client within ten minutes"
+    if here and here < len(around):
+        kind = f"({here} to the same server, the others of the same client within ten minutes)"
+    says = f"{count} attempts failed; {len(around)} controls {kind} got through, {len(between)} of them in between"
+    return Finding(True, says, frames)
 
 
 @needs(NEIGHBOURS)
