@@ -379,7 +379,8 @@ def test_a_proxys_address_says_nothing_of_the_server(proxy, tmp_path):
 
 
 def test_controls_are_told_for_what_they_are():
-    report = analyze(str(CAPTURES / "silent-beside-controls" / "capture.pcapng"), reference.load())
+    folder = CAPTURES / "silent-beside-controls"
+    report = analyze(str(folder / "capture.pcapng"), reference.load(trusted_roots=tuple(folder.glob("*.pem"))))
     told = [
         child.says
         for connection in report.connections()
