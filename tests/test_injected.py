@@ -109,6 +109,26 @@ def test_a_chain_laid_over_another_names_nobody(alter, rule, tmp_path):
     assert connection.verdict.interceptor is None or connection.verdict.interceptor.identity == "unknown"
 
 
+def test_what_differs_behind_the_certificate_disputes_nothing(tmp_path):
+    """Application data that came again with other bytes: the chain is read as it was."""
+    capture, rng = Capture(JULY_2019), random.Random(5)
+    talk = Connection(capture, 50_001)
+    talk.open()
+    talk.send(0, client_hello("www.facebook.com", rng))
+    talk.send(1, server_flight(qaznet_chain(), 0x009C, rng))
+    finished = record(20, b"\1") + record(22, rng.randbytes(40))
+    talk.send(0, record(22, message(16, vector(rng.randbytes(256), 2))) + finished)
+    talk.send(1, finished)
+    begin = talk.seq[1]
+    talk.send(1, record(23, rng.randbytes(900)))
+    talk.seq[1] = begin
+    talk.send(1, record(23, rng.randbytes(900)))
+    talk.close()
+    (connection,) = judged(capture, tmp_path)
+    assert connection.observation.conflicts
+    assert connection.verdict.rule.id == "signed-by-known-interception-ca"
+
+
 @pytest.mark.parametrize("who", ["box", "public"])
 @pytest.mark.parametrize("spoilt", [True, False])
 def test_junk_over_the_signature_refutes_no_key(who, spoilt, tmp_path):

@@ -54,7 +54,7 @@ def test_interception_chain_in_dispute(tmp_path):
     capture = injected.replay_under(genuine_chain(), lambda frame: injected.flipped(frame, 14 + 8))
     (connection,) = injected.judged(capture, tmp_path)
     assert connection.verdict.rule.id == "interception-chain-in-dispute"
-    assert "one of them is signed" in connection.verdict.interceptor.basis
+    assert "two versions" in connection.verdict.interceptor.basis
 
 
 def test_a_rule_without_an_example_has_a_test_here():

@@ -96,7 +96,7 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
     if not observation.chain:
         return Interceptor("unknown", "the certificate cannot be read")
     if rule.id == "interception-chain-in-dispute":
-        return Interceptor("unknown", "the answer came in two versions, and only one of them is signed by the key")
+        return Interceptor("unknown", "the answer came in two versions: which one the client took is open")
     if facts and facts.imitation:
         return Interceptor("unknown", "names of a known CA prove nothing about who holds the key")
     return Interceptor("unknown", "no verified signature by a known key")

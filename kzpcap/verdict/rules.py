@@ -182,7 +182,6 @@ RULES: tuple[Rule, ...] = (
                 facts.chain_verified_to_interception_key,
                 facts.leaf_signed_by_known_intermediate,
                 facts.chain_verified_to_supplied_ca,
-                facts.resigned_copy,
             ),
         ),
     ),

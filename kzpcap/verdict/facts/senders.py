@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kzpcap.certificates.possession import Possession
+from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
 from kzpcap.observations import Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
@@ -143,15 +144,18 @@ def answer_in_dispute(observation: Observation, surroundings: Surroundings) -> F
     """The server's bytes came in two versions, and no signature over this handshake shows that the one read was used.
 
     Whoever can put packets on the path can lay a published chain over a genuine answer, in segments that the client
-    drops.
+    drops. What differs behind the Certificate alone disputes nothing.
     """
     del surroundings
-    if not observation.conflicts:
+    conflicts, chain = observation.conflicts, observation.chain_seen
+    if not conflicts:
         return Finding(False, "no conflicting bytes from the server's side")
+    if chain is not None and len(conflicts) < MAX_CONFLICTS and min(map(min, conflicts)) > chain.frame:
+        return Finding(False, "bytes conflict behind the server's Certificate alone", conflicts[0])
     if observation.possession is Possession.PROVED or observation.finished_ok:
         return Finding(False, "bytes conflict, and the version that is read was signed in this handshake")
     says = "bytes of the server's answer came in two versions: which one the client took is not shown"
-    return Finding(True, says, observation.conflicts[0])
+    return Finding(True, says, conflicts[0])
 
 
 def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
