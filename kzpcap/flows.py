@@ -63,7 +63,7 @@ class Stream:
 
     def packet_at(self, offset: int) -> Packet:
         """The packet that brought the byte at `offset`."""
-        return self.pieces[place_of(self.starts, offset)]
+        return self.pieces[index_at(self.starts, offset)]
 
     @property
     def gaps(self) -> int:
@@ -71,7 +71,7 @@ class Stream:
         return max(0, len(self.runs) - 1)
 
 
-def place_of(starts: list[int], offset: int) -> int:
+def index_at(starts: list[int], offset: int) -> int:
     """The index of the last of the ascending `starts` that is not after `offset`; 0 where all are."""
     low, high = 0, len(starts)
     while low < high:
@@ -242,7 +242,7 @@ def _place(stream: Stream, packets: list[Packet]) -> None:
                 owners.append(packet)
                 tail = end
             continue
-        index = place_of(starts, offset)
+        index = index_at(starts, offset)
         while at < end:
             if index < len(starts) and ends[index] <= at:
                 index += 1
