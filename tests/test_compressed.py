@@ -83,31 +83,34 @@ def test_any_bytes(raw, algorithm):
 SECRET = bytes(range(32))
 
 
-def flight(certificate):
-    """The server's side: a ServerHello, then EncryptedExtensions and the compressed Certificate under SECRET."""
-    hello = server_hello_body(suite=0x1301, extensions=extension(43, b"\x03\x04"))
-    inner = message(8, b"\0\0") + message(25, certificate) + b"\x16"
-    head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
-    key, iv = expand_label(SECRET, "key", 16), expand_label(SECRET, "iv", 12)
-    return record(22, message(2, hello)) + head + AESGCM(key).encrypt(iv, inner, head)
+def flight(certificates, size=1 << 14):
+    """The server's side: a ServerHello, then EncryptedExtensions and what follows under SECRET, `size` bytes each."""
+    sent = record(22, message(2, server_hello_body(suite=0x1301, extensions=extension(43, b"\x03\x04"))))
+    opener, iv = AESGCM(expand_label(SECRET, "key", 16)), int.from_bytes(expand_label(SECRET, "iv", 12), "big")
+    clear = message(8, b"\0\0") + certificates
+    for number, at in enumerate(range(0, len(clear), size)):
+        inner = clear[at : at + size] + b"\x16"
+        head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
+        sent += head + opener.encrypt((iv ^ number).to_bytes(12, "big"), inner, head)
+    return sent
 
 
-def opened(certificate):
+def opened(certificates, *how):
     keys = KeyLog()
     keys.add(b"SERVER_HANDSHAKE_TRAFFIC_SECRET " + b"07" * 32 + b" " + SECRET.hex().encode())
-    return handshake.read_streams(streams(client_hello(), flight(certificate)), keys)
+    return handshake.read_streams(streams(client_hello(), flight(certificates, *how)), keys)
 
 
 @pytest.mark.parametrize("algorithm", PACKERS)
 def test_a_key_log_opens_a_compressed_certificate(algorithm):
-    found = opened(packed(algorithm, LIST))
+    found = opened(message(25, packed(algorithm, LIST)))
     assert found.keys == "opened"
     assert found.chains[0].certificates == (b"the leaf" * 100,)
     assert found.chains[0].complete
 
 
 def test_a_certificate_that_does_not_unpack_is_malformed_and_says_why():
-    found = opened(packed(2, LIST, 5))
+    found = opened(message(25, packed(2, LIST, 5)))
     assert not found.chains
     assert found.chain_problem == "a compressed certificate that claims 5 bytes and holds more than 5"
     assert absent_reason(found, None) is Absent.MALFORMED
@@ -117,12 +120,14 @@ def test_of_many_certificate_messages_only_the_first_is_unpacked(monkeypatch):
     """A flight of a thousand bombs costs what one does."""
     asked = []
     monkeypatch.setattr(keylog, "unpack", lambda body: asked.append(body) or (None, "a bomb"))
-    hello = server_hello_body(suite=0x1301, extensions=extension(43, b"\x03\x04"))
-    inner = message(8, b"\0\0") + message(25, b"x" * 10) * 500 + b"\x16"
-    head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
-    key, iv = expand_label(SECRET, "key", 16), expand_label(SECRET, "iv", 12)
-    server = record(22, message(2, hello)) + head + AESGCM(key).encrypt(iv, inner, head)
-    keys = KeyLog()
-    keys.add(b"SERVER_HANDSHAKE_TRAFFIC_SECRET " + b"07" * 32 + b" " + SECRET.hex().encode())
-    assert handshake.read_streams(streams(client_hello(), server), keys).chain_problem == "a bomb"
+    assert opened(message(25, b"x" * 10) * 500).chain_problem == "a bomb"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("size", [1, 13, 100])
+def test_a_flight_in_any_number_of_records(size):
+    """OpenSSL's client takes a record for each byte."""
+    found = opened(message(11, LIST), size)
+    assert found.keys == "opened"
+    assert found.chains[0].certificates == (b"the leaf" * 100,)
+    assert found.chains[0].complete

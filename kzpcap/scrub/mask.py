@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from kzpcap.flows import Run, Stream
-from kzpcap.tls import records
+from kzpcap.tls import codes, records
 from kzpcap.tls.messages import (
     ALPN,
     ECH,
@@ -172,15 +172,15 @@ def _run(
         length = data[at + 3] << 8 | data[at + 4]
         begin, stop = at + 5, min(len(data), at + 5 + length)
         found.keep.append((run.offset + at, run.offset + begin))
-        clear = kind == records.HANDSHAKE and (not changed_cipher or records.is_clear_hello(data, begin, stop))
+        clear = kind == codes.HANDSHAKE and (not changed_cipher or records.is_clear_hello(data, begin, stop))
         if clear:
             layer.add(data[begin:stop], run.offset + begin)
-        elif kind == records.CHANGE_CIPHER_SPEC:
+        elif kind == codes.CHANGE_CIPHER_SPEC:
             changed_cipher = True
             found.keep.append((run.offset + begin, run.offset + min(stop, begin + 1)))
-        elif kind == records.ALERT and length == 2:
+        elif kind == codes.ALERT and length == 2:
             found.keep.append((run.offset + begin, run.offset + stop))
-        elif kind == records.APPLICATION_DATA:
+        elif kind == codes.APPLICATION_DATA:
             frame = stream.packet_at(run.offset + at).frame
             found.encrypted.append((run.offset + at, length, frame))
         at += 5 + length

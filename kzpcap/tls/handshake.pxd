@@ -3,6 +3,7 @@ cimport cython
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 from kzpcap.flows cimport Stream
+from kzpcap.tls cimport codes
 from kzpcap.tls.records cimport Side
 
 @cython.locals(side=Side, shaped="Py_ssize_t")

@@ -16,7 +16,7 @@ from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream, both_directions, reassemble
 from kzpcap.iana import is_tls13
-from kzpcap.tls import dtls, quic, records, upgrade
+from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
 from kzpcap.tls.messages import (
     PRE_SHARED_KEY,
@@ -408,7 +408,7 @@ def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:
 def _first_data(side: records.Side) -> records.EncryptedRecord | None:
     """The first record of application data."""
     for record in side.encrypted:
-        if record.kind == records.APPLICATION_DATA:
+        if record.kind == codes.APPLICATION_DATA:
             return record
     return None
 
@@ -417,7 +417,7 @@ def _flight(server: records.Side, before: int | None) -> int:
     """Bytes of the server's first encrypted records, those in frames before the client's first."""
     total = counted = 0
     for record in server.encrypted:
-        if record.kind == records.APPLICATION_DATA:
+        if record.kind == codes.APPLICATION_DATA:
             counted += 1
             if counted > 64:
                 break

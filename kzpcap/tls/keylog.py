@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import hmac
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
 from kzpcap.flows import Stream
-from kzpcap.tls import quic
+from kzpcap.tls import codes, quic
 from kzpcap.tls.compressed import unpack
 from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list
-from kzpcap.tls.records import APPLICATION_DATA, Message, Side
+from kzpcap.tls.records import Message, Side
 from kzpcap.tls.secrets import aead, expand_label, transcript
 
 LINE = re.compile(
     rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{96}|[0-9a-fA-F]{64})(?![0-9a-fA-F])", re.MULTILINE
 )
 MAX_SECRETS = 1 << 18
+MAX_FLIGHT = 1 << 18
+"""Bytes of a flight in clear: OpenSSL takes chains of 100 kB unless it is told to take more."""
 SERVER_HANDSHAKE = b"SERVER_HANDSHAKE_TRAFFIC_SECRET"
 
 SUITES = {  # cipher suite: (AEAD, key length, hash), RFC 8446 appendix B.4
@@ -99,6 +102,7 @@ def _read(
 ) -> Opened:
     """The messages of a flight in clear; `places` are (offset, the packet that brought the bytes from there on)."""
     before = _hellos(client, server, digest)
+    starts = [start for start, _ in places]
     certificates: tuple[bytes, ...] | None = None
     whole = False
     packet = verify_packet = finished_packet = None
@@ -111,14 +115,14 @@ def _read(
         body = flight[at + 4 : at + 4 + length]
         complete = len(body) == length
         kind = flight[at]
-        here = next((place for start, place in reversed(places) if start <= at + 3 + len(body)), None)
+        here = places[bisect_right(starts, at + 3 + len(body)) - 1][1]
         if kind in (11, 25) and packet is None:
             unpacked, problem = (body, None) if kind == 11 else unpack(body)
             if unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)
                 whole = whole and complete
             packet = here
-        elif kind == 15 and complete and before is not None and len(body) > 4:
+        elif kind == 15 and complete and before is not None and len(body) > 4 and signature is None:
             signed = b" " * 64 + b"TLS 1.3, server CertificateVerify\0" + transcript(digest, *before, flight[:at])
             signature = (int.from_bytes(body[:2], "big"), body[4:], signed)
             verify_packet = here
@@ -140,9 +144,9 @@ def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tup
     iv = int.from_bytes(expand_label(secret, "iv", 12, digest), "big")
     flight = bytearray()
     places: list[tuple[int, Packet]] = []
-    for number, record in enumerate(r for r in server.encrypted if r.kind == APPLICATION_DATA):
+    for number, record in enumerate(r for r in server.encrypted if r.kind == codes.APPLICATION_DATA):
         raw = _bytes(server.stream, record.offset, 5 + record.length)
-        if raw is None or number > 64:
+        if raw is None or len(flight) > MAX_FLIGHT:
             break
         try:
             plain = opener.decrypt((iv ^ number).to_bytes(12, "big"), raw[5:], raw[:5])

@@ -2,6 +2,7 @@
 cimport cython
 from kzpcap.capture.decode cimport Packet
 from kzpcap.flows cimport Stream
+from kzpcap.tls cimport codes
 
 cdef class Side:
     cdef readonly Stream stream

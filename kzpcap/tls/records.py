@@ -15,12 +15,8 @@ from typing import NamedTuple
 from kzpcap.capture.decode import Packet
 from kzpcap.flows import Run, Stream
 from kzpcap.iana import HANDSHAKE_TYPES
+from kzpcap.tls import codes
 from kzpcap.tls.messages import ClientHello, sslv2_client_hello
-
-CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA, HEARTBEAT = 20, 21, 22, 23, 24
-MAX_RECORD = 16_384 + 2_048
-MAX_MESSAGE = 1 << 18
-MAX_MESSAGES = 256
 
 HELLO = re.compile(rb"(?:\x16\x03(?s:.)\0\0){0,64}\x16\x03(?s:...)(?:[\x01\x02]\x00(?s:..)[\x03\x7f\xfb](?s:.)|\Z)")
 """A record that starts with a hello: record header, message header, protocol version.
@@ -97,22 +93,22 @@ def looks_like_record(data: bytes, at: int, strict: bool = True) -> bool:
         return not strict and len(data) - at > 0 and 20 <= data[at] <= 24
     kind = data[at]
     length = data[at + 3] << 8 | data[at + 4]
-    if not 20 <= kind <= 24 or data[at + 1] != 3 or length > MAX_RECORD:
+    if not 20 <= kind <= 24 or data[at + 1] != 3 or length > codes.MAX_RECORD:
         return False
-    if length == 0 and kind != HANDSHAKE and kind != APPLICATION_DATA:
+    if length == 0 and kind != codes.HANDSHAKE and kind != codes.APPLICATION_DATA:
         return False
     if not strict:
         return True
-    if kind == HANDSHAKE and HELLO.match(data, at) and len(data) - at >= 11:
+    if kind == codes.HANDSHAKE and HELLO.match(data, at) and len(data) - at >= 11:
         return True
     if data[at + 2] > 4 or length == 0:
         return False
-    if kind == CHANGE_CIPHER_SPEC:
+    if kind == codes.CHANGE_CIPHER_SPEC:
         return length == 1
-    if kind == ALERT and length != 2 and length < 16:
+    if kind == codes.ALERT and length != 2 and length < 16:
         return False
     follow = at + 5 + length
-    if kind == HANDSHAKE and len(data) > at + 5 and data[at + 5] not in HANDSHAKE_TYPES:
+    if kind == codes.HANDSHAKE and len(data) > at + 5 and data[at + 5] not in HANDSHAKE_TYPES:
         return follow + 5 <= len(data) and looks_like_record(data, follow, False)
     if follow + 5 <= len(data):
         return looks_like_record(data, follow, False)
@@ -196,28 +192,29 @@ def _run(side: Side, run: Run, at: int) -> int:
         start = at + 5
         stop = min(size, start + length)
         packet = stream.packet_at(offset + max(stop - 1, at))
-        if kind == HANDSHAKE and (side.cipher_change is None or is_clear_hello(data, start, stop)):
+        if kind == codes.HANDSHAKE and (side.cipher_change is None or is_clear_hello(data, start, stop)):
             marks.append((len(pending), offset + start))
             pending += data[start:stop]
             _messages(side, pending, marks, False)
-        elif kind == HANDSHAKE:
+        elif kind == codes.HANDSHAKE:
             side.encrypted_handshake_bytes += length
             side.order.append((packet, "z"))
-            side.encrypted.append(EncryptedRecord(kind, offset + at, length, packet))
-        elif kind == CHANGE_CIPHER_SPEC:
+            if len(side.encrypted) < codes.MAX_ENCRYPTED:
+                side.encrypted.append(EncryptedRecord(kind, offset + at, length, packet))
+        elif kind == codes.CHANGE_CIPHER_SPEC:
             side.cipher_change = side.cipher_change or packet
             side.order.append((packet, "i"))
-        elif kind == ALERT:
+        elif kind == codes.ALERT:
             if length == 2 and stop - start == 2:
                 side.alerts.append(Alert(data[start], data[start + 1], packet))
             else:
                 side.alerts.append(Alert(None, None, packet))
             side.order.append((packet, "l"))
-        elif kind == APPLICATION_DATA:
+        elif kind == codes.APPLICATION_DATA:
             if not side.application_bytes:
                 side.order.append((packet, "d"))
             side.application_bytes += length
-            if len(side.encrypted) < 512:
+            if len(side.encrypted) < codes.MAX_ENCRYPTED:
                 side.encrypted.append(tuple.__new__(EncryptedRecord, (kind, offset + at, length, packet)))
         at = start + length
     if pending:
@@ -248,9 +245,9 @@ def is_clear_hello(data: bytes, start: int, stop: int) -> bool:
 def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], final: bool) -> None:
     """Take whole messages off the front of `pending`; with `final`, also one that is cut."""
     at = 0
-    while len(pending) - at >= 4 and len(side.messages) < MAX_MESSAGES:
+    while len(pending) - at >= 4 and len(side.messages) < codes.MAX_MESSAGES:
         length = pending[at + 1] << 16 | pending[at + 2] << 8 | pending[at + 3]
-        if length > MAX_MESSAGE:
+        if length > codes.MAX_MESSAGE:
             side.malformed = side.malformed or side.stream.packet_at(_stream_offset(marks, at)).frame
             at = len(pending)
             break
@@ -270,7 +267,7 @@ def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], fina
         first = side.stream.packet_at(offset)
         side.messages.append(tuple.__new__(Message, (kind, body, whole, offset, first.frame, packet)))
         side.order.append((packet, HISTORY.get(kind, "z")))
-    if len(pending) - at >= 4 and len(side.messages) >= MAX_MESSAGES:
+    if len(pending) - at >= 4 and len(side.messages) >= codes.MAX_MESSAGES:
         side.full = True
     if final or at == len(pending):
         pending.clear()
