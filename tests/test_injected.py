@@ -298,6 +298,8 @@ def test_what_is_resumed_was_issued_before(tmp_path):
     resumed(50_003)
     before, _, after = judged(capture, tmp_path)
     assert before.verdict.rule.id == "session-resumed"
+    assert not any("replay" in remark.says for remark in before.verdict.remarks)
+    assert any("the session that is resumed is" in remark.says for remark in after.verdict.remarks)
     assert after.verdict.rule.id == "resumes-intercepted-session"
 
 

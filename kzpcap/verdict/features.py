@@ -73,6 +73,7 @@ ALIKE = 1 << 35
 ONE_CLOCK = 1 << 36
 """The server shares a clock of TCP timestamps with others."""
 SPECIMEN = 1 << 37
+"""The leaf, or that of the session that is resumed, is a published one."""
 MISISSUED = 1 << 38
 LISTED_LEAF = 1 << 39
 """The leaf's key was itself seen intercepting."""
@@ -154,6 +155,9 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= FINISHED
     if observation.resumed:
         found |= RESUMED
+        full = None if observation.chain else surroundings.full_handshake(observation)
+        if full and full.chain and surroundings.certificates[full.chain[0]].spki_sha256 in surroundings.specimens:
+            found |= SPECIMEN
     if observation.resets or observation.absent is Absent.ONE_SIDED:
         found |= RESET
     if observation.client_resets:

@@ -121,13 +121,20 @@ def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surrou
     )
 
 
-@needs(CHAIN, SPECIMEN)
+@needs(SPECIMEN)
 def chain_is_specimen(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The leaf is a published certificate, or has its key: anyone can replay it."""
-    leaf = surroundings.certificates[observation.chain[0]] if observation.chain else None
-    title = surroundings.specimens.get(leaf.spki_sha256) if leaf else None
+    """The leaf, or that of the handshake that is resumed, is a published certificate or has its key.
+
+    Anyone can replay it.
+    """
+    full = None if observation.chain else surroundings.full_handshake(observation)
+    chain = full.chain if full is not None else observation.chain
+    title = surroundings.specimens.get(surroundings.certificates[chain[0]].spki_sha256) if chain else None
     if title is None:
         return Finding(False, "the leaf is no published specimen")
+    if full is not None:
+        says = f"the leaf of the session that is resumed is {title}: a replay cannot be excluded"
+        return Finding(True, says, (full.frame,))
     return Finding(True, f"the leaf is {title}: a replay cannot be excluded", chain_frames(observation))
 
 
