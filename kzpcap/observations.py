@@ -16,6 +16,8 @@ from kzpcap.tls.handshake import AlertSeen, Seen
 from kzpcap.tls.quic import Turns
 
 MAX_PROBE_TTL = 32
+IGNORED = "ignored_reset"
+"""What a mark of a reset says that its receiver drops: it lies outside of the window."""
 
 
 class Absent(StrEnum):
@@ -195,6 +197,11 @@ class Observation(NamedTuple):
         return lowest if self.syn is not None and lowest < self.syn.ttl - 1 and lowest <= MAX_PROBE_TTL else None
 
     @property
+    def reset_taken(self) -> bool:
+        """Did a reset come from the server's side that the client did not have to drop?"""
+        return bool(self.resets) and self.resets[0].what != IGNORED
+
+    @property
     def failed(self) -> str | None:
         """How a connection ended after its ClientHello without an answer to it: reset, alert, plain, silent."""
         if not self.hello_sent or self.server_hello or self.chain:
@@ -203,7 +210,7 @@ class Observation(NamedTuple):
             return "plain"
         if any(not alert.from_client for alert in self.alerts):
             return "alert"
-        if self.resets:
+        if self.reset_taken:
             return "reset"
         if self.server_bytes or not self.waited:
             return None

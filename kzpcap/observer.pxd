@@ -21,7 +21,7 @@ cdef object _first_marked(list packets, str what, long long wanted, long long un
 @cython.locals(packet=Packet, isn="long long")
 cdef object _syn_ack(list sent, list answered)
 @cython.locals(packet=Packet, found=list)
-cdef tuple _resets(list packets)
+cdef tuple _resets(list packets, Flow flow)
 cdef tuple _session_digests(tuple values)
 @cython.locals(packet=Packet, named=dict, marks=list, data="long long")
 cdef tuple _server_marks(object handshake, list packets)

@@ -21,9 +21,9 @@ from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import acknowledges_unsent, direction_packets, distance
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
-from kzpcap.observations import Absent, Mark, Observation, Probe, Reaction
+from kzpcap.observations import IGNORED, Absent, Mark, Observation, Probe, Reaction
 from kzpcap.paths.icmp import address
-from kzpcap.paths.stack import stamps
+from kzpcap.paths.stack import ignored_resets, stamps
 from kzpcap.reference.targets import Match, TargetList, match
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import ChainSeen, ClientHelloSeen, Handshake
@@ -81,8 +81,8 @@ class Observer:
             "client_packets": flow.a_packets if client == 0 else flow.b_packets,
             "server_packets": flow.b_packets if client == 0 else flow.a_packets,
             "server_bytes": flow.b_bytes if client == 0 else flow.a_bytes,
-            "resets": _resets(answered),
-            "client_resets": _resets(sent),
+            "resets": _resets(answered, flow),
+            "client_resets": _resets(sent, flow),
             "given_up": flow.given_up,
             "duplicates": flow.duplicates,
             "tunnels": first.tunnels,
@@ -302,12 +302,18 @@ def _syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
     return None
 
 
-def _resets(packets: list[Packet]) -> tuple[Mark, ...]:
-    found: list[Mark] = []
+def _resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
+    """The first resets of one direction; behind them, the first of those that their receiver drops."""
+    found: list[Packet] = []
     for packet in packets:
-        if packet.flags & codes.RST and len(found) < MAX_MARKS:
-            found.append(_mark(packet, "reset"))
-    return tuple(found)
+        if packet.flags & codes.RST:
+            found.append(packet)
+    if not found:
+        return ()
+    dropped = ignored_resets(flow.packets)
+    marks = [_mark(packet, "reset") for packet in found if packet.frame not in dropped]
+    ignored = [_mark(packet, IGNORED) for packet in found if packet.frame in dropped]
+    return tuple(marks[:MAX_MARKS] + ignored[:1])
 
 
 def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import genuine_chain, qaznet_chain
-from recipes.packets import ACK, JULY_2019, OTHER, PSH, RST, SPRING_2026, SYN, Capture, Connection
+from recipes.packets import ACK, FIN, JULY_2019, OTHER, PSH, RST, SPRING_2026, SYN, Capture, Connection
 from recipes.tls import (
     Authority,
     client_context,
@@ -415,3 +415,33 @@ def test_controls_are_told_for_what_they_are():
         found = re.fullmatch(r"(\d+) attempts failed; (\d+) controls .* got through, (\d+) of them in between", says)
         assert found
         assert int(found[2]) >= int(found[3]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("offsets", "rule"),
+    [
+        ((0,), "reset-by-another-sender"),
+        ((1_460,), "reset-by-another-sender"),
+        ((64_240,), "reset-by-another-sender"),
+        ((64_241,), "no-certificate"),
+        ((500_000_000,), "no-certificate"),
+        ((-1,), "no-certificate"),
+        ((500_000_000,) * 30 + (0,), "reset-by-another-sender"),
+    ],
+)
+def test_a_reset_outside_of_the_window_is_dropped(offsets, rule, tmp_path):
+    """The client closed by itself later; only what it must take is an answer (RFC 9293 section 3.10.7.4)."""
+    capture = Capture(SPRING_2026)
+    talk = Connection(capture, 50_001)
+    talk.open()
+    talk.packet(0, PSH | ACK, client_hello("vk.com", random.Random(1)))
+    expected = talk.seq[1]
+    for offset in offsets:
+        talk.seq[1] = expected + offset
+        talk.packet(1, RST | ACK, ttl=61)
+    talk.seq[1] = expected
+    capture.now += 1
+    talk.packet(0, FIN | ACK)
+    (connection,) = judged(capture, tmp_path)
+    assert connection.verdict.rule.id == rule
+    assert connection.observation.failed == ("reset" if rule == "reset-by-another-sender" else None)

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from kzpcap.capture import codes
+from kzpcap.capture.decode import Packet
 from kzpcap.flows import distance
 
 NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "ws", 4: "sack", 5: "sackblocks", 8: "ts", 34: "fastopen", 30: "mptcp"}
 ALIGNED_STAMPS = b"\x01\x01\x08\x0a"
 """Two NOPs, then timestamps of ten bytes: how nearly every segment with data carries them (RFC 7323 appendix A)."""
 MAX_OPTIONS = 40
+MAX_SCALE = 14
+"""The widest scale of a window (RFC 7323 section 2.3)."""
 COUNTER_STEP = 100
 """Consecutive packets of one stack seldom differ by more in IP ID (SIGCOMM 2023, section 4)."""
 FASTEST_HZ = 1_000_000
@@ -113,4 +117,42 @@ def shared_clocks(answers: Sequence[tuple[str, int, int]], hosts: int, span_ns: 
                     found.append(frozenset(group))
                 group = [number]
             last = offset
+    return found
+
+
+def ignored_resets(packets: list[Packet]) -> set[int]:
+    """Frames of resets outside of the window that their receiver had open: it drops them (RFC 9293 section 3.10.7.4).
+
+    `packets` are those of both directions as they were captured. The receiver may have got less than what was captured
+    before, or more than it is seen to acknowledge: only what it drops in either case is told. A window that was scaled
+    by a SYN which is not there counts as the widest.
+    """
+    sent: list[int | None] = [None, None]
+    acknowledged: list[int | None] = [None, None]
+    windows = [0, 0]
+    scales = [MAX_SCALE, MAX_SCALE]
+    found: set[int] = set()
+    for packet in packets:
+        ours, theirs = packet.direction, 1 - packet.direction
+        begins, behind = acknowledged[theirs], sent[ours]
+        if packet.flags & codes.RST:
+            if begins is None:
+                continue
+            end = begins if behind is None or distance(behind, begins) < 0 else behind
+            if distance(packet.seq, begins) < 0 or distance(packet.seq, end) > windows[theirs]:
+                found.add(packet.frame)
+            continue
+        other = sent[theirs]
+        if packet.flags & codes.ACK and other is not None and distance(packet.ack, other) <= 0:
+            before = acknowledged[ours]
+            if before is None or distance(packet.ack, before) > 0:
+                acknowledged[ours] = packet.ack
+        if packet.flags & codes.SYN:
+            scales[ours] = min(options(packet.options).scale or 0, MAX_SCALE)
+            windows[ours] = max(windows[ours], packet.window)
+        else:
+            windows[ours] = max(windows[ours], packet.window << scales[ours])
+        end = packet.seq + packet.length + bool(packet.flags & codes.SYN) + bool(packet.flags & codes.FIN)
+        if behind is None or distance(end, behind) > 0:
+            sent[ours] = end & 0xFFFFFFFF
     return found

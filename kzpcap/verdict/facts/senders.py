@@ -5,7 +5,7 @@ from __future__ import annotations
 from kzpcap.certificates.possession import Possession
 from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
-from kzpcap.observations import Absent, Mark, Observation, Reaction
+from kzpcap.observations import IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import differ
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import (
@@ -43,14 +43,17 @@ def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
 
 
 def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | None:
-    """The first of these marks after the ClientHello and before any ServerHello."""
+    """The first of these marks after the ClientHello and before any ServerHello; one that counts, if there is."""
     if observation.client_hello is None:
         return None
     end = observation.server_hello.frame if observation.server_hello else None
+    ignored = None
     for mark in marks:
         if mark.frame > observation.hello_first_frame and (end is None or mark.frame < end):
-            return mark
-    return None
+            if mark.checksum_ok and mark.what != IGNORED:
+                return mark
+            ignored = ignored or mark
+    return ignored
 
 
 @needs(RESET)
@@ -66,6 +69,8 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
     if not mark.checksum_ok:
         return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
+    if mark.what == IGNORED:
+        return Finding(False, "a reset outside of the client's window, which it ignores", (mark.frame,))
     return _another_sender(observation, mark, "reset")
 
 
@@ -78,7 +83,7 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
         return Finding(False, "no reset in the client's name")
     if observation.syn is None:
         return Finding(None, "no SYN to compare the client's reset with", (mark.frame,))
-    if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok:
+    if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok or mark.what == IGNORED:
         return Finding(False, "a reset that was ignored", (mark.frame,))
     frames = (observation.syn.frame, mark.frame)
     if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
