@@ -4,8 +4,23 @@ from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 from kzpcap.flows cimport acknowledges_unsent, direction_packets, distance
+from kzpcap.tls.handshake cimport Handshake
 
-cdef tuple _other_names(object handshake, bytes raw)
+cdef class Observer:
+    cdef readonly tuple target_lists
+    cdef readonly object ech_public_names, at
+    cdef readonly object certificates
+    cdef readonly long long count
+
+    @cython.locals(first=Packet, facts=dict, sent=list, answered=list, client="long long")
+    cpdef object observe(self, Flow flow, Handshake handshake)
+    cdef object _add(self, dict facts, Handshake handshake, Flow flow, list sent, list answered)
+    cdef tuple _digests(self, object chain)
+    cdef object _target(self, tuple names, object time_ns)
+
+cdef object _other_chain(Handshake handshake)
+cdef tuple _other_names(Handshake handshake, bytes raw)
+cdef object _staple(Handshake handshake, list chain)
 cdef bint _offers_tls13(tuple versions) except -1
 @cython.locals(packet=Packet, first=Packet)
 cdef long long _syn_sender(Flow flow) except -1
@@ -24,12 +39,17 @@ cdef object _syn_ack(list sent, list answered)
 cdef tuple _resets(list packets, Flow flow)
 cdef tuple _session_digests(tuple values)
 @cython.locals(packet=Packet, named=dict, marks=list, data="long long")
-cdef tuple _server_marks(object handshake, list packets)
+cdef tuple _server_marks(Handshake handshake, list packets)
 @cython.locals(packet=Packet, first=Packet, frame="long long", copies=list)
-cdef tuple _probes(object handshake, list packets)
+cdef tuple _probes(Handshake handshake, list packets)
 @cython.locals(packet=Packet, ended="long long")
 cdef bint _waited(long long hello_ns, list sent, Flow flow) except -1
 @cython.locals(packet=Packet, seq="long long", copies="long long")
 cpdef long long handshake_copies(list sent) except -1
 @cython.locals(packet=Packet, frame="long long")
-cdef object _reaction(object handshake, list sent)
+cdef object _reaction(Handshake handshake, list sent)
+cdef tuple _possession(Handshake handshake, list chain)
+cdef object _accepted(Handshake handshake)
+cpdef bint scrubbed(object chain) except -1
+cpdef object absent_reason(Handshake handshake, Flow flow)
+cdef object _absent_without_hello(Handshake handshake, Flow flow)

@@ -4,26 +4,45 @@ from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 from kzpcap.flows cimport Stream
 from kzpcap.tls cimport codes
-from kzpcap.tls.records cimport Side
+from kzpcap.tls.records cimport Message, Side
+
+cdef class Handshake:
+    cdef readonly str transport
+    cdef readonly long long client_direction
+    cdef public tuple client_hellos, server_hellos, chains, client_chains, alternative_chains, tickets, alerts, server_conflicts
+    cdef public object key_exchange, certificate_status, certificate_verify, client_cipher_change, server_cipher_change
+    cdef public object client_key_exchange, client_data, server_data, client_encrypted_size, upgrade, malformed, plain_answer
+    cdef public object finished_ok, finished_seen, quic
+    cdef public str history, keys, chain_problem
+    cdef public long long client_data_bytes, server_data_bytes, server_flight, strays
+    cdef public bint lost, cut, full, client_conflict
 
 @cython.locals(side=Side, shaped="Py_ssize_t")
 cdef bint _is_tls(tuple sides) except -1
 @cython.locals(side=Side, packet=Packet, index="Py_ssize_t")
 cpdef Py_ssize_t client_of(tuple sides) except -1
+@cython.locals(message=Message)
 cdef bint _said(Side side, tuple kinds) except -1
 cdef object _seen(Packet packet)
-@cython.locals(version="long long", retries=list)
-cdef object _build(Side client, Side server, long long direction, object before, object transport=*)
+@cython.locals(version="long long", retries=list, found=Handshake)
+cdef Handshake _build(Side client, Side server, long long direction, object before, object transport=*)
+@cython.locals(message=Message)
 cdef tuple _server_hellos(Side side)
 cdef object _first_data(Side side)
 @cython.locals(total="long long", counted="long long", packet=Packet)
 cdef long long _flight(Side server, object before) except -1
+@cython.locals(message=Message)
 cdef object _first(Side side, long long kind)
+@cython.locals(message=Message)
+cdef tuple _tickets(Side server)
+@cython.locals(message=Message)
 cdef object _client_key_exchange(Side side)
 cdef tuple _alerts(Side side, bint from_client)
+@cython.locals(message=Message)
 cdef tuple _chains(Side side, long long version)
 cdef tuple _alternatives(Side server, long long version)
 cdef tuple _client_hellos(Side side, bint is_dtls)
+@cython.locals(message=Message)
 cdef list _parsed(Side side, bint alternative, bint is_dtls)
 @cython.locals(packet=Packet, events=list)
 cdef str _history(Side client, Side server, list retries)

@@ -89,58 +89,59 @@ class CertificateVerify(NamedTuple):
     seen: Seen
 
 
-class Handshake(NamedTuple):
-    """Everything TLS about one connection."""
+class Handshake:
+    """Everything TLS about one connection; made empty, and filled as it is read."""
 
-    transport: str
-    client_direction: int
-    client_hellos: tuple[ClientHelloSeen, ...]
-    server_hellos: tuple[ServerHelloSeen, ...]
-    chains: tuple[ChainSeen, ...]
-    client_chains: tuple[ChainSeen, ...]
-    key_exchange: BytesSeen | None
-    certificate_status: BytesSeen | None
-    tickets: tuple[bytes, ...]
-    alerts: tuple[AlertSeen, ...]
-    history: str
-    client_cipher_change: Seen | None
-    server_cipher_change: Seen | None
-    client_key_exchange: Seen | None
-    client_data: Seen | None
-    server_data: Seen | None
-    client_data_bytes: int
-    server_data_bytes: int
-    client_encrypted_size: int | None
-    """The length of the client's first encrypted record: TLS 1.3's Finished, or what it said in its place."""
-    server_flight: int
-    """Bytes of the server's encrypted records before the client's first: TLS 1.3's flight with the Certificate."""
-    upgrade: upgrade.Upgrade | None
-    lost: bool
-    """Bytes of the server's side are missing in the handshake."""
-    cut: bool
-    """Segments of the server's side were cut by the snapshot length."""
-    malformed: int | None
-    plain_answer: BytesSeen | None
-    """What the server said where a ServerHello should stand, if that is no TLS."""
-    server_conflicts: tuple[tuple[int, int], ...]
-    """Pairs of frames that brought different bytes for the same place of the server's stream."""
-    client_conflict: bool = False
-    """The client's stream has overlapping bytes that differ (decoys)."""
-    alternative_chains: tuple[ChainSeen, ...] = ()
-    """Certificate messages that later copies of the server's bytes hold, where copies differ."""
-    keys: str | None = None
-    """opened or wrong, where a key log had this connection's client random."""
-    certificate_verify: CertificateVerify | None = None
-    finished_ok: bool | None = None
-    """The server's Finished, in `finished_seen`, fits the keys and the captured transcript."""
-    finished_seen: Seen | None = None
-    strays: int = 0
-    """Segments of both sides that were left out: too far from the others."""
-    quic: quic.Turns | None = None
-    full: bool = False
-    """The server said more messages than are kept."""
-    chain_problem: str | None = None
-    """Why a Certificate that is there cannot be read (RFC 8879 compression)."""
+    def __init__(self, transport: str, client_direction: int) -> None:
+        self.transport = transport
+        self.client_direction = client_direction
+        self.client_hellos: tuple[ClientHelloSeen, ...] = ()
+        self.server_hellos: tuple[ServerHelloSeen, ...] = ()
+        self.chains: tuple[ChainSeen, ...] = ()
+        self.client_chains: tuple[ChainSeen, ...] = ()
+        self.alternative_chains: tuple[ChainSeen, ...] = ()
+        """Certificate messages that later copies of the server's bytes hold, where copies differ."""
+        self.key_exchange: BytesSeen | None = None
+        self.certificate_status: BytesSeen | None = None
+        self.certificate_verify: CertificateVerify | None = None
+        self.tickets: tuple[bytes, ...] = ()
+        self.alerts: tuple[AlertSeen, ...] = ()
+        self.history = ""
+        self.client_cipher_change: Seen | None = None
+        self.server_cipher_change: Seen | None = None
+        self.client_key_exchange: Seen | None = None
+        self.client_data: Seen | None = None
+        self.server_data: Seen | None = None
+        self.client_data_bytes = 0
+        self.server_data_bytes = 0
+        self.client_encrypted_size: int | None = None
+        """The length of the client's first encrypted record: TLS 1.3's Finished, or what it said in its place."""
+        self.server_flight = 0
+        """Bytes of the server's encrypted records before the client's first: TLS 1.3's flight with the Certificate."""
+        self.upgrade: upgrade.Upgrade | None = None
+        self.lost = False
+        """Bytes of the server's side are missing in the handshake."""
+        self.cut = False
+        """Segments of the server's side were cut by the snapshot length."""
+        self.full = False
+        """The server said more messages than are kept."""
+        self.malformed: int | None = None
+        self.plain_answer: BytesSeen | None = None
+        """What the server said where a ServerHello should stand, if that is no TLS."""
+        self.server_conflicts: tuple[tuple[int, int], ...] = ()
+        """Pairs of frames that brought different bytes for the same place of the server's stream."""
+        self.client_conflict = False
+        """The client's stream has overlapping bytes that differ (decoys)."""
+        self.keys: str | None = None
+        """opened or wrong, where a key log had this connection's client random."""
+        self.finished_ok: bool | None = None
+        """The server's Finished, in `finished_seen`, fits the keys and the captured transcript."""
+        self.finished_seen: Seen | None = None
+        self.strays = 0
+        """Segments of both sides that were left out: too far from the others."""
+        self.quic: quic.Turns | None = None
+        self.chain_problem: str | None = None
+        """Why a Certificate that is there cannot be read (RFC 8879 compression)."""
 
     @property
     def client_hello(self) -> ClientHelloSeen | None:
@@ -201,7 +202,8 @@ def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
     found = quic.read(flow)
     if found is not None:
         client, server, direction = found
-        handshake = _build(client, server, direction, None, "quic")._replace(quic=quic.turns(flow, direction))
+        handshake = _build(client, server, direction, None, "quic")
+        handshake.quic = quic.turns(flow, direction)
         return _opened(handshake, client, server, keys, flow) if keys and keys.secrets else handshake
     return None
 
@@ -252,7 +254,7 @@ def _opened(
     """
     hellos = sorted(handshake.client_hellos, key=lambda seen: seen.hello.random not in keys.secrets)
     if hellos and hellos[0] is not handshake.client_hellos[0]:
-        handshake = handshake._replace(client_hellos=tuple(hellos))
+        handshake.client_hellos = tuple(hellos)
         if hellos[0].alternative:
             client = records.read(reassemble(client.stream.packets, True))
     hello, answer = handshake.client_hello, handshake.server_hello
@@ -267,22 +269,19 @@ def _opened(
     else:
         opened = open_quic(flow, handshake.client_direction, client, server, secret, suite)
     if opened is None:
-        return handshake._replace(keys="wrong")
-    chains = handshake.chains
+        handshake.keys = "wrong"
+        return handshake
+    handshake.keys = "opened"
     if opened.certificates is not None and opened.certificate_packet is not None:
         seen = _seen(opened.certificate_packet)
-        chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
-    verify = None
+        handshake.chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
     if opened.signature and opened.verify_packet:
-        verify = CertificateVerify(*opened.signature, _seen(opened.verify_packet))
-    return handshake._replace(
-        keys="opened",
-        chains=chains,
-        certificate_verify=verify,
-        finished_ok=opened.finished_ok,
-        finished_seen=_seen(opened.finished_packet) if opened.finished_packet else None,
-        chain_problem=opened.problem,
-    )
+        handshake.certificate_verify = CertificateVerify(*opened.signature, _seen(opened.verify_packet))
+    handshake.finished_ok = opened.finished_ok
+    if opened.finished_packet is not None:
+        handshake.finished_seen = _seen(opened.finished_packet)
+    handshake.chain_problem = opened.problem
+    return handshake
 
 
 def _clear(stream: Stream, side: records.Side) -> bytes:
@@ -355,44 +354,42 @@ def _build(
         if not answer.hello.is_retry:
             version = answer.hello.version
             break
-    plain = None
+    found = Handshake(transport, direction)
     if server.begin is None and server.stream.runs and hellos:
         run = server.stream.runs[0]
-        plain = BytesSeen(run.data[:1024], _seen(server.stream.packet_at(run.offset)))
+        found.plain_answer = BytesSeen(run.data[:1024], _seen(server.stream.packet_at(run.offset)))
     client_data = _first_data(client)
     server_data = _first_data(server)
-    return Handshake(
-        transport=transport,
-        client_direction=direction,
-        client_hellos=hellos,
-        server_hellos=answers,
-        chains=_chains(server, version),
-        client_chains=_chains(client, version),
-        key_exchange=_first(server, 12),
-        certificate_status=_first(server, 22),
-        tickets=tuple([m.body[6:] for m in server.messages if m.kind == 4 and m.complete and len(m.body) > 6]),
-        alerts=_alerts(client, True) + _alerts(server, False),
-        history=_history(client, server, retries),
-        client_cipher_change=_seen(client.cipher_change) if client.cipher_change else None,
-        server_cipher_change=_seen(server.cipher_change) if server.cipher_change else None,
-        client_key_exchange=_client_key_exchange(client),
-        client_data=_seen(client_data.packet) if client_data else None,
-        server_data=_seen(server_data.packet) if server_data else None,
-        client_data_bytes=client.application_bytes,
-        server_data_bytes=server.application_bytes,
-        client_encrypted_size=client_data.length if client_data else None,
-        server_flight=_flight(server, client_data.packet.frame if client_data else None),
-        upgrade=before,
-        lost=server.lost or (server.stream.gaps > 0 and not server.encrypted),
-        cut=server.stream.cut,
-        malformed=server.malformed or client.malformed,
-        plain_answer=plain,
-        server_conflicts=tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts]),
-        client_conflict=bool(client.stream.conflicts),
-        strays=client.stream.strays + server.stream.strays,
-        full=server.full,
-        alternative_chains=_alternatives(server, version),
-    )
+    found.client_hellos = hellos
+    found.server_hellos = answers
+    found.chains = _chains(server, version)
+    found.client_chains = _chains(client, version)
+    found.alternative_chains = _alternatives(server, version)
+    found.key_exchange = _first(server, 12)
+    found.certificate_status = _first(server, 22)
+    found.tickets = _tickets(server)
+    found.alerts = _alerts(client, True) + _alerts(server, False)
+    found.history = _history(client, server, retries)
+    found.client_cipher_change = _seen(client.cipher_change) if client.cipher_change else None
+    found.server_cipher_change = _seen(server.cipher_change) if server.cipher_change else None
+    found.client_key_exchange = _client_key_exchange(client)
+    if client_data is not None:
+        found.client_data = _seen(client_data.packet)
+        found.client_encrypted_size = client_data.length
+    if server_data is not None:
+        found.server_data = _seen(server_data.packet)
+    found.client_data_bytes = client.application_bytes
+    found.server_data_bytes = server.application_bytes
+    found.server_flight = _flight(server, client_data.packet.frame if client_data else None)
+    found.upgrade = before
+    found.lost = server.lost or (server.stream.gaps > 0 and not server.encrypted)
+    found.cut = server.stream.cut
+    found.full = server.full
+    found.malformed = server.malformed or client.malformed
+    found.server_conflicts = tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts])
+    found.client_conflict = bool(client.stream.conflicts)
+    found.strays = client.stream.strays + server.stream.strays
+    return found
 
 
 def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:
@@ -431,6 +428,15 @@ def _first(side: records.Side, kind: int) -> BytesSeen | None:
         if message.kind == kind and message.complete:
             return BytesSeen(message.body, _seen(message.packet))
     return None
+
+
+def _tickets(server: records.Side) -> tuple[bytes, ...]:
+    """Of each whole NewSessionTicket: lifetime and length are left out."""
+    found = []
+    for message in server.messages:
+        if message.kind == 4 and message.complete and len(message.body) > 6:
+            found.append(message.body[6:])
+    return tuple(found)
 
 
 def _client_key_exchange(side: records.Side) -> Seen | None:

@@ -4,6 +4,12 @@ from kzpcap.capture.decode cimport Packet
 from kzpcap.flows cimport Stream
 from kzpcap.tls cimport codes
 
+cdef class Message:
+    cdef readonly long long kind, offset, first_frame
+    cdef readonly bytes body
+    cdef readonly bint complete
+    cdef readonly Packet packet
+
 cdef class Side:
     cdef readonly Stream stream
     cdef public object begin, malformed

@@ -26,15 +26,16 @@ handshake messages are read over by clients in use, though none may be sent.
 """
 
 
-class Message(NamedTuple):
+class Message:
     """A handshake message in clear; `packet` brought its last byte, `first_frame` its first."""
 
-    kind: int
-    body: bytes
-    complete: bool
-    offset: int
-    first_frame: int
-    packet: Packet
+    def __init__(self, kind: int, body: bytes, complete: bool, offset: int, first_frame: int, packet: Packet) -> None:
+        self.kind = kind
+        self.body = body
+        self.complete = complete
+        self.offset = offset
+        self.first_frame = first_frame
+        self.packet = packet
 
 
 class Alert(NamedTuple):
@@ -265,7 +266,7 @@ def _messages(side: Side, pending: bytearray, marks: list[tuple[int, int]], fina
         at += 4 + len(body)
         packet = side.stream.packet_at(_stream_offset(marks, at - 1))
         first = side.stream.packet_at(offset)
-        side.messages.append(tuple.__new__(Message, (kind, body, whole, offset, first.frame, packet)))
+        side.messages.append(Message(kind, body, whole, offset, first.frame, packet))
         side.order.append((packet, HISTORY.get(kind, "z")))
     if len(pending) - at >= 4 and len(side.messages) >= codes.MAX_MESSAGES:
         side.full = True
