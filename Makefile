@@ -9,8 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-COMPILED := kzpcap/capture kzpcap/tls kzpcap
-SOURCES := pyproject.toml $(wildcard $(addsuffix /*.pxd,$(COMPILED))) $(patsubst %.pxd,%.py,$(wildcard $(addsuffix /*.pxd,$(COMPILED))))
+COMPILED := kzpcap/capture kzpcap/tls kzpcap/report kzpcap/verdict kzpcap
+SOURCES := pyproject.toml kzpcap/report/model.py kzpcap/verdict/features.py $(wildcard $(addsuffix /*.pxd,$(COMPILED))) $(patsubst %.pxd,%.py,$(wildcard $(addsuffix /*.pxd,$(COMPILED))))
 DEMO := captures/kz-2019-rcku/capture.pcapng
 
 .PHONY: demo test lint witness browser fuzz bench soak captures lab products clean

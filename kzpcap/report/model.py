@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """The shape of a report: plain dictionaries, as the published schema (schema.json) describes them."""
 
 from __future__ import annotations

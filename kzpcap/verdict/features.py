@@ -1,3 +1,4 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """What a connection has, as one number, and which facts need it: what nothing can be asked of is not asked.
 
 `@needs(A, B)` before a fact says: without A, or without B, its answer is the same for all connections of a capture
