@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.iana import is_tls13
-from kzpcap.observations import Absent, Observation
-from kzpcap.paths.stack import stamps
+from kzpcap.observations import Absent, Mark, Observation
+from kzpcap.paths.stack import stamps, steps_like_a_counter
+from kzpcap.profiles import ALERT_RECORD
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.shapes import shaped_issuer
 
@@ -110,6 +111,12 @@ SYN_STAMPS = 1 << 57
 """The client offered TCP timestamps."""
 ODD = 1 << 58
 """The name was answered otherwise than usual, here or elsewhere in the capture."""
+BROKE_OFF = 1 << 59
+"""The client's first encrypted record is as short as an alert, or somebody sent one."""
+OTHER_TTL = 1 << 60
+"""The TTL of the ServerHello, or of the Certificate, is not that of the SYN-ACK."""
+ODD_ID = 1 << 61
+"""The IP IDs of the server's side are no one counter."""
 
 _HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 NEEDS: dict[Any, int] = {}
@@ -166,7 +173,9 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
     if observation.plain_frame is not None:
         found |= PLAIN
     if observation.alerts:
-        found |= ALERT
+        found |= ALERT | BROKE_OFF
+    elif observation.client_record is not None and observation.client_record <= ALERT_RECORD:
+        found |= BROKE_OFF
     if observation.conflicts:
         found |= CONFLICT
     if observation.other_chain:
@@ -200,6 +209,11 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
     version = observation.version
     if version is not None and observation.offers_tls13 and not is_tls13(version):
         found |= OLDER_CHOSEN
+    hello = answering(observation)
+    if hello is not None and (observation.syn_ack is None or hello.ttl != observation.syn_ack.ttl):
+        found |= OTHER_TTL
+    if ids_break(observation):
+        found |= ODD_ID
     if observation.odd_acks:
         found |= ODD_ACKS
     if observation.syn is not None and stamps(observation.syn.options) is not None:
@@ -211,6 +225,35 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
     if surroundings.responders.same_clock(observation):
         found |= ONE_CLOCK
     return found
+
+
+def answering(observation: Observation) -> Mark | None:
+    """The first packet of the server's side that completed a ServerHello or a Certificate."""
+    for mark in observation.server_marks:
+        if mark.what == "server_hello" or mark.what == "certificate":
+            return mark
+    return None
+
+
+def ids_break(observation: Observation) -> bool:
+    """Is there an IP ID that cannot follow the one before in one counter? IPv6 has none.
+
+    Zero in a SYN-ACK or a reset is left out, unless zero comes in others too (facts/stacks.py).
+    """
+    if ":" in observation.server[0]:
+        return False
+    before = -1
+    left_out = zero = False
+    for mark in observation.server_marks:
+        now = mark.ip_id
+        if now == 0 and (mark.what == "syn_ack" or mark.what == "reset"):
+            left_out = True
+            continue
+        zero = zero or now == 0
+        if before >= 0 and not steps_like_a_counter(before, now):
+            return True
+        before = now
+    return left_out and zero
 
 
 def chain_features(facts: ChainFacts, surroundings: Surroundings) -> int:

@@ -10,14 +10,15 @@ from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Observation
 from kzpcap.profiles import ALERT_RECORD, NEEDED
 from kzpcap.surroundings import Surroundings
+from kzpcap.verdict.features import BROKE_OFF, ODD, OLDER_CHOSEN, needs
 from kzpcap.verdict.features import HIDDEN as HIDDEN_CERTIFICATE
-from kzpcap.verdict.features import ODD, OLDER_CHOSEN, needs
 from kzpcap.verdict.logic import Finding
 
 MAX_FRAMES = 6
 HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 
 
+@needs(BROKE_OFF)
 def refused_hidden_certificate(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client answered the encrypted flight with an alert, or a record of that size in its Finished's place."""
     del surroundings
@@ -28,10 +29,9 @@ def refused_hidden_certificate(observation: Observation, surroundings: Surroundi
             what = "the hidden certificate" if hidden else "a certificate that is not in the capture"
             says = f"the client refused {what} with the alert {alert_name(alert.code)}"
             return Finding(True, says, (alert.seen.frame,))
-    if observation.version is None or not is_tls13(observation.version) or size is None or observation.resumed:
-        return Finding(None, "no answer of the client to a hidden certificate")
-    if size > ALERT_RECORD:
-        return Finding(False, "the client went on to its Finished, or to more")
+    hidden = observation.version is not None and is_tls13(observation.version) and not observation.resumed
+    if not hidden or size is None or size > ALERT_RECORD:
+        return Finding(None, "no refusal of a hidden certificate: the client went on, or its answer is not there")
     says = f"the client answered the hidden certificate with {size} bytes, the size of an alert: it broke off"
     return Finding(True, says, (observation.last_frame,))
 

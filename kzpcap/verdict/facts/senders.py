@@ -14,9 +14,11 @@ from kzpcap.verdict.features import (
     CONFLICT,
     NEIGHBOURS,
     OTHER_CHAIN,
+    OTHER_TTL,
     PLAIN,
     RESET,
     UNANSWERED,
+    answering,
     needs,
 )
 from kzpcap.verdict.logic import Finding, answer
@@ -163,13 +165,14 @@ def answer_in_dispute(observation: Observation, surroundings: Surroundings) -> F
     return Finding(True, says, conflicts[0])
 
 
+@needs(OTHER_TTL)
 def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ServerHello did not come from the sender of the SYN-ACK."""
     del surroundings
-    for mark in observation.server_marks:
-        if mark.what in HELLOS:
-            return _another_sender(observation, mark, HELLOS[mark.what])
-    return Finding(False, "no ServerHello")
+    mark = answering(observation)
+    if mark is None or (observation.syn_ack is not None and observation.syn_ack.ttl == mark.ttl):
+        return Finding(False, "no ServerHello, or it has the SYN-ACK's TTL")
+    return _another_sender(observation, mark, HELLOS[mark.what])
 
 
 @needs(UNANSWERED)

@@ -13,7 +13,7 @@ from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
 from kzpcap.responders import CONTROLS
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import ALIKE, COMPARED, ODD_ACKS, ONE_CLOCK, SYN_STAMPS, needs
+from kzpcap.verdict.features import ALIKE, COMPARED, ODD_ACKS, ODD_ID, ONE_CLOCK, SYN_STAMPS, ids_break, needs
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
@@ -22,14 +22,14 @@ NEAR_NS = 1_000_000_000
 NAMES = {"syn_ack": "SYN-ACK", "server_hello": "ServerHello", "certificate": "Certificate", "fin": "FIN"}
 
 
-TOO_FEW_IDS = Finding(None, "too few IPv4 packets of the server's side to compare IP IDs of")
-NO_ODD_ID = Finding(False, "no IP ID that stands out of a counter")
+NO_ODD_ID = Finding(False, "no IP ID that stands out of a counter, or too few to tell")
 
 
 def _named(mark: Mark) -> str:
     return NAMES.get(mark.what, mark.what)
 
 
+@needs(ODD_ID)
 def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Finding:
     """All IP IDs of the server's side but one form a counter.
 
@@ -38,13 +38,13 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
     """
     del surroundings
     sent = observation.server_marks
-    if len(sent) <= NEEDED or ":" in observation.server[0]:
-        return TOO_FEW_IDS
+    if len(sent) <= NEEDED or not ids_break(observation):
+        return NO_ODD_ID
     marks = [mark for mark in sent if mark.ip_id or not _without_a_counter(mark)]
     if len(marks) < len(sent) and any(mark.ip_id == 0 for mark in marks):
         marks = list(sent)
     if len(marks) <= NEEDED:
-        return TOO_FEW_IDS
+        return NO_ODD_ID
     ids = [mark.ip_id for mark in marks]
     breaks = sum([not steps_like_a_counter(one, two) for one, two in pairwise(ids)])
     if not 0 < breaks <= 2:  # one that stands out breaks a counter before itself, behind itself or both
