@@ -117,6 +117,8 @@ OTHER_TTL = 1 << 60
 """The TTL of the ServerHello, or of the Certificate, is not that of the SYN-ACK."""
 ODD_ID = 1 << 61
 """The IP IDs of the server's side are no one counter."""
+SOONER = 1 << 62
+"""The ServerHello took less than half the time of the connection's own SYN-ACK, or that is not known."""
 
 _HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 NEEDS: dict[Any, int] = {}
@@ -212,6 +214,8 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
     hello = answering(observation)
     if hello is not None and (observation.syn_ack is None or hello.ttl != observation.syn_ack.ttl):
         found |= OTHER_TTL
+    if answered_soon(observation):
+        found |= SOONER
     if ids_break(observation):
         found |= ODD_ID
     if observation.odd_acks:
@@ -233,6 +237,20 @@ def answering(observation: Observation) -> Mark | None:
         if mark.what == "server_hello" or mark.what == "certificate":
             return mark
     return None
+
+
+def answered_soon(observation: Observation) -> bool:
+    """Did the ServerHello take less than half the time of the connection's own SYN-ACK? True where that is not seen.
+
+    No SYN-ACK of the server can have come in less than the shortest, so the others need no comparison with that.
+    """
+    hello, answer = observation.client_hello, observation.server_hello
+    if hello is None or answer is None or observation.transport != "tcp" or observation.proxied:
+        return False
+    took = answer.time_ns - hello.time_ns
+    syn, syn_ack = observation.syn, observation.syn_ack
+    own = syn_ack.time_ns - syn.time_ns if syn is not None and syn_ack is not None else 0
+    return took >= 0 and (own <= 0 or took * 2 < own)
 
 
 def ids_break(observation: Observation) -> bool:
