@@ -310,7 +310,8 @@ def _resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
             found.append(packet)
     if not found:
         return ()
-    dropped = ignored_resets(flow.packets)
+    left_out = flow.given_up or (flow.a_data_from >= 0 and flow.b_data_from >= 0)
+    dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
     marks = [_mark(packet, "reset") for packet in found if packet.frame not in dropped]
     ignored = [_mark(packet, IGNORED) for packet in found if packet.frame in dropped]
     return tuple(marks[:MAX_MARKS] + ignored[:1])

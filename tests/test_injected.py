@@ -445,3 +445,17 @@ def test_a_reset_outside_of_the_window_is_dropped(offsets, rule, tmp_path):
     (connection,) = judged(capture, tmp_path)
     assert connection.verdict.rule.id == rule
     assert connection.observation.failed == ("reset" if rule == "reset-by-another-sender" else None)
+
+
+def test_a_reset_behind_what_was_not_kept_may_be_in_the_window(tmp_path):
+    """Of a long download only the first segments are kept, and the window moved on with the others."""
+    rng = random.Random(1)
+    capture = Capture(SPRING_2026)
+    talk = Connection(capture, 50_001)
+    rsa_handshake(talk, "www.facebook.com", genuine_chain(), rng)
+    for _ in range(400):
+        talk.packet(1, PSH | ACK, record(23, rng.randbytes(1_300)))
+    talk.packet(0, ACK)
+    talk.packet(1, RST | ACK)
+    (connection,) = judged(capture, tmp_path)
+    assert [mark.what for mark in connection.observation.resets] == ["reset"]
