@@ -312,9 +312,10 @@ def _resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
         return ()
     left_out = flow.given_up or (flow.a_data_from >= 0 and flow.b_data_from >= 0)
     dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
-    marks = [_mark(packet, "reset") for packet in found if packet.frame not in dropped]
-    ignored = [_mark(packet, IGNORED) for packet in found if packet.frame in dropped]
-    return tuple(marks[:MAX_MARKS] + ignored[:1])
+    taken = [packet for packet in found if packet.frame not in dropped]
+    ignored = [packet for packet in found if packet.frame in dropped]
+    marks = [_mark(packet, "reset") for packet in taken[:MAX_MARKS]]
+    return tuple(marks + [_mark(packet, IGNORED) for packet in ignored[:1]])
 
 
 def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:

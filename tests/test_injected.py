@@ -422,15 +422,15 @@ def test_controls_are_told_for_what_they_are():
     [
         ((0,), "reset-by-another-sender"),
         ((1_460,), "reset-by-another-sender"),
-        ((64_240,), "reset-by-another-sender"),
-        ((64_241,), "no-certificate"),
+        ((64_239,), "reset-by-another-sender"),
+        ((64_240,), "no-certificate"),
         ((500_000_000,), "no-certificate"),
         ((-1,), "no-certificate"),
         ((500_000_000,) * 30 + (0,), "reset-by-another-sender"),
     ],
 )
 def test_a_reset_outside_of_the_window_is_dropped(offsets, rule, tmp_path):
-    """The client closed by itself later; only what it must take is an answer (RFC 9293 section 3.10.7.4)."""
+    """The client, with a window of 64,240, closed by itself later (RFC 9293 section 3.10.7.4: NXT =< SEQ < NXT+WND)."""
     capture = Capture(SPRING_2026)
     talk = Connection(capture, 50_001)
     talk.open()

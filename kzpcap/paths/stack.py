@@ -139,7 +139,7 @@ def ignored_resets(packets: list[Packet]) -> set[int]:
             if begins is None:
                 continue
             end = begins if behind is None or distance(behind, begins) < 0 else behind
-            if distance(packet.seq, begins) < 0 or distance(packet.seq, end) > windows[theirs]:
+            if distance(packet.seq, begins) < 0 or distance(packet.seq, end) >= max(windows[theirs], 1):
                 found.add(packet.frame)
             continue
         other = sent[theirs]

@@ -253,20 +253,25 @@ def answered_soon(observation: Observation) -> bool:
     return took >= 0 and (own <= 0 or took * 2 < own)
 
 
+def without_a_counter(mark: Mark) -> bool:
+    """Is it a SYN-ACK or a reset with the IP ID zero, which Linux sends without a socket's counter?"""
+    return mark.ip_id == 0 and (mark.what == "syn_ack" or mark.what == "reset")
+
+
 def ids_break(observation: Observation) -> bool:
     """Is there an IP ID that cannot follow the one before in one counter? IPv6 has none.
 
-    Zero in a SYN-ACK or a reset is left out, unless zero comes in others too (facts/stacks.py).
+    What is sent without a counter is left out, unless zero comes in others too (facts/stacks.py).
     """
     if ":" in observation.server[0]:
         return False
     before = -1
     left_out = zero = False
     for mark in observation.server_marks:
-        now = mark.ip_id
-        if now == 0 and (mark.what == "syn_ack" or mark.what == "reset"):
+        if without_a_counter(mark):
             left_out = True
             continue
+        now = mark.ip_id
         zero = zero or now == 0
         if before >= 0 and not steps_like_a_counter(before, now):
             return True

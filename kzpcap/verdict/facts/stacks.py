@@ -13,7 +13,17 @@ from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
 from kzpcap.responders import CONTROLS
 from kzpcap.surroundings import Surroundings
-from kzpcap.verdict.features import ALIKE, COMPARED, ODD_ACKS, ODD_ID, ONE_CLOCK, SYN_STAMPS, ids_break, needs
+from kzpcap.verdict.features import (
+    ALIKE,
+    COMPARED,
+    ODD_ACKS,
+    ODD_ID,
+    ONE_CLOCK,
+    SYN_STAMPS,
+    ids_break,
+    needs,
+    without_a_counter,
+)
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
@@ -40,7 +50,7 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
     sent = observation.server_marks
     if len(sent) <= NEEDED or not ids_break(observation):
         return NO_ODD_ID
-    marks = [mark for mark in sent if mark.ip_id or not _without_a_counter(mark)]
+    marks = [mark for mark in sent if mark.ip_id or not without_a_counter(mark)]
     if len(marks) < len(sent) and any(mark.ip_id == 0 for mark in marks):
         marks = list(sent)
     if len(marks) <= NEEDED:
@@ -51,7 +61,7 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
         return NO_ODD_ID
     for at, odd in enumerate(marks):
         others = [mark for mark in marks if mark is not odd]
-        if _without_a_counter(odd):
+        if without_a_counter(odd):
             continue
         if len(others) < NEEDED or not all(steps_like_a_counter(one.ip_id, two.ip_id) for one, two in pairwise(others)):
             continue
@@ -69,10 +79,6 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
         )
         return Finding(True, says, (odd.frame, before.frame, after.frame) if before is not after else _two(odd, before))
     return NO_ODD_ID
-
-
-def _without_a_counter(mark: Mark) -> bool:
-    return mark.ip_id == 0 and mark.what in ("syn_ack", "reset")
 
 
 def _two(one: Mark, other: Mark) -> tuple[int, ...]:
