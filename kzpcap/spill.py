@@ -1,4 +1,4 @@
-"""Observations while a capture is read: in memory up to a bound, then in a temporary file of our own."""
+"""Observations while a capture is read: the first in memory up to a bound, the others in a temporary file of our own."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.observations import Absent, Mark, Observation, Probe, Reaction
 from kzpcap.tls.handshake import Seen
 
-SPILL_AFTER = 4_096
+SPILL_AFTER = 8_192
+"""Observations in memory, some 3 kB each."""
 MAX_WEIGHT = 8 << 20
+PIECE = 4_096
 DIGEST = 120
 """Bytes of a certificate's digest as text."""
 _AT = {name: place for place, name in enumerate(Observation._fields)}
@@ -82,7 +84,7 @@ def weight_of(observation: Observation) -> int:
 
 
 class Spill:
-    """Observations in memory up to a bound, then in a temporary file; read back in the order of their first frames."""
+    """The first observations in memory, the others in a temporary file; read back in the order of their first frames."""
 
     def __init__(self) -> None:
         self.memory: list[Observation] = []
@@ -98,25 +100,22 @@ class Spill:
 
     def append(self, observation: Observation) -> None:
         """Add one."""
-        self.memory.append(observation)
         self.frames.append(observation.first_frame)
-        self.weight += weight_of(observation)
-        if len(self.memory) >= SPILL_AFTER or self.weight > MAX_WEIGHT:
-            self.weight = 0
-            if self.file is None:
-                self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
-                self.places.append(0)
-            for entry in self.memory:
-                self.places.append(self.places[-1] + self.file.write(pack(entry)))
-            self.memory.clear()
+        if self.file is None:
+            self.weight += weight_of(observation)
+            if len(self.memory) < SPILL_AFTER and self.weight <= MAX_WEIGHT:
+                self.memory.append(observation)
+                return
+            self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
+            self.places.append(0)
+        self.places.append(self.places[-1] + self.file.write(pack(observation)))
 
     def get(self, number: int) -> Observation:
         """The observation that was added as the `number`th, from 1; IndexError beyond."""
-        index = number - 1
-        spilled = len(self) - len(self.memory)
-        if index >= spilled or self.file is None:
-            return self.memory[index - spilled]
-        begin, end = self.places[index : index + 2]
+        spilled = number - 1 - len(self.memory)
+        if spilled < 0 or self.file is None:
+            return self.memory[number - 1]
+        begin, end = self.places[spilled], self.places[spilled + 1]
         if self.file.tell() != begin:
             self.file.seek(begin)
         return unpack(self.file.read(end - begin))
@@ -143,7 +142,7 @@ class Spill:
 
 def _by_frame(frames: array[int]) -> array[int]:
     """Positions in the order of their frames; sorted piece by piece, for sorting takes memory of its own."""
-    count = len(frames) // SPILL_AFTER + 1
+    count = len(frames) // PIECE + 1
     beyond = max(frames, default=0) + 1
     pieces = [array("I") for _ in range(count)]
     for index, frame in enumerate(frames):

@@ -149,12 +149,11 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
 
 
 def test_a_connection_takes_less_than_200_bytes():
-    """Each with another name, at another server: nothing to share. The spill's own file does not count."""
+    """Each with another name, at another server: nothing to share. What the spill keeps has a bound of its own."""
     one = known()
     spill = Spill()
     for number in range(1, 16_385):
-        spill.append(one._replace(number=number, first_frame=number))  # the rest of the spill lies in its file
-    assert not spill.memory
+        spill.append(one._replace(number=number, first_frame=number))
     around = Surroundings(spill, {}, None, {})
     tracemalloc.start()
     for number in range(1, 16_385):
