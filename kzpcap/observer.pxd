@@ -7,7 +7,7 @@ from kzpcap.flows cimport acknowledges_unsent, direction_packets, distance
 from kzpcap.tls.handshake cimport Handshake
 
 cdef class Observer:
-    cdef readonly tuple target_lists
+    cdef readonly object targets
     cdef readonly object ech_public_names, at
     cdef readonly object certificates
     cdef readonly long long count

@@ -24,7 +24,7 @@ from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
 from kzpcap.observations import IGNORED, Absent, Mark, Observation, Probe, Reaction
 from kzpcap.paths.icmp import address
 from kzpcap.paths.stack import ignored_resets, stamps
-from kzpcap.reference.targets import Match, TargetList, match
+from kzpcap.reference.targets import Match, TargetList, Targets
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.handshake import ChainSeen, ClientHelloSeen, Handshake
 from kzpcap.tls.messages import ECH, SCT
@@ -51,7 +51,7 @@ class Observer:
         ech_public_names: frozenset[str] = frozenset(),
         at: int | None = None,
     ) -> None:
-        self.target_lists = target_lists
+        self.targets = Targets(target_lists)
         self.ech_public_names = ech_public_names
         self.at = at
         self.certificates = SeenCertificates()
@@ -192,7 +192,7 @@ class Observer:
         """The best match among all names that the client sent: a decoy before the real hello hides nothing."""
         best = None
         for name in names:
-            hit = match(name, self.target_lists, time_ns) if name else None
+            hit = self.targets.match(name, time_ns) if name else None
             if hit is not None and (best is None or (hit.exact and not best.exact)):
                 best = hit
         return best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -92,8 +93,41 @@ JULY = targets.day("2019-07-20")
     ],
 )
 def test_matching(name, expected):
-    found = targets.match(name, LISTS, JULY)
+    found = targets.Targets(LISTS).match(name, JULY)
     assert (found and (found.name, found.list_id, found.exact, found.in_force)) == expected
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b.a", "c.b.a", "d.c.b.a", "bb.a", "x"]), min_size=1, max_size=9), st.integers(0, 2)
+)
+def test_every_name_is_matched_as_if_each_list_were_searched(names, now):
+    """Against the definition, word for word: exact before subdomain, in force before not, the first list else."""
+    lists = tuple(
+        targets.TargetList(
+            f"list {n}", "", "", frozenset(names[n::3]), *[(0, 1), (9 * targets.DAY_NS,) * 2, (None, None)][n]
+        )
+        for n in range(3)
+    )
+    index = targets.Targets(lists)
+    for name in ("a", "b.a", "c.b.a", "e.d.c.b.a", "aa", "ab.a", "z.x", "x", "", ".", "..a", "x."):
+        wanted = []
+        for entry in lists:
+            ends = [name] if name in entry.names else [one for one in entry.names if name.endswith("." + one)]
+            if ends:
+                best = max(ends, key=len)
+                wanted.append(targets.Match(best, entry.id, best == name, entry.in_force(now)))
+        wanted.sort(key=lambda match: (not match.exact, not match.in_force))
+        assert index.match(name, now) == (wanted[0] if wanted else None)
+
+
+def test_a_name_of_many_labels_costs_no_more_than_its_end():
+    name = "a." * 30_000 + "vk.com"
+    index = targets.Targets(LISTS)
+    began = time.process_time()
+    for _ in range(100):
+        found = index.match(name, JULY)
+    assert found == targets.Match("vk.com", "kz-2019", False, True)
+    assert time.process_time() - began < 1
 
 
 def test_the_list_of_2019_has_37_names():

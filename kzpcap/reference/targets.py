@@ -79,17 +79,35 @@ def read_target_list(path: Path) -> TargetList:
     )  # fmt: skip
 
 
-def match(name: str, lists: tuple[TargetList, ...], time_ns: int) -> Match | None:
-    """The best match of a normalised name: exact before subdomain, a list in force before one that is not."""
-    found: list[Match] = []
-    for target in lists:
-        if name in target.names:
-            found.append(Match(name, target.id, True, target.in_force(time_ns)))
-            continue
-        parent = name
+class Targets:
+    """The names of all lists, to be asked for each connection: a look-up for each label of a name."""
+
+    def __init__(self, lists: tuple[TargetList, ...]) -> None:
+        self.lists = lists
+        self.places: dict[str, list[int]] = {}
+        """Name to the places of the lists that it is on."""
+        for place, target in enumerate(lists):
+            for name in target.names:
+                self.places.setdefault(name, []).append(place)
+        self.longest = max(map(len, self.places), default=0)
+
+    def match(self, name: str, time_ns: int) -> Match | None:
+        """The best match of a normalised name: exact before subdomain, a list in force before one that is not."""
+        exact = self.places.get(name)
+        if exact is not None:
+            return self._best(dict.fromkeys(exact, name), True, time_ns)
+        found: dict[int, str] = {}
+        parent = name[-self.longest - 1 :]  # a hostile name has thousands of labels: none above is on a list
         while "." in parent:
             parent = parent.partition(".")[2]
-            if parent in target.names:
-                found.append(Match(parent, target.id, False, target.in_force(time_ns)))
-                break
-    return min(found, key=lambda m: (not m.exact, not m.in_force), default=None)
+            for place in self.places.get(parent, ()):
+                found.setdefault(place, parent)
+        return self._best(found, False, time_ns) if found else None
+
+    def _best(self, found: dict[int, str], exact: bool, time_ns: int) -> Match:
+        """The match on the first list in force; on the first of all where none is."""
+        matches = [
+            Match(found[place], self.lists[place].id, exact, self.lists[place].in_force(time_ns))
+            for place in sorted(found)
+        ]
+        return next((one for one in matches if one.in_force), matches[0])
