@@ -130,7 +130,9 @@ class Reading:
             for block in self.records.secrets[self.keys.read :]:
                 self.keys.read += 1
                 self.keys.add(block)
-            for flow in ended:
+            ended.reverse()
+            while ended:  # each goes as soon as it is read: those of one batch are not there beside the next
+                flow = ended.pop()
                 if not flow.packets:
                     continue
                 if flow.protocol == TCP and not flow.has_data:  # a scan's SYNs may be millions

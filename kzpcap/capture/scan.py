@@ -21,9 +21,9 @@ CLOSED_NS = 30 * 1_000_000_000
 REUSE_NS = 1_000_000_000
 MAX_FRAGMENTS = 512
 MAX_DATAGRAM = 65_535
-MAX_FINISHED = 8 << 20
+MAX_FINISHED = 2 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
-MAX_WINDOW = 8 << 20
+MAX_WINDOW = 2 << 20
 """Bytes of the capture that one call of `read` walks at most."""
 MAX_NTP = 4_096
 MAX_SIDE_PACKETS = 100_000

@@ -17,7 +17,7 @@ from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
 
-MAX_CHAINS = 8_192
+MAX_CHAINS = 4_096
 """Judged chains that are kept, some kilobytes each."""
 MAX_WEIGHT = 32 << 20
 """Bytes, about, of their certificates: hostile ones are large."""

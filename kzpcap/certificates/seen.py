@@ -12,7 +12,7 @@ from typing import IO
 
 from kzpcap.certificates.certificate import Certificate, parse
 
-KEPT = 8_192
+KEPT = 4_096
 """Parsed certificates in memory, some 4 kB each; the half that came first makes room."""
 MAX_AUTHORITIES = 4_096
 MAX_WEIGHT = 32 << 20
