@@ -30,10 +30,10 @@ from kzpcap.reference import Reference
 from kzpcap.report import model
 from kzpcap.spill import Spill
 from kzpcap.surroundings import Surroundings, survey, take_given
-from kzpcap.tls.handshake import Handshake
 from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
+from kzpcap.tls.seen import Handshake
 from kzpcap.verdict.judge import Verdict, judge
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.place import on_the_volunteers_side, place_of, placed

@@ -14,7 +14,7 @@ from kzpcap.certificates.transparency import PRECERTIFICATE, check, embedded
 from kzpcap.clock import Bound, Clock, Point, Points, judge_clock
 from kzpcap.observations import Observation
 from kzpcap.reference.targets import day
-from kzpcap.tls.handshake import Seen
+from kzpcap.tls.seen import Seen
 
 MAX_BOUNDS = 2_048
 MAX_DETAILED = 64

@@ -12,8 +12,8 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.certificates.staple import Staple
 from kzpcap.paths.local import is_local
 from kzpcap.reference.targets import Match
-from kzpcap.tls.handshake import AlertSeen, Seen
 from kzpcap.tls.quic import Turns
+from kzpcap.tls.seen import AlertSeen, Seen
 
 MAX_PROBE_TTL = 32
 IGNORED = "ignored_reset"

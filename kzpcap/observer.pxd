@@ -4,7 +4,7 @@ from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
 from kzpcap.capture.scan cimport Flow
 from kzpcap.flows cimport acknowledges_unsent, direction_packets, distance
-from kzpcap.tls.handshake cimport Handshake
+from kzpcap.tls.seen cimport Handshake
 
 cdef class Observer:
     cdef readonly object targets

@@ -26,8 +26,8 @@ from kzpcap.paths.icmp import address
 from kzpcap.paths.stack import ignored_resets, stamps
 from kzpcap.reference.targets import Match, TargetList, Targets
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
-from kzpcap.tls.handshake import ChainSeen, ClientHelloSeen, Handshake
 from kzpcap.tls.messages import ECH, SCT
+from kzpcap.tls.seen import ChainSeen, ClientHelloSeen, Handshake
 
 MAX_MARKS = 24
 MAX_PROBES = 128

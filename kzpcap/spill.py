@@ -1,4 +1,4 @@
-"""Observations while a capture is read: the first in memory up to a bound, the others in a temporary file of our own."""
+"""Observations while a capture is read: the first in memory up to a bound, the others in a temporary file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from kzpcap.certificates.possession import Possession
 from kzpcap.observations import Absent, Mark, Observation, Probe, Reaction
-from kzpcap.tls.handshake import Seen
+from kzpcap.tls.seen import Seen
 
 SPILL_AFTER = 8_192
 """Observations in memory, some 3 kB each."""
@@ -84,7 +84,7 @@ def weight_of(observation: Observation) -> int:
 
 
 class Spill:
-    """The first observations in memory, the others in a temporary file; read back in the order of their first frames."""
+    """The first observations in memory, the others in a file of our own; read back in the order of first frames."""
 
     def __init__(self) -> None:
         self.memory: list[Observation] = []

@@ -11,7 +11,7 @@ from kzpcap.observer import absent_reason
 from kzpcap.paths.icmp import IcmpError, address
 from kzpcap.report.text import decode, rfc3339
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
-from kzpcap.tls.handshake import Handshake
+from kzpcap.tls.seen import Handshake
 
 
 def row(file: str, flow: Flow, handshake: Handshake) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from kzpcap.observations import Mark, Observation
 from kzpcap.paths.hops import KM_PER_MS, candidates
 from kzpcap.paths.stack import options
 from kzpcap.report.text import decode, rfc3339
-from kzpcap.tls.handshake import Seen
+from kzpcap.tls.seen import Seen
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
 

@@ -30,7 +30,7 @@ from kzpcap.scrub.apply import Edit, Plan, Turn
 from kzpcap.scrub.choose import Choices, Chosen, Role, told
 from kzpcap.scrub.mask import Mask, Policy, mask
 from kzpcap.tls import records
-from kzpcap.tls.handshake import Handshake
+from kzpcap.tls.seen import Handshake
 from kzpcap.tls.upgrade import Upgrade
 from kzpcap.verdict.rules import State
 
