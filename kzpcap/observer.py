@@ -1,8 +1,7 @@
 # cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
 """From a flow and its handshake to an Observation.
 
-The file runs as it is; observer.pxd gives the compiled form its types. Records are made by `tuple.__new__`, which takes
-a third of the time of a NamedTuple's constructor: there are some twenty for each connection.
+The file runs as it is; observer.pxd gives the compiled form its types.
 """
 
 from __future__ import annotations
@@ -19,18 +18,16 @@ from kzpcap.certificates.possession import Possession, certificate_verify, serve
 from kzpcap.certificates.seen import SeenCertificates
 from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
-from kzpcap.flows import acknowledges_unsent, direction_packets, distance
+from kzpcap.flows import acknowledges_unsent, direction_packets
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
-from kzpcap.observations import IGNORED, Absent, Mark, Observation, Probe, Reaction
+from kzpcap.marks import client_stamps, first_marked, mark, probes, resets, server_marks, syn_ack
+from kzpcap.observations import Absent, Observation, Reaction
 from kzpcap.paths.icmp import address
-from kzpcap.paths.stack import ignored_resets, stamps
 from kzpcap.reference.targets import Match, TargetList, Targets
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.messages import ECH, SCT
 from kzpcap.tls.seen import ChainSeen, ClientHelloSeen, Handshake
 
-MAX_MARKS = 24
-MAX_PROBES = 128
 MAX_PROTOCOLS = 256
 MAX_TIMESTAMPS = 4_096
 PATIENCE = 3_000_000_000
@@ -76,17 +73,17 @@ class Observer:
             "time_ns": flow.first_time,
             "client": ends[0],
             "server": ends[1],
-            "syn": _first_marked(sent, "syn", codes.SYN, codes.ACK),
-            "syn_ack": _syn_ack(sent, answered),
+            "syn": first_marked(sent, "syn", codes.SYN, codes.ACK),
+            "syn_ack": syn_ack(sent, answered),
             "client_packets": flow.a_packets if client == 0 else flow.b_packets,
             "server_packets": flow.b_packets if client == 0 else flow.a_packets,
             "server_bytes": flow.b_bytes if client == 0 else flow.a_bytes,
-            "resets": _resets(answered, flow),
-            "client_resets": _resets(sent, flow),
+            "resets": resets(answered, flow),
+            "client_resets": resets(sent, flow),
             "given_up": flow.given_up,
             "duplicates": flow.duplicates,
             "tunnels": first.tunnels,
-            "client_stamps": _client_stamps(sent),
+            "client_stamps": client_stamps(sent),
             "odd_acks": ()
             if flow.given_up or flow.protocol != codes.TCP
             else acknowledges_unsent(flow.packets, client),
@@ -94,7 +91,7 @@ class Observer:
         if handshake is None:
             facts.update(DEFAULTS)
             facts["absent"] = Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED
-            facts["server_marks"] = tuple([_mark(packet, "data") for packet in answered if packet.payload][:4])
+            facts["server_marks"] = tuple([mark(packet, "data") for packet in answered if packet.payload][:4])
         else:
             self._add(facts, handshake, flow, sent, answered)
         return tuple.__new__(Observation, [facts[name] for name in FIELDS])
@@ -159,8 +156,8 @@ class Observer:
         facts["alerts"] = handshake.alerts
         facts["reaction"] = _reaction(handshake, sent)
         facts["history"] = handshake.history
-        facts["server_marks"] = _server_marks(handshake, answered)
-        facts["probes"] = _probes(handshake, sent)
+        facts["server_marks"] = server_marks(handshake, answered)
+        facts["probes"] = probes(handshake, sent)
         facts["plain_answer"] = plain.body[:512] if plain else b""
         facts["plain_frame"] = plain.seen.frame if plain else None
         facts["upgrade"] = upgrade.protocol if upgrade else None
@@ -261,116 +258,9 @@ def lone_syn(flow: Flow) -> Packet | None:
     return first if first.flags & codes.SYN and not flow.b_packets else None
 
 
-def _mark(packet: Packet, what: str) -> Mark:
-    return tuple.__new__(
-        Mark,
-        (
-            what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok,
-            packet.window, packet.options,
-        ),
-    )  # fmt: skip
-
-
-def _client_stamps(packets: list[Packet]) -> tuple[int, int] | None:
-    if not packets:
-        return None
-    first = stamps(packets[0].options)
-    last = stamps(packets[-1].options)
-    if first is None or last is None:
-        only = first or last
-        return (only[0], only[0]) if only else None
-    return first[0], last[0]
-
-
-def _first_marked(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:
-    for packet in packets:
-        if packet.flags & wanted == wanted and not packet.flags & unwanted:
-            return _mark(packet, what)
-    return None
-
-
-def _syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
-    """The SYN-ACK that acknowledges the client's SYN; any, where the SYN was not captured."""
-    isn = -1
-    for packet in sent:
-        if packet.flags & codes.SYN:
-            isn = packet.seq
-            break
-    for packet in answered:
-        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or distance(packet.ack, isn) == 1):
-            return _mark(packet, "syn_ack")
-    return None
-
-
-def _resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
-    """The first resets of one direction; behind them, the first of those that their receiver drops."""
-    found: list[Packet] = []
-    for packet in packets:
-        if packet.flags & codes.RST:
-            found.append(packet)
-    if not found:
-        return ()
-    left_out = flow.given_up or (flow.a_data_from >= 0 and flow.b_data_from >= 0)
-    dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
-    taken = [packet for packet in found if packet.frame not in dropped]
-    ignored = [packet for packet in found if packet.frame in dropped]
-    marks = [_mark(packet, "reset") for packet in taken[:MAX_MARKS]]
-    return tuple(marks + [_mark(packet, IGNORED) for packet in ignored[:1]])
-
-
 def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:
     """Short digests of session ids and tickets: enough to link two connections, nothing to resume them with."""
     return tuple([hashlib.sha256(value).hexdigest()[:16] for value in values if len(value) >= 8])
-
-
-def _server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
-    """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
-    named: dict[int, str] = {}
-    answer = handshake.server_hello
-    if answer is not None:
-        named[answer.seen.frame] = "server_hello"
-    if handshake.chains:
-        named.setdefault(handshake.chains[0].seen.frame, "certificate")
-    for alert in handshake.alerts:
-        if not alert.from_client:
-            named.setdefault(alert.seen.frame, "alert")
-    marks: list[Mark] = []
-    data = 0
-    for packet in packets:
-        if packet.flags & codes.ENDS:
-            what = "syn_ack" if packet.flags & codes.SYN else "reset" if packet.flags & codes.RST else "fin"
-        else:
-            found = named.get(packet.frame)
-            if found is None:
-                data += 1
-                if data > 3:
-                    continue
-            what = found or "data"
-        marks.append(_mark(packet, what))
-        if len(marks) == MAX_MARKS:
-            break
-    return tuple(marks)
-
-
-def _probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
-    """Every copy of the segment that begins the first ClientHello: several TTLs make a ladder."""
-    seen = handshake.client_hello
-    if seen is None or handshake.transport != "tcp":
-        return ()
-    frame = seen.first_frame
-    first = None
-    for packet in packets:
-        if packet.frame == frame:
-            first = packet
-            break
-    if first is None:
-        return ()
-    copies: list[Probe] = []
-    for packet in packets:
-        if packet.payload and distance(packet.seq, first.seq) == 0 and len(copies) < MAX_PROBES:
-            values = (packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id, packet.tos)
-            copies.append(tuple.__new__(Probe, (*values, packet.dont_fragment)))
-    return tuple(copies)
 
 
 def _possession(

@@ -20,6 +20,7 @@ ROWS = [
     ["paths"],
     ["clock", "dns"],
     ["observations"],
+    ["marks"],
     ["observer"],
     ["profiles", "spill"],
     ["briefs", "uses"],

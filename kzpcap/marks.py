@@ -1,0 +1,129 @@
+# cython: annotation_typing=False, language_level=3, boundscheck=True, wraparound=True
+"""What the IP and TCP headers of a connection's packets show: the marks of its SYN, SYN-ACK, messages and resets.
+
+The file runs as it is; marks.pxd gives the compiled form its types. Records are made by `tuple.__new__`, which takes
+a third of the time of a NamedTuple's constructor: there are some ten for each connection.
+"""
+
+from __future__ import annotations
+
+from kzpcap.capture import codes
+from kzpcap.capture.decode import Packet
+from kzpcap.capture.scan import Flow
+from kzpcap.flows import distance
+from kzpcap.observations import IGNORED, Mark, Probe
+from kzpcap.paths.stack import ignored_resets, stamps
+from kzpcap.tls.seen import Handshake
+
+MAX_MARKS = 24
+MAX_PROBES = 128
+
+
+def mark(packet: Packet, what: str) -> Mark:
+    """The marks of one packet; `what` says what it carried."""
+    return tuple.__new__(
+        Mark,
+        (
+            what, packet.frame, packet.time_ns, packet.ttl, packet.ip_id, packet.dont_fragment, packet.checksum_ok,
+            packet.window, packet.options,
+        ),
+    )  # fmt: skip
+
+
+def client_stamps(packets: list[Packet]) -> tuple[int, int] | None:
+    """The TCP timestamps (TSval) of the client's first and last packet; one twice where the other has none."""
+    if not packets:
+        return None
+    first = stamps(packets[0].options)
+    last = stamps(packets[-1].options)
+    if first is None or last is None:
+        only = first or last
+        return (only[0], only[0]) if only else None
+    return first[0], last[0]
+
+
+def first_marked(packets: list[Packet], what: str, wanted: int, unwanted: int) -> Mark | None:
+    """The first packet with all of some TCP flags and none of others."""
+    for packet in packets:
+        if packet.flags & wanted == wanted and not packet.flags & unwanted:
+            return mark(packet, what)
+    return None
+
+
+def syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
+    """The SYN-ACK that acknowledges the client's SYN; any, where the SYN was not captured."""
+    isn = -1
+    for packet in sent:
+        if packet.flags & codes.SYN:
+            isn = packet.seq
+            break
+    for packet in answered:
+        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or distance(packet.ack, isn) == 1):
+            return mark(packet, "syn_ack")
+    return None
+
+
+def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
+    """The first resets of one direction; behind them, the first of those that their receiver drops."""
+    found: list[Packet] = []
+    for packet in packets:
+        if packet.flags & codes.RST:
+            found.append(packet)
+    if not found:
+        return ()
+    left_out = flow.given_up or (flow.a_data_from >= 0 and flow.b_data_from >= 0)
+    dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
+    taken = [packet for packet in found if packet.frame not in dropped]
+    ignored = [packet for packet in found if packet.frame in dropped]
+    marks = [mark(packet, "reset") for packet in taken[:MAX_MARKS]]
+    return tuple(marks + [mark(packet, IGNORED) for packet in ignored[:1]])
+
+
+def server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
+    """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
+    named: dict[int, str] = {}
+    answer = handshake.server_hello
+    if answer is not None:
+        named[answer.seen.frame] = "server_hello"
+    if handshake.chains:
+        named.setdefault(handshake.chains[0].seen.frame, "certificate")
+    for alert in handshake.alerts:
+        if not alert.from_client:
+            named.setdefault(alert.seen.frame, "alert")
+    marks: list[Mark] = []
+    data = 0
+    for packet in packets:
+        if packet.flags & codes.ENDS:
+            what = "syn_ack" if packet.flags & codes.SYN else "reset" if packet.flags & codes.RST else "fin"
+        else:
+            found = named.get(packet.frame)
+            if found is None:
+                data += 1
+                if data > 3:
+                    continue
+            what = found or "data"
+        marks.append(mark(packet, what))
+        if len(marks) == MAX_MARKS:
+            break
+    return tuple(marks)
+
+
+def probes(handshake: Handshake, packets: list[Packet]) -> tuple[Probe, ...]:
+    """Every copy of the segment that begins the first ClientHello: several TTLs make a ladder."""
+    seen = handshake.client_hello
+    if seen is None or handshake.transport != "tcp":
+        return ()
+    frame = seen.first_frame
+    first = None
+    for packet in packets:
+        if packet.frame == frame:
+            first = packet
+            break
+    if first is None:
+        return ()
+    copies: list[Probe] = []
+    for packet in packets:
+        if packet.payload and distance(packet.seq, first.seq) == 0 and len(copies) < MAX_PROBES:
+            values = (packet.ttl, packet.frame, packet.time_ns, packet.seq, packet.ip_id, packet.tos)
+            copies.append(tuple.__new__(Probe, (*values, packet.dont_fragment)))
+    return tuple(copies)
