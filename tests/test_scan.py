@@ -147,9 +147,15 @@ def test_application_data_is_kept_in_part_and_that_gives_nothing_up():
     packets.append(ip(1, number=200, flags="R", seq=100_001))
     (flow,), scanner = flows(packets)
     kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1)
-    assert limits.DATA < kept <= limits.DATA + 2_000
+    assert limits.DATA < kept <= limits.DATA + 2_000, "a TLS 1.3 flight may follow the client's ChangeCipherSpec"
     assert flow.b_bytes == 100_000
     assert flow.given_up == scanner.given_up_packets == 0
+    assert flow.packets[-1].flags & 4
+    ended = [*packets[:5], ip(flags="PA", seq=17) / Raw(data), *packets[5:]]
+    (flow,), scanner = flows(ended)
+    kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1)
+    assert limits.BEHIND < kept <= limits.BEHIND + 2_000, "both sides sent application data: no handshake follows"
+    assert flow.given_up == 0
     assert flow.packets[-1].flags & 4
     one_sided, _ = flows([packet for packet in packets if packet[IP].src != "192.0.2.1"])
     assert sum(len(packet.payload) for packet in one_sided[0].packets) == 100_000, "nobody ended a handshake here"

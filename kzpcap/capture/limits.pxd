@@ -3,6 +3,7 @@ cdef enum:
     PLAIN = 16384
     TLS = 131072
     DATA = 32768
+    BEHIND = 8192
     PACKETS = 4096
     DATAGRAMS = 64
     FLOWS = 73728

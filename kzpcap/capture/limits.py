@@ -8,6 +8,8 @@ TLS = 131_072
 """Payload bytes kept of each direction once a TLS record was seen."""
 DATA = 32_768
 """Of these, bytes kept of a direction from its first encrypted record on, once both sides have sent one."""
+BEHIND = 8_192
+"""The same once both have sent records of application data, as which TLS 1.3 also sends what ends its handshake."""
 PACKETS = 4_096
 """Packets kept of each direction, whatever their size."""
 DATAGRAMS = 64

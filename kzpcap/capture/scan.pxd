@@ -10,7 +10,7 @@ cdef class Flow:
     cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
     cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_data_from, b_data_from, a_kept_packets, b_kept_packets
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
-    cdef readonly bint a_fin, b_fin, reset, has_data, tls, ended_early
+    cdef readonly bint a_fin, b_fin, a_application, b_application, reset, has_data, tls, ended_early
 
 cdef class Fragments:
     cdef public long long frame, total, filled
@@ -53,7 +53,7 @@ cdef class Scanner:
     cdef void _tcp(self, Packet p, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
     cdef bint _over(self, Flow flow, long long now) except -1
-    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", both=bint, kept_packets="long long", cost="long long")
+    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1

@@ -65,6 +65,8 @@ class Flow:
         )
         self.a_fin = False
         self.b_fin = False
+        self.a_application = False
+        self.b_application = False
         self.reset = False
         self.has_data = False
         self.tls = False
@@ -372,13 +374,19 @@ class Scanner:
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
         if flow.tls and p.captured >= 5 and data[p.payload_at] in (20, 23) and data[p.payload_at + 1] == 3:
-            if p.direction == 0 and flow.a_data_from < 0:
-                flow.a_data_from = kept
-            elif p.direction == 1 and flow.b_data_from < 0:
-                flow.b_data_from = kept
+            application = data[p.payload_at] == 23
+            if p.direction == 0:
+                flow.a_application = flow.a_application or application
+                if flow.a_data_from < 0:
+                    flow.a_data_from = kept
+            else:
+                flow.b_application = flow.b_application or application
+                if flow.b_data_from < 0:
+                    flow.b_data_from = kept
         data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
         both = flow.a_data_from >= 0 and flow.b_data_from >= 0
-        if both and kept > data_from + limits.DATA and not p.flags & codes.ENDS:
+        room = limits.BEHIND if flow.a_application and flow.b_application else limits.DATA
+        if both and kept > data_from + room and not p.flags & codes.ENDS:
             return  # application data behind a handshake that both sides have ended: nothing is given up with it
         if kept_packets >= limits.PACKETS or (kept > limit and not p.flags & codes.ENDS):
             flow.given_up += 1
