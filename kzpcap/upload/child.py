@@ -2,13 +2,14 @@
 
 `python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json, report.html
 and result.json into FOLDER, and original.age where the settings say for whom originals are kept; exit status 0, 3 where
-it is no capture, 4 where nothing in it is evidence, 5 where the result would leak.
+it is no capture, 4 where nothing in it is evidence, 5 where the result would leak, 6 where the disk is full.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
 
-EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK = 3, 4, 5
+EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM = 3, 4, 5, 6
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
@@ -49,8 +50,22 @@ def die_with(parent: int) -> None:
         sys.exit(1)
 
 
+def wants_room(error: BaseException | None) -> bool:
+    """Is it, or was it raised for, a disk that is full? What exceeds the limits of the child itself is not that."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def main(arguments: list[str]) -> int:
     """See above."""
+    try:
+        return _main(arguments)
+    except OSError as error:
+        if wants_room(error):
+            return EXIT_NO_ROOM
+        raise
+
+
+def _main(arguments: list[str]) -> int:
     capture, folder, settings = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
     die_with(settings["parent"])
     os.nice(10)  # pages come first
@@ -67,8 +82,8 @@ def main(arguments: list[str]) -> int:
     known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
     try:
         scrubbed = scrub(str(capture), known, Choices())
-    except CaptureError:
-        return EXIT_NOT_A_CAPTURE
+    except CaptureError as error:
+        return EXIT_NO_ROOM if wants_room(error.__cause__) else EXIT_NOT_A_CAPTURE
     with scrubbed.output:
         if scrubbed.proof.wrong or scrubbed.proof.leaks:
             return EXIT_LEAK

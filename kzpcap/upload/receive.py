@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import IO
@@ -16,6 +18,13 @@ from kzpcap.upload.config import Config
 from kzpcap.upload.store import TOLD, Store
 
 MAX_FIELDS = 16
+MAX_REST = 1 << 20
+"""Bytes of a form beside its file."""
+CHECKED = 8 << 20
+"""After so many bytes it is asked again whether there is room."""
+HURRY_SECONDS = 10
+LEAST_RATE = 4_096
+"""Bytes a second below which an upload gives up its place, where all are taken: a phone in Tor Browser brings more."""
 
 
 class Refused(Exception):
@@ -27,24 +36,52 @@ class Refused(Exception):
         self.status = status
 
 
+class Place:
+    """One upload that is under way."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.taken = 0
+        self.lost = False
+        self.waiting: asyncio.Timeout | None = None
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second since it began; without end for one that has only just begun."""
+        age = time.monotonic() - self.begun
+        return self.taken / age if age >= HURRY_SECONDS else math.inf
+
+    def lose(self) -> None:
+        """End it, also while it waits for the next piece."""
+        self.lost = True
+        if self.waiting is not None:
+            self.waiting.reschedule(asyncio.get_running_loop().time())
+
+
 class Gate:
     """How many uploads there are at once, and whether there is room for one more."""
 
     def __init__(self, store: Store, config: Config) -> None:
         self.store = store
         self.config = config
-        self.open = 0
+        self.places: set[Place] = set()
         self.writers: set[str] = set()
 
-    def enter(self) -> None:
-        """Begin one; Refused where there are too many."""
-        if self.open >= self.config.max_uploads:
-            raise Refused("too_many", 503)
-        self.open += 1
+    def enter(self) -> Place:
+        """Begin one; where all places are taken, in that of the slowest. Refused where none is slow."""
+        if len(self.places) >= self.config.max_uploads:
+            slowest = min(self.places, key=lambda place: place.rate, default=None)
+            if slowest is None or slowest.rate >= LEAST_RATE:
+                raise Refused("too_many", 503)
+            slowest.lose()
+            self.places.discard(slowest)
+        place = Place()
+        self.places.add(place)
+        return place
 
-    def leave(self) -> None:
+    def leave(self, place: Place) -> None:
         """End one."""
-        self.open -= 1
+        self.places.discard(place)
 
     def room(self, size: int, landed: int = 0) -> None:
         """Is there room for so many bytes, of which `landed` are on the disk already? Refused where there is not."""
@@ -57,15 +94,26 @@ class Gate:
             raise Refused("full", 507)
 
 
-async def pieces(request: Request, idle: float) -> AsyncIterator[bytes]:
-    """The body, piece by piece; Refused where it breaks off or sends nothing for `idle` seconds."""
+async def pieces(request: Request, gate: Gate, place: Place) -> AsyncIterator[bytes]:
+    """The body, piece by piece; Refused where it breaks off, sends nothing for long, or there is no room for more."""
     stream = request.stream()
+    unchecked = 0
     try:
         while True:
             try:
-                piece = await asyncio.wait_for(anext(stream), idle)
+                async with asyncio.timeout(gate.config.idle_seconds) as place.waiting:
+                    piece = await anext(stream)
             except StopAsyncIteration:
                 return
+            finally:
+                place.waiting = None
+            if place.lost:
+                raise Refused("broken", 400)
+            place.taken += len(piece)
+            unchecked += len(piece)
+            if unchecked > CHECKED:
+                unchecked = 0
+                gate.room(0)
             yield piece
     except (TimeoutError, ClientDisconnect):
         raise Refused("broken", 400) from None
@@ -77,7 +125,7 @@ class Form:
     def __init__(self, boundary: bytes, path: Path, limit: int) -> None:
         self.path = path
         self.limit = limit
-        self.size = 0
+        self.size = self._rest = 0
         self.fields: dict[str, str] = {}
         self.seen_file = False
         self._out: IO[bytes] | None = None
@@ -122,7 +170,7 @@ class Form:
             self._name = ""  # one file a form: a second one goes nowhere
         elif self._name == "file":
             self.seen_file = True
-            self._out = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+            self._out = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_TRUNC), "wb")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._name == "file" and self._out is not None:
@@ -130,7 +178,11 @@ class Form:
             if self.size > self.limit:
                 raise Refused("too_large", 413)
             self._out.write(data[start:end])
-        elif self._name in TOLD and len(self._text) < 4_096:
+            return
+        self._rest += end - start
+        if self._rest > MAX_REST:
+            raise Refused("too_large", 413)
+        if self._name in TOLD and len(self._text) < 4_096:
             self._text += data[start:end]
 
     def _end(self) -> None:
@@ -146,7 +198,7 @@ class Form:
             self._out = None
 
 
-async def take_form(request: Request, gate: Gate, path: Path) -> Form:
+async def take_form(request: Request, gate: Gate, place: Place, path: Path) -> Form:
     """Take a whole form; Refused, and nothing left of it, where it is none or too large."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary", b"")
@@ -157,15 +209,11 @@ async def take_form(request: Request, gate: Gate, path: Path) -> Form:
     except ValueError:
         raise Refused("broken", 400) from None
     gate.room(max(0, stated - 65_536))
+    path.touch(0o600, exist_ok=False)  # an upload without a file is one that was lost
     form = Form(boundary, path, gate.config.max_file)
     try:
-        since = 0
-        async for piece in pieces(request, gate.config.idle_seconds):
+        async for piece in pieces(request, gate, place):
             form.parser.write(piece)
-            since += len(piece)
-            if since > 32 << 20:
-                since = 0
-                gate.room(0)
         form.parser.finalize()
         await asyncio.to_thread(form.close)  # a full disk queue may take seconds, and pages come first
         gate.room(form.size, form.size)

@@ -190,10 +190,28 @@ class Store:
             ).fetchone()
         return _upload(row) if row else None
 
+    def again(self, name: str) -> None:
+        """An upload whose analysis was no fault of its own waits for another."""
+        with self.database() as database:
+            database.execute(
+                "UPDATE uploads SET state = ?, tries = tries - 1 WHERE id = ? AND state = ?", (WAITING, name, ANALYSING)
+            )
+
+    def drop_smallest(self, writers: set[str]) -> bool:
+        """Delete the unfinished upload with the fewest bytes that nobody writes to; was there one?"""
+        with self.database() as database:
+            rows = database.execute("SELECT id FROM uploads WHERE state = ?", (RECEIVING,)).fetchall()
+        sizes = [(_size(self.part(name)), name) for (name,) in rows if name not in writers]
+        if sizes:
+            self.delete(min(sizes)[1])
+        return bool(sizes)
+
     def finished(self, name: str, folder: Path, result: dict[str, Any]) -> None:
         """What was scrubbed takes its place, the database says so, and the original goes; in this order."""
         place = self.kept / name
         shutil.rmtree(place, ignore_errors=True)
+        for path in (*folder.iterdir(), folder):
+            os.utime(path, (midnight(), midnight()))
         folder.rename(place)
         _sync(self.kept)
         with self.database() as database:
@@ -209,7 +227,9 @@ class Store:
         """A sealed file is kept as it is: only the researcher can open it."""
         place = self.kept / name
         place.mkdir(mode=0o700, exist_ok=True)
+        os.utime(self.part(name), (midnight(), midnight()))
         self.part(name).replace(place / "sealed.age")
+        os.utime(place, (midnight(), midnight()))
         _sync(place)
         self.arrived(name, size, SEALED)
 
@@ -264,22 +284,32 @@ class Store:
         shutil.rmtree(self.kept / name, ignore_errors=True)
 
     def sweep(self, incoming_hours: int, kept_days: int, starting: bool = False) -> None:
-        """What is past its time goes; at the start also what a crash left: half-done work, bytes of no upload."""
+        """What is past its time goes; at the start also what a crash left: half-done work, bytes of no upload.
+
+        The bytes of an upload are past theirs so many hours after the last came, whatever became of it since.
+        """
         if starting:
             with self.database() as database:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
         with self.database() as database:
-            known = {row[0]: row[1] for row in database.execute("SELECT id, state FROM uploads")}
+            rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
             old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
-        now = datetime.now(UTC).timestamp()
+        known = {name: state for name, state, _ in rows}
+        late = {name for name, _, day in rows if day < days_ago(incoming_hours // 24 + 1)}
+        before = datetime.now(UTC).timestamp() - incoming_hours * 3_600
         for path in self.incoming.iterdir():
             name = path.name.partition(".")[0]
-            stale = now - path.stat().st_mtime > incoming_hours * 3_600
             if path.is_dir():
                 if starting or name not in known:
                     shutil.rmtree(path, ignore_errors=True)
-            elif known.get(name) not in (RECEIVING, WAITING, ANALYSING) or (stale and known[name] == RECEIVING):
+            elif known.get(name) not in (RECEIVING, WAITING, ANALYSING):
                 path.unlink(missing_ok=True)
+            elif name in late or _time(path) < before:
+                if known[name] == RECEIVING:
+                    path.unlink(missing_ok=True)
+                else:
+                    known[name] = FAILED
+                    self.failed(name, "crashed")
         for name, state in known.items():
             if state == RECEIVING and not self.part(name).exists():
                 old.append(name)
@@ -293,7 +323,9 @@ class Store:
 
     def used(self) -> int:
         """Bytes under the data folder."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        return sum(
+            _size(path) for folder, _, names in os.walk(self.folder) for path in map(Path(folder).joinpath, names)
+        )
 
     def free(self) -> int:
         """Bytes that the disk still takes."""
@@ -354,6 +386,27 @@ COLUMNS = "id, state, day, language, size, told, result, failure, tries"
 def _upload(row: tuple[Any, ...]) -> Upload:
     told, result = json.loads(row[5]), json.loads(row[6]) if row[6] else None
     return Upload(row[0], row[1], row[2], row[3], row[4], told, result, row[7], row[8])
+
+
+def midnight() -> int:
+    """The beginning of this day, in seconds: files that are kept bear it in place of the time of the upload."""
+    return int(datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp())
+
+
+def _size(path: Path) -> int:
+    """Of a file that may be gone meanwhile."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _time(path: Path) -> float:
+    """When a file was last written to; now, where it is gone meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return datetime.now(UTC).timestamp()
 
 
 def _sync(folder: Path) -> None:

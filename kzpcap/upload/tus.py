@@ -15,13 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kzpcap.sealing import is_sealed
-from kzpcap.upload.receive import Gate, Refused, pieces
+from kzpcap.upload.receive import Gate, Place, Refused, pieces
 from kzpcap.upload.store import RECEIVING, TOLD, Upload
 from kzpcap.upload.worker import Workers
 
 HEADERS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 OFFERS = {"Tus-Version": "1.0.0", "Tus-Extension": "creation,termination,expiration"}
 MAX_METADATA = 16_384
+UNFINISHED = 16
+"""Uploads that were begun, for each that is under way: beyond, the one with the fewest bytes makes room."""
 
 
 def options(gate: Gate) -> Response:
@@ -55,7 +57,9 @@ def create(request: Request, gate: Gate, language: str) -> Response:
     if not length:
         raise Refused("no_file", 400)
     gate.room(length)
-    if gate.store.count(RECEIVING) >= gate.config.max_uploads:
+    if gate.store.count(RECEIVING) >= UNFINISHED * gate.config.max_uploads and not gate.store.drop_smallest(
+        gate.writers
+    ):
         raise Refused("too_many", 503)
     told = _metadata(request.headers.get("upload-metadata", ""))
     name, receipt = gate.store.create(language, told)
@@ -88,31 +92,33 @@ async def patch(request: Request, gate: Gate, upload: Upload, workers: Workers) 
     offset, length = _number(request, "upload-offset"), gate.store.length_of(upload.id)
     if upload.state != RECEIVING or length is None or upload.id in gate.writers:
         return Response(None, 423 if upload.id in gate.writers else 409, HEADERS)
-    gate.enter()
+    place = gate.enter()
     gate.writers.add(upload.id)
     try:
         if offset != _offset(gate, upload):
             return Response(None, 409, HEADERS)
         gate.room(0)
-        offset = await _write(request, gate, upload, offset, length)
+        offset = await _write(request, gate, place, upload, offset, length)
         if offset == length:
             if is_sealed(gate.store.part(upload.id)):
                 await asyncio.to_thread(gate.store.sealed, upload.id, length)
             else:
                 await asyncio.to_thread(gate.store.arrived, upload.id, length)
                 workers.wake.set()
+    except FileNotFoundError:  # deleted meanwhile
+        raise Refused("no_receipt", 410) from None
     finally:
         gate.writers.discard(upload.id)
-        gate.leave()
+        gate.leave(place)
     return Response(None, 204, {**HEADERS, "Upload-Offset": str(offset)})
 
 
-async def _write(request: Request, gate: Gate, upload: Upload, offset: int, length: int) -> int:
+async def _write(request: Request, gate: Gate, place: Place, upload: Upload, offset: int, length: int) -> int:
     """Append what comes, no more than was announced; what came before a break is kept."""
     try:
         with gate.store.part(upload.id).open("ab") as file:
             try:
-                async for piece in pieces(request, gate.config.idle_seconds):
+                async for piece in pieces(request, gate, place):
                     if offset + len(piece) > length:
                         raise Refused("broken", 413)
                     file.write(piece)

@@ -140,13 +140,13 @@ class Service:
         try:
             if self.between(request):
                 raise Refused("between", 403)
-            self.gate.enter()
+            place = self.gate.enter()
         except Refused as refused:
             return self.message(request, refused.why, refused.status)
         name = ""
         try:
             name, receipt = await asyncio.to_thread(self.store.create, language, {})
-            form = await take_form(request, self.gate, self.store.part(name))
+            form = await take_form(request, self.gate, place, self.store.part(name))
             if not form.size:
                 raise Refused("no_file", 400)
             await asyncio.to_thread(self.store.tell, name, form.fields, language)
@@ -162,7 +162,7 @@ class Service:
             self.store.delete(name)
             raise
         finally:
-            self.gate.leave()
+            self.gate.leave(place)
         return RedirectResponse(f"/r/{receipt}?lang={language}", 303)
 
     def _upload(self, request: Request) -> Upload | None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ REASONS = {
     child.EXIT_NO_EVIDENCE: "no_evidence",
     child.EXIT_LEAK: "cannot_be_scrubbed",
 }
+WANT_OF_ROOM_SECONDS = 30
 
 
 class Workers:
@@ -53,12 +55,30 @@ class Workers:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), 2)
                 continue
-            await self.analyse(upload)
+            try:
+                await self.analyse(upload)
+            except Exception as error:
+                # An upload that is deleted in the middle of it, or a disk that is full, must not end all analyses.
+                if await asyncio.to_thread(self.store.by_id, upload.id) is not None:
+                    print(f"kzpcap: an analysis broke off: {type(error).__name__}", file=sys.stderr, flush=True)
+                await self._give_up(upload)
+
+    async def _give_up(self, upload: Upload) -> None:
+        """An upload whose analysis broke off has failed, as soon as that can be written down."""
+        while True:
+            try:
+                await asyncio.to_thread(self.store.failed, upload.id, "crashed")
+                return
+            except (OSError, sqlite3.Error):
+                await asyncio.sleep(WANT_OF_ROOM_SECONDS)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            await asyncio.to_thread(self.store.sweep, self.config.incoming_hours, self.config.kept_days)
+            try:
+                await asyncio.to_thread(self.store.sweep, self.config.incoming_hours, self.config.kept_days)
+            except (OSError, sqlite3.Error) as error:  # the next one finds what this one left
+                print(f"kzpcap: a sweep broke off: {type(error).__name__}", file=sys.stderr, flush=True)
 
     async def analyse(self, upload: Upload) -> None:
         """Analyse one upload; whatever comes of it, the original is gone afterwards."""
@@ -78,7 +98,10 @@ class Workers:
             "originals_to": self.config.age_recipient if self.config.keep_originals else "",
         }
         code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
-        if code == 0:
+        if code == child.EXIT_NO_ROOM:
+            await asyncio.to_thread(self.store.again, upload.id)
+            await asyncio.sleep(WANT_OF_ROOM_SECONDS)
+        elif code == 0:
             result = json.loads((folder / "result.json").read_text("utf-8"))
             await asyncio.to_thread(self.store.finished, upload.id, folder, result)
         else:
