@@ -8,6 +8,7 @@ import json
 import os
 import random
 import sys
+import time
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -66,13 +67,14 @@ class Wire:
         packet(1, "FA")
         packet(0, "A")
 
-    def scrub(self, profile="evidence", keep=()):
+    def scrub(self, profile="evidence", keep=(), roots=()):
         from scapy.utils import PcapWriter
 
         with PcapWriter(str(self.path), linktype=101) as out:
             for packet in self.packets:
                 out.write(packet)
-        scrubbed = scrub(str(self.path), SHIPPED, Choices(profile, frozenset(keep)))
+        known = reference.load(None, None, list(roots)) if roots else SHIPPED
+        scrubbed = scrub(str(self.path), known, Choices(profile, frozenset(keep)))
         with scrubbed.output:
             return scrubbed, scrubbed.output.read()
 
@@ -115,9 +117,9 @@ def test_a_proxys_request_keeps_no_password(wire, line):
     assert b"s3cret" not in out
 
 
-def answer(*names):
+def answer(*names, authority=None):
     """A server's flight of TLS 1.2 with a certificate for these names."""
-    _, certificate = Authority.make("Some CA", SPRING_2026).issue(list(names), SPRING_2026)
+    _, certificate = (authority or Authority.make("Some CA", SPRING_2026)).issue(list(names), SPRING_2026)
     der = certificate.public_bytes(Encoding.DER)
     flight = message(2, server_hello_body()) + message(11, certificate_body(der)) + message(14, b"")
     return record(22, flight), der
@@ -129,18 +131,22 @@ def nameless():
     return record(22, message(1, body[: 2 + 32 + 1 + 2 + 4 + 2]))
 
 
-@pytest.mark.parametrize("proxied", [True, False])
-def test_a_certificate_without_a_name_asked_stays_only_where_everyone_gets_it(wire, proxied):
-    """At a server's address the answer to no name is the server's own; at a proxy's it is that of any site."""
-    flight, der = answer("private-clinic.example")
+@pytest.mark.parametrize(("proxied", "trusted"), [(True, True), (False, True), (False, False)])
+def test_a_certificate_without_a_name_asked_stays_only_where_everyone_gets_it(wire, proxied, trusted):
+    """At a server's address the answer to no name is the server's own; at a proxy's it is that of any site, and of a CA
+    that nobody knows it may be the volunteer's own."""
+    authority = Authority.make("Some CA", SPRING_2026)
+    flight, der = answer("private-clinic.example", authority=authority)
+    root = wire.path.parent / "root.pem"
+    root.write_bytes(authority.certificate.public_bytes(Encoding.PEM))
     ahead = ((0, b"CONNECT vk.com:443 HTTP/1.1\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\n\r\n")) if proxied else ()
     other = ((0, b"CONNECT private-clinic.example:443 HTTP/1.1\r\n\r\n"), ahead[1]) if proxied else ()
     wire.tcp(*ahead, (0, hello()), (1, answer("vk.com")[0]), to=8080 if proxied else 443)
     wire.tcp(*other, (0, nameless()), (1, flight), port=50002, to=8080 if proxied else 443)
-    scrubbed, out = wire.scrub()
+    scrubbed, out = wire.scrub(roots=[root] if trusted else [])
     assert scrubbed.proof.compared >= 1
-    assert (b"private-clinic" in out) != proxied
-    assert (der in out) != proxied
+    assert (b"private-clinic" in out) == (trusted and not proxied)
+    assert (der in out) == (trusted and not proxied)
 
 
 def test_an_address_of_the_users_own_in_a_kept_certificate_is_told_and_asked(wire):
@@ -235,3 +241,60 @@ def test_a_place_without_hard_links(tmp_path, monkeypatch, number):
         cli_scrub._write(path, io.BytesIO(b"newer"), [])
     assert path.read_bytes() == b"new"
     assert [one.name for one in tmp_path.iterdir()] == ["out.pcapng"]
+
+
+@pytest.mark.parametrize("profile", ["evidence", "public"])
+@pytest.mark.parametrize(
+    ("client", "server", "proxied"),
+    [
+        ("95.56.10.20", "95.56.10.99", True),
+        ("95.56.10.20", "203.0.112.99", True),
+        ("95.56.10.20", "95.56.10.99", False),
+        ("192.168.1.77", "87.240.190.67", True),
+    ],
+    ids=["proxy beside", "proxy elsewhere", "server beside", "proxy of one behind NAT"],
+)
+def test_a_proxy_and_a_neighbour_do_not_stay(client, server, proxied, profile, wire):
+    """The proxy is the employer's, or a machine that the volunteer rents; a server in one's own /24 tells the /24."""
+    ahead = ((0, b"CONNECT vk.com:443 HTTP/1.1\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\n\r\n")) if proxied else ()
+    wire.tcp(*ahead, (0, hello()), (1, answer("vk.com")[0]), client=client, server=server, to=8080 if proxied else 443)
+    scrubbed, out = wire.scrub(profile)
+    assert scrubbed.proof.compared == 1
+    assert bytes(map(int, server.split("."))) not in out
+    assert server.rsplit(".", 1)[0].encode() not in json.dumps(scrubbed.manifest).encode()
+
+
+def test_a_public_capture_holds_no_ca_that_nobody_knows(wire):
+    """The CA of a product that re-signs connections is made on one machine, and bears its name."""
+    authority = Authority.make("Root of IVANOV-PC", SPRING_2026)
+    _, leaf = authority.issue(["vk.com"], SPRING_2026)
+    ders = [one.public_bytes(Encoding.DER) for one in (leaf, authority.certificate)]
+    chain = b"".join(len(der).to_bytes(3, "big") + der for der in ders)
+    flight = message(2, server_hello_body()) + message(11, len(chain).to_bytes(3, "big") + chain) + message(14, b"")
+    wire.tcp((0, hello()), (1, record(22, flight)))
+    scrubbed, out = wire.scrub("public")
+    assert scrubbed.proof.compared == 1
+    assert b"IVANOV" not in out
+    assert not any(der[40:] in out for der in ders)
+    _, whole = wire.scrub("evidence")
+    assert all(der in whole for der in ders)
+
+
+def test_a_public_capture_holds_the_ca_that_all_the_world_knows():
+    scrubbed = scrub(str(CAPTURES / "kz-2019-rcku" / "capture.pcapng"), SHIPPED, Choices("public"))
+    with scrubbed.output:
+        out = scrubbed.output.read()
+    assert b"Qaznet" in out
+
+
+def test_many_clients_and_many_routers_cost_no_product():
+    from kzpcap.scrub.addresses import Addresses
+
+    began = time.process_time()
+    addresses = Addresses()
+    for number in range(20_000):
+        addresses.client(bytes([95, 56 + (number >> 16), number >> 8 & 255, number & 255]))
+    for number in range(20_000):
+        addresses.router(bytes([92, 47, number >> 8, number & 255]))
+    assert addresses.router(bytes([95, 56, 1, 250])) != bytes([95, 56, 1, 250])
+    assert time.process_time() - began < 3

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
+import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kzpcap import reference
+from kzpcap.scrub import prove
 from kzpcap.scrub.choose import Choices
 from kzpcap.scrub.work import scrub
 from tests.build import client_hello_body, message, record
@@ -122,3 +127,31 @@ def test_a_flow_of_another_name_on_the_same_ports_does_not_stay(tmp_path):
     _, out = left(tmp_path / "c.pcapng", drop=frozenset({"private-name.example"}))
     assert b"private-name" not in out
     assert out.count(b"vk.com") == 2
+
+
+PART = st.sampled_from(
+    [b"1", b"12", b"192", b"0", b"30", b"255", b".", b":", b"::", b"a", b"fe80", b" ", b"x", b"2001:db8"]
+)
+
+
+@given(
+    st.lists(PART, max_size=24),
+    st.sampled_from(["1.12.192.0", "12.0.30.1", "192.12.1.30", "255.1.1.12"]),
+    st.integers(0, 24),
+)
+def test_every_address_that_is_found_is_among_those_that_are_looked_for(parts, text, at):
+    data = b"".join([*parts[:at], text.encode(), *parts[at:]])
+    for one in (text, "fe80::1", "2001:db8::12", "::1", "1.1.1.1", "12.12.12.12"):
+        address = ipaddress.ip_address(one)
+        if prove._written(address.packed).search(data):
+            assert str(address).encode() in prove._like_addresses(data)
+
+
+def test_looking_for_many_addresses_costs_one_reading():
+    output = b"\x16\x03\x03 1.2.3.4x fe80::1:2 " * 20_000
+    addresses = [bytes([95, 56, one >> 8, one & 255]) for one in range(5_000)]
+    proof = prove.Proof()
+    began = time.process_time()
+    prove.look_for_leaks(output, b"", (), [*addresses, bytes([1, 2, 3, 4])], b"", proof)
+    assert proof.leaks == ["the address 1.2.3.4"]
+    assert time.process_time() - began < 3

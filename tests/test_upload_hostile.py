@@ -20,8 +20,6 @@ from tests.test_tus import PIECE, TUS, create
 DAY = 86_400
 FORM = b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n"
 FORM += b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
-    b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 900\r\n\r\n"
-)
 
 
 def send(server, body):

@@ -1,8 +1,8 @@
 """Which addresses stay, and what stands for the others: documentation addresses that keep their kind.
 
 Servers and routers from the first public hop on are evidence and stay. Clients, the public address of their NAT,
-resolvers, servers of controls whose name does not stay, and everything in the volunteer's own network are replaced; so
-is a router in the client's own /24 (IPv6 /48), which would tell the subscriber's neighbourhood.
+resolvers, proxies, servers of controls whose name does not stay, and everything in the volunteer's own network are
+replaced; so is a router or a server in the client's own /24 (IPv6 /48): it would tell the subscriber's neighbourhood.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 from kzpcap.errors import CaptureError
 
@@ -40,15 +41,20 @@ PUBLIC = {
 MORE = {4: "198.18.0.0/15", 6: "2001:db8:1::/96"}
 """Where those are not enough: for benchmarks (RFC 2544), and more of the documentation's."""
 MAX_EACH = 1 << 17
-NEAR = {4: 24, 6: 48}
 
 
 def kind_of(address: Address) -> tuple[str, str] | None:
     """(kind, network of replacements) of an address that is not public; None for a public one."""
     for kind, network, part in KINDS:
-        if address in ipaddress.ip_network(network):
+        if address in _network(network):
             return kind, part
     return None
+
+
+@cache
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """One of the networks of this module."""
+    return ipaddress.ip_network(text)
 
 
 @dataclass
@@ -58,6 +64,8 @@ class Addresses:
     taken: set[bytes] = field(default_factory=set)
     """Addresses that stay, or stand for others already."""
     clients: set[bytes] = field(default_factory=set)
+    neighbourhoods: set[bytes] = field(default_factory=set)
+    """The first bytes of the clients' public addresses: their /24 (IPv6 /48)."""
     replaced: dict[bytes, bytes] = field(default_factory=dict)
     roles: dict[bytes, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -81,7 +89,7 @@ class Addresses:
 
     def _next(self, network: str, raw: bytes) -> bytes | None:
         """The next address of a network that stands for nothing yet; None where all do."""
-        part = ipaddress.ip_network(network)
+        part = _network(network)
         for number in range(self.counts.get(network, 0) + 1, min(part.num_addresses - 1, MAX_EACH)):
             self.counts[network] = number
             new = (part.network_address + number).packed
@@ -92,31 +100,30 @@ class Addresses:
     def client(self, raw: bytes) -> bytes:
         """The replacement of a client's address."""
         self.clients.add(raw)
+        if kind_of(ipaddress.ip_address(raw)) is None:
+            self.neighbourhoods.add(_neighbourhood(raw))
         return self.replace(raw, "client")
 
     def router(self, raw: bytes) -> bytes:
         """A router's address: replaced inside the volunteer's own network and beside a client, else it stays."""
         if raw in self.replaced:
             return self.replaced[raw]
-        address = ipaddress.ip_address(raw)
-        if kind_of(address) is not None or self._near(address):
-            return self.replace(raw, "router")
-        self.taken.add(raw)
-        return raw
+        return self._kept(raw, "router")
 
     def server(self, raw: bytes) -> bytes:
-        """The address of a kept server: it stays, unless it lies in the volunteer's own network."""
-        if raw in self.replaced or kind_of(ipaddress.ip_address(raw)) is not None:
-            return self.replace(raw, "server")
+        """The address of a kept server: it stays, unless it lies in the volunteer's own network or beside a client."""
+        return self.replaced.get(raw) or self._kept(raw, "server")
+
+    def _kept(self, raw: bytes, role: str) -> bytes:
+        if kind_of(ipaddress.ip_address(raw)) is not None or _neighbourhood(raw) in self.neighbourhoods:
+            return self.replace(raw, role)
         self.taken.add(raw)
         return raw
 
-    def _near(self, address: Address) -> bool:
-        return any(
-            address in ipaddress.ip_network((raw, NEAR[address.version]), strict=False)
-            for raw in self.clients
-            if len(raw) == len(address.packed) and kind_of(ipaddress.ip_address(raw)) is None
-        )
+
+def _neighbourhood(raw: bytes) -> bytes:
+    """The first bytes of an address: its /24 (IPv6 /48)."""
+    return raw[:3] if len(raw) == 4 else raw[:6]
 
 
 def packed(addresses: Iterable[str]) -> set[bytes]:
@@ -126,5 +133,4 @@ def packed(addresses: Iterable[str]) -> set[bytes]:
 
 def near(one: bytes, other: bytes) -> bool:
     """Are two addresses in one /24 (IPv6 /48)?"""
-    size = 3 if len(one) == 4 else 6
-    return len(one) == len(other) and one[:size] == other[:size]
+    return len(one) == len(other) and _neighbourhood(one) == _neighbourhood(other)

@@ -16,6 +16,7 @@ from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import carries
 from kzpcap.observations import Observation
 from kzpcap.surroundings import CONTROL_WINDOW
+from kzpcap.verdict.judge import judge
 from kzpcap.verdict.rules import State
 
 SHOWN = (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
@@ -51,6 +52,8 @@ class Chosen:
     roles: dict[int, Role] = field(default_factory=dict)
     observations: dict[int, Observation] = field(default_factory=dict)
     states: dict[int, State] = field(default_factory=dict)
+    known: set[int] = field(default_factory=set)
+    """Those whose chain leads to a public root, a supplied one, or an interception CA: none is a volunteer's own."""
     undecided: dict[str, int] = field(default_factory=dict)
     """Names (or addresses) on no list that are not in order, with a count: the volunteer decides."""
     left_out: int = 0
@@ -81,8 +84,7 @@ def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen
         role = _by_itself(observation, verdict.state, choices, chosen, report.surroundings.certificates)
         if role is None:
             continue
-        _take(chosen, observation, role)
-        chosen.states[observation.first_frame] = verdict.state
+        _take(chosen, observation, role, verdict.state, report)
         chosen.servers.add(observation.server)
         chosen.clients.add(observation.client[0])
         facts = report.surroundings.chain_facts(observation)
@@ -97,15 +99,25 @@ def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen
             continue
         role = _beside(observation, controls, wanted, report, choices, harmless, chosen)
         if role is not None:
-            _take(chosen, observation, role)
+            _take(chosen, observation, role, judge(observation, report.surroundings).state, report)
         else:
             chosen.left_out += 1
     return chosen
 
 
-def _take(chosen: Chosen, observation: Observation, role: Role) -> None:
-    chosen.roles[observation.first_frame] = role
-    chosen.observations[observation.first_frame] = observation
+def _take(chosen: Chosen, observation: Observation, role: Role, state: State, report: Report) -> None:
+    frame = observation.first_frame
+    chosen.roles[frame] = role
+    chosen.observations[frame] = observation
+    chosen.states[frame] = state
+    if _known_issuers(observation, report):
+        chosen.known.add(frame)
+
+
+def _known_issuers(observation: Observation, report: Report) -> bool:
+    """Does its chain lead to a public root, to one that was supplied, or to an interception CA?"""
+    facts = report.surroundings.chain_facts(observation)
+    return facts is not None and bool(facts.public or facts.supplied or facts.interception)
 
 
 def _by_itself(
@@ -167,8 +179,10 @@ def _beside(
     if observation.transport != "tcp" or name in choices.drop or name in chosen.undecided:
         return None
     named = name in choices.keep or name in harmless
-    # Without a name everyone gets this certificate at this address; at a proxy's it is another server's.
+    # Without a name everyone gets this certificate at this address; at a proxy's it is another server's, and one of a
+    # private CA may be that of the volunteer's own machine.
     nameless = observation.name_status == "absent" and not observation.proxied and observation.server in chosen.servers
+    nameless = nameless and (not observation.chain or _known_issuers(observation, report))
     seen = observation.chain_seen.frame if observation.chain_seen else 0
     if seen in wanted and observation.server_name is not None:
         # The forged certificate holds the same names already: the genuine one beside it tells nothing more.

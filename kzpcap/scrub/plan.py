@@ -136,7 +136,9 @@ class Planner:
         named = {
             found[frame].server[0] for frame, role in self.chosen.roles.items() if role.named or role.why == "ladder"
         }
-        kept = named | {server for server, _ in self.chosen.servers}
+        # A proxy is whoever the volunteer works for, or the machine that the volunteer rents.
+        proxies = {observation.server[0] for observation in found.values() if observation.proxied}
+        kept = (named | {server for server, _ in self.chosen.servers}) - proxies
         self.servers = packed(kept) - self.addresses.clients
         for raw in sorted(self.servers):
             self.addresses.server(raw)
@@ -203,9 +205,10 @@ class Planner:
         """What of a connection's handshake stays."""
 
         certificates = "all" if role.named else "none"
-        # Without its signature nothing shows who holds a key: a leaf that is not genuine says too much then.
-        if role.named and not self.exact and self.chosen.states.get(frame, State.GENUINE) is not State.GENUINE:
-            certificates = "issuers"
+        # Without its signature nothing shows who holds a key: a leaf that is not genuine says too much then. So does
+        # its issuer, unless it is known from elsewhere: the CA of a product bears the name of one machine.
+        if role.named and not self.exact and self.chosen.states[frame] is not State.GENUINE:
+            certificates = "issuers" if frame in self.chosen.known else "none"
         names = self.raw_names if role.named else frozenset()
         return Policy(names, self.exact and role.named, certificates, self.key)
 

@@ -64,6 +64,7 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
     """Every kept connection's state, rule, certificates, hops and place, and every ladder, in both captures."""
     proof = Proof(left_out=any(one.observation.first_frame not in chosen.roles for one in before.connections()))
     there = {connection.observation.first_frame: connection for connection in after.connections()}
+    replaced = {_text(old): _text(new) for old, new in made.addresses.replaced.items()}
     for connection in before.connections():
         frame = connection.observation.first_frame
         role = chosen.roles.get(frame)
@@ -85,7 +86,6 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         if connection.observation.transport == "quic" and not _names(other) <= _names(connection):
             proof.wrong.append(Loss(frame, name, "another name is in it", False))
         taken_out = not role.named or public
-        mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()} if role.named else {}
         left_out = proof.left_out and (connection.verdict.place.where, other.verdict.place.where) == RESTED_ON_OTHERS
         for what in _differences(connection, other):
             expected = (taken_out and _by_design(other, what)) or (left_out and what.startswith("place "))
@@ -93,7 +93,7 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         for what in _beside(connection, other):
             proof.losses.append(Loss(frame, name, what, True))
         server = connection.observation.server[0]
-        if role.named and mapping.get(server, server) != other.observation.server[0]:
+        if role.named and replaced.get(server, server) != other.observation.server[0]:
             proof.losses.append(Loss(frame, name, "the server's address is another", False))
     for left in there.values():
         loss = Loss(0, "a connection", f"frame {left.observation.first_frame} was none before", False)
@@ -213,6 +213,25 @@ def _written(address: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"(?<![0-9.])" + re.escape(text.encode()) + after)
 
 
+IPV4 = re.compile(rb"(?<![0-9.])([0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.)([0-9]{1,3})")
+IPV6 = re.compile(rb"(?<![0-9a-f.:])[0-9a-f:]{2,39}")
+
+
+def _like_addresses(data: bytes) -> set[bytes]:
+    """All that may be addresses as text: each is looked for exactly only where it is among these.
+
+    A digit behind an address may be another element's tag (see `_written`), so it is taken at each length.
+    """
+    found: set[bytes] = set()
+    for match in IPV4.finditer(data):
+        found.update(match[1] + match[2][:length] for length in range(1, len(match[2]) + 1))
+    for match in IPV6.finditer(data):
+        text = match[0]
+        if text.count(b":") >= 2:
+            found.update(text[:length] for length in range(2, len(text) + 1))
+    return found
+
+
 def look_for_leaks(
     output: bytes, said: bytes, names: Iterable[str], addresses: Iterable[bytes], allowed: bytes, proof: Proof
 ) -> None:
@@ -233,7 +252,12 @@ def look_for_leaks(
                 proof.names_in_certificates += 1
             else:
                 proof.leaks.append(f"the name {name}")
+    here = _like_addresses(lowered) | _like_addresses(spoken) | _like_addresses(known)
     for address in addresses:
+        if _text(address).encode() not in here:
+            if len(address) == 16 and address in output:
+                proof.leaks.append(f"the address {_text(address)}")
+            continue
         text = _written(address)
         if text.search(known):
             what = "a kept certificate holds an address that is replaced elsewhere"
