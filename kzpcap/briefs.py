@@ -77,6 +77,9 @@ class Groups:
         self.starts = array("I")
         self.rows = array("I")
         for piece in _pieces(keys):
+            if len(piece) > PIECE:
+                self._add_few(piece, rows, keys)
+                continue
             order = sorted(piece, key=keys.__getitem__)
             ordered = [keys[at] for at in order]
             begin = len(self.rows)
@@ -87,6 +90,19 @@ class Groups:
             self.starts.extend([begin + at for at in starts])
             self.keys.extend([ordered[at] for at in starts])
         self.starts.append(len(self.rows))
+
+    def _add_few(self, piece: Sequence[int], rows: Sequence[int], keys: Sequence[int]) -> None:
+        """Add a piece that is large because few keys have most of its rows: to sort it would take 100 bytes a row."""
+        groups: dict[int, array[int]] = {}
+        for at in piece:
+            group = groups.get(keys[at])
+            if group is None:
+                group = groups[keys[at]] = array("I")
+            group.append(rows[at])
+        for one in sorted(groups):
+            self.keys.append(one)
+            self.starts.append(len(self.rows))
+            self.rows.extend(groups.pop(one))
 
     def __contains__(self, wanted: int) -> bool:
         keys = self.keys
