@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.across import Across
-from kzpcap.cases.crossings import START, Crossing, Edge, edges_of, network_of, path_of, router_name, seconds
+from kzpcap.cases.crossings import (
+    NOT_KNOWN,
+    START,
+    Crossing,
+    Edge,
+    edges_of,
+    network_of,
+    path_of,
+    router_name,
+    scope,
+    seconds,
+    vantages,
+)
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
 from tests.conftest import CAPTURES, judged, run
@@ -159,7 +171,35 @@ def test_routers_of_private_addresses_are_told_apart_by_network():
     assert router_name("192.168.1.1", "95.56.0.0/16") != router_name("192.168.1.1", "2.132.0.0/16")
     assert router_name("92.47.151.210", "95.56.0.0/16") == "92.47.151.210"
     assert network_of("95.56.7.8") == network_of("95.56.0.0/16") == "95.56.0.0/16"
-    assert network_of("2001:db8:1::9") == "2001:db8::/32"
+    assert network_of("2a02:6b8:1::9") == "2a02:6b8::/32"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "192.168.1.77",
+        "10.3.0.0/16",
+        "100.64.7.7",
+        "192.0.2.1",
+        "192.0.0.0/16",
+        "198.18.4.4",
+        "2001:db8::1",
+        "fd00::1",
+        "169.254.1.1",
+    ],
+)
+def test_an_address_that_many_have_tells_no_network(address):
+    """Private ranges, a carrier's NAT, and what stands for clients in scrubbed captures."""
+    assert network_of(address) == NOT_KNOWN
+
+
+def test_who_may_be_anywhere_is_no_further_network():
+    assert vantages([]) == 0
+    assert vantages([NOT_KNOWN]) == vantages(["95.56.0.0/16"]) == vantages([NOT_KNOWN, "95.56.0.0/16"]) == 1
+    assert vantages(["95.56.0.0/16", "2.133.0.0/16", NOT_KNOWN]) == 2
+    assert scope([NOT_KNOWN]) == "networks that are not known"
+    assert scope(["95.56.0.0/16"]) == "one network"
+    assert scope(["95.56.0.0/16", "2.133.0.0/16", NOT_KNOWN]) == "2 networks and others that are not known"
 
 
 def step(ttl, target, control):

@@ -181,3 +181,60 @@ def test_a_case_with_captures_of_its_own_moves_as_one_folder(tmp_path):
     assert not found.faults
     assert not found.open
     assert found.originals == 1
+
+
+def _swap(capture):
+    capture.rename(capture.parent.parent.parent / "outside")
+    capture.symlink_to(capture.parent.parent.parent / "outside")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda capture: capture.unlink(), "is missing"),
+        (lambda capture: shutil.rmtree(capture.parent), "is missing"),
+        (lambda capture: capture.rename(capture.with_suffix(".exe")), "is missing"),
+        (_swap, "is not what its name says"),
+    ],
+    ids=["deleted", "all deleted", "another suffix", "a link to elsewhere"],
+)
+def test_a_capture_that_the_case_alone_has_is_missed(change, says, tmp_path):
+    place = tmp_path / "case"
+    assert run("case", "import", str(RCKU), "--case", str(place)).returncode == 0
+    (capture,) = (place / "captures").iterdir()
+    change(capture)
+    faults = verify(Case(place)).faults
+    assert (f"captures/{capture.name}", says) in [(fault.path, fault.says) for fault in faults]
+    told = run("case", "verify", str(place))
+    assert told.returncode == 7
+    assert says.encode() in told.stdout
+
+
+def test_a_capture_that_no_run_took_is_open(tmp_path):
+    place = tmp_path / "case"
+    assert run("case", "import", str(RCKU), "--case", str(place)).returncode == 0
+    other = place / "captures" / f"{file_digest(LADDER)}.pcapng"
+    shutil.copy(LADDER, other)
+    found = verify(Case(place))
+    assert not found.faults
+    assert [fault.path for fault in found.open] == [f"captures/{other.name}"]
+
+
+def test_a_copied_case_reads_its_own_copy(tmp_path):
+    """By its absolute path the original in the other folder was read, and vouched for this one."""
+    first, second = tmp_path / "one", tmp_path / "two"
+    assert run("case", "import", str(RCKU), "--case", str(first)).returncode == 0
+    shutil.copytree(first, second)
+    (capture,) = (second / "captures").iterdir()
+    capture.write_bytes(b"another")
+    faults = verify(Case(second), rehash=True).faults
+    assert {fault.path for fault in faults} >= {f"captures/{capture.name}"}
+    assert any(fault.says.startswith("the original is not what was read") for fault in faults)
+
+
+@pytest.mark.parametrize("name", ["custody/zz.jsonl", "certificates/aa.der"])
+def test_a_folder_in_place_of_a_file_is_a_fault(name, tmp_path):
+    place = tmp_path / "case"
+    assert run("case", "import", str(RCKU), "--case", str(place)).returncode == 0
+    (place / name).mkdir()
+    assert [fault.path for fault in verify(Case(place)).faults] == [name]

@@ -8,7 +8,8 @@ import shutil
 
 import pytest
 
-from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, wilson
+from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, vantage_days, wilson
+from kzpcap.cases.crossings import NOT_KNOWN
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports
 from kzpcap.cases.tomography import explain
@@ -98,6 +99,21 @@ def test_one_network_alone_may_be_published_with_its_scope():
     assert (claim.level, claim.scope) == ("publishable", "one network")
 
 
+def test_networks_that_are_not_known_are_no_scope_to_publish_with():
+    """Scrubbed captures, and those of clients with private addresses: they may be of one network, or of three."""
+    one = {name: (NOT_KNOWN, 9198, day) for name, (_, _, day) in strong().of_capture.items()}
+    support = strong(networks={NOT_KNOWN}, systems={9198}, of_capture=one, proved=dict.fromkeys("abc", NOT_KNOWN))
+    (claim,) = claims(Gathered(by_identity={"known_generation:kz-2019-qaznet": support}), TITLES, NOTHING)
+    assert (claim.level, claim.scope) == ("corroborated", "networks that are not known")
+
+
+def test_vantage_days_are_counted_as_few():
+    assert vantage_days([]) == 0
+    seen = [(NOT_KNOWN, "2019-07-20"), ("95.56.0.0/16", "2019-07-20"), (NOT_KNOWN, "2019-07-21")]
+    assert vantage_days(seen) == 2
+    assert vantage_days([*seen, ("2.133.0.0/16", "2019-07-20")]) == 3
+
+
 def test_only_a_known_key_excludes_products_and_imitations():
     for identity in ("unknown", "product:kaspersky"):
         (claim,) = claims(Gathered(by_identity={identity: strong(verified=0)}), TITLES, NOTHING)
@@ -141,6 +157,10 @@ def test_a_connection_in_two_captures_counts_once(tmp_path):
     (name,) = once.by_identity
     assert twice.by_identity[name].connections == once.by_identity[name].connections == 1
     assert twice.again == 1
+    for one in report["connections"]:
+        one["client"]["address"] = "192.0.2.1"  # as in a copy that was scrubbed
+    twice.add("a scrubbed copy of it", report)
+    assert twice.again == 2
     later = json.loads(json.dumps(report).replace("2019-07-20T09", "2019-07-20T11"))
     twice.add("two hours later", later)
     assert twice.by_identity[name].connections == 2

@@ -119,15 +119,19 @@ def report_of(capture, network, name, digest, rule="private-root", state="undete
     return {"connections": [one], "certificates": {digest[0]: leaf}}
 
 
-@pytest.mark.parametrize(("networks", "expected"), [(2, 0), (3, 3)])
-def test_one_private_issuer_in_three_networks_is_suspected(tmp_path, networks, expected):
+@pytest.mark.parametrize(
+    ("networks", "first", "expected"), [(2, 95, 0), (3, 95, 3), (3, 10, 0)], ids=["two", "three", "three private ones"]
+)
+def test_one_private_issuer_in_three_networks_is_suspected(tmp_path, networks, first, expected):
     case = Case.create(tmp_path / "case")
     root, leaves = authority(["vk.com", "mail.ru", "ok.ru"])
     for der in (root, *leaves.values()):
         case.put_certificate(digest(der), der, case.runs)
     others = Others()
     for number, (name, leaf) in enumerate(list(leaves.items())[:networks]):
-        others.add(f"c{number}", report_of(f"c{number}", f"10.{number}.0.0/16", name, [digest(leaf), digest(root)]))
+        others.add(
+            f"c{number}", report_of(f"c{number}", f"{first}.{number}.0.0/16", name, [digest(leaf), digest(root)])
+        )
     found = others.judge(case)
     assert len(found) == expected
     assert all(one["of_the_case"]["rule_id"] == ISSUER for one in found)
@@ -142,7 +146,7 @@ def test_a_shared_name_is_not_a_shared_key(tmp_path):
         for der in (root, *leaves.values()):
             case.put_certificate(digest(der), der, case.runs)
         leaf = digest(leaves[name])
-        others.add(f"c{number}", report_of(f"c{number}", f"10.{number}.0.0/16", name, [leaf, digest(root)]))
+        others.add(f"c{number}", report_of(f"c{number}", f"95.{number}.0.0/16", name, [leaf, digest(root)]))
     assert others.judge(case) == []
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
-from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, network_of
+from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, network_of, vantages
 
 MAX_PATHS = 12
 MAX_ROWS = 200
@@ -59,7 +59,7 @@ class Key:
             "server_names": sorted(self.names)[:MAX_NAMES],
             "server_name_count": len(self.names),
             "captures": len(self.captures),
-            "vantage_networks": len(self.networks),
+            "vantage_networks": vantages(self.networks),
             "first": self.first,
             "last": self.last,
             "connections": self.connections,

@@ -19,12 +19,15 @@ from kzpcap.cases.crossings import (
     EXACT,
     FIRST_TIME,
     LAST_TIME,
+    NOT_KNOWN,
     TRUSTED_RULES,
     Crossing,
     Edge,
     crossings,
     network_of,
+    scope,
     seconds,
+    vantages,
 )
 from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
@@ -38,6 +41,15 @@ NOT_EXCLUDED = "not excluded"
 GOT_THROUGH = TRUSTED_RULES | {"no-name-sent", "name-not-captured"}
 """Rules by which a control was answered with a trusted chain, whatever its names."""
 VantageDay = tuple[str, str]
+"""A network and a day."""
+
+
+def vantage_days(seen: Iterable[VantageDay]) -> int:
+    """How many these are at least: each day its networks (crossings.py)."""
+    days: dict[str, set[str]] = {}
+    for network, date in seen:
+        days.setdefault(date, set()).add(network)
+    return sum(vantages(networks) for networks in days.values())
 
 
 @dataclass
@@ -78,8 +90,8 @@ class Support:
         """As JSON, counts only."""
         return {
             "connections": self.connections,
-            "vantage_days": len(self.vantage_days),
-            "vantage_networks": len(self.networks),
+            "vantage_days": vantage_days(self.vantage_days),
+            "vantage_networks": vantages(self.networks),
             "client_as": sorted(self.systems),
             "days": sorted(self.days),
             "captures": len(self.captures),
@@ -148,10 +160,10 @@ class Gathered:
     def _again(self, one: dict[str, Any]) -> bool:
         """Was this connection in another capture?"""
         leaf = one["certificates"][0] if one["certificates"] else ""
-        client = network_of(one["client"]["address"]), one["client"]["port"]
+        client = one["client"]["port"]  # not its address, which another copy of the capture may have without
         server = one["server"]["address"], one["server"]["port"], one["server_name"], one["ja3"], leaf
         minute = int(seconds(one["time"]) // 60)
-        keys = [(*client, *server, minute + shift) for shift in (-1, 0, 1)]
+        keys = [(client, *server, minute + shift) for shift in (-1, 0, 1)]
         if any(key in self.seen for key in keys):
             self.again += 1
             return True
@@ -268,8 +280,8 @@ def _with(claim: Claim, condition: str, met: bool) -> Claim:
 def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
     alternatives = tuple(_alternatives(identity, support))
     sound = support.sound
-    networks, systems, days = ({seen[part] for seen in sound if seen[part]} for part in range(3))
-    one_network = len(networks) < VANTAGES or len(systems) < SYSTEMS
+    systems, days = ({seen[part] for seen in sound if seen[part]} for part in (1, 2))
+    one_network = vantages(network for network, _, _ in sound) < VANTAGES or len(systems) < SYSTEMS
     conditions = (
         (f"seen from {VANTAGES} networks in {SYSTEMS} AS", not one_network),
         (f"seen on {DAYS} days", len(days) >= DAYS),
@@ -279,16 +291,16 @@ def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
         ("an independent reader agrees, and nowhere differs", support.agree > 0 and not support.differ),
         ("no alternative left", all(why != NOT_EXCLUDED for _, why in alternatives)),
     )
-    scope = "one network" if len(support.networks) == 1 else f"{len(support.networks)} networks"
+    alone = len(support.networks) == 1 and NOT_KNOWN not in support.networks
     rest = [met for _, met in conditions[1:]]
     # With its scope said, what one network alone saw may be published, if everything else holds.
-    if all(rest) and (not one_network or len(support.networks) == 1):
+    if all(rest) and (not one_network or alone):
         level = "publishable"
-    elif (len(support.networks) > 1 or len(support.days) > 1) and (support.possession or support.agree):
+    elif (vantages(support.networks) > 1 or len(support.days) > 1) and (support.possession or support.agree):
         level = "corroborated"
     else:
         level = "observed"
-    return Claim(says, about, level, scope, conditions, alternatives, support)
+    return Claim(says, about, level, scope(support.networks), conditions, alternatives, support)
 
 
 def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
@@ -297,7 +309,7 @@ def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
     signatures = count(support.verified, "verified signature")
     signed = f"{signatures} by a key that was published as the system's" if known else ""
     # One sound capture vouches for none of the others: the key must have been proved from as many networks as count.
-    enough = len(set(support.proved.values())) >= min(VANTAGES, len(support.networks))
+    enough = vantages(support.proved.values()) >= min(VANTAGES, vantages(support.networks))
     proved = support.possession > 0 and enough
     proofs = f"{count(support.possession, 'proof')} that whoever answered held the leaf's key"
     control = f"in {count(len(support.same_server), 'capture')} the same server answered a control with a trusted chain"
@@ -315,12 +327,13 @@ def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
 def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
     """The dossier as JSON."""
     hit, clean = (found.eligible.get(outcome, set()) for outcome in ("intercepted", "clean"))
-    low, high = wilson(len(hit), len(hit | clean))
+    share = vantage_days(hit), vantage_days(hit | clean)
+    low, high = wilson(*share)
     return {
         "claims": [claim.document() for claim in made],
         "vantage_days": {
-            "with_interception": len(hit),
-            "eligible": len(hit | clean),
+            "with_interception": share[0],
+            "eligible": share[1],
             "share_interval_95": [round(low, 3), round(high, 3)],
             "note": "volunteers are not a sample: this is a share of what was recorded",
         },

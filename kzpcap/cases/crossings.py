@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +20,8 @@ SERVER, START = "(server)", "(capture point)"
 TRUSTED_RULES = frozenset({"publicly-trusted", "trusted-by-supplied-anchor", "other-name"})
 """Rules by which the origin's chain was seen and was trusted on that day: for any name, as the box asks no more."""
 EXACT = "exact"
+NOT_KNOWN = "not known"
+"""In place of the network of a client whose address says nothing of it."""
 HOUR = 3600.0
 """Seconds before and after a ladder in which it tells the way of other connections."""
 FIRST_TIME, LAST_TIME = 86_400.0, 7_258_118_400.0
@@ -108,10 +110,30 @@ def seconds(stamp: str) -> float:
 
 @lru_cache(4096)
 def network_of(address: str) -> str:
-    """The network of a client: as cut in the report, or its IPv4 /16 or IPv6 /32."""
-    if "/" in address:
-        return address
-    return str(ipaddress.ip_network((address, 32 if ":" in address else 16), strict=False))
+    """The network of a client: as cut in the report, or its IPv4 /16 or IPv6 /32.
+
+    A private address says nothing of it, nor does one that stands for a client in a scrubbed capture: NOT_KNOWN.
+    """
+    first, cut, _ = address.partition("/")
+    if not ipaddress.ip_address(first).is_global:
+        return NOT_KNOWN
+    return address if cut else str(ipaddress.ip_network((address, 32 if ":" in address else 16), strict=False))
+
+
+def vantages(networks: Iterable[str]) -> int:
+    """How many networks these are at least: who is in one that is not known may be in any of the others."""
+    found = set(networks)
+    return len(found - {NOT_KNOWN}) or len(found)
+
+
+def scope(networks: Iterable[str]) -> str:
+    """The same in words."""
+    found = set(networks)
+    if found == {NOT_KNOWN}:
+        return "networks that are not known"
+    number = vantages(found)
+    told = "one network" if number == 1 else f"{number} networks"
+    return f"{told} and others that are not known" if NOT_KNOWN in found else told
 
 
 @lru_cache(65536)
@@ -189,7 +211,8 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
         if not probes:
             continue
         server = ladder["server"]["address"]
-        path = path_of(ladder, network_of(ladder["client"]))
+        network = network_of(ladder["client"])
+        path = path_of(ladder, f"the network of {capture[:12]}" if network == NOT_KNOWN else network)
         edges = edges_of(path, server)
         along = tuple(edge for _, edge in edges)
         found = ladder["interceptor_ttl"] is not None

@@ -145,7 +145,8 @@ def _is_line(tail: bytes) -> bool:
 def logs(case: Case) -> Iterator[Log]:
     """Every run's file, by the time at which it began."""
     for path in sorted(case.custody.glob("*.jsonl")):
-        yield read(path)
+        if path.is_file() and not path.is_symlink():  # anything else does not belong there (verify.py)
+            yield read(path)
 
 
 class Chain:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from kzpcap.cases.crossings import EXACT, Crossing, Edge
+from kzpcap.cases.crossings import EXACT, Crossing, Edge, vantages
 from kzpcap.cases.tomography import active_times, near
 
 MAX_EXAMPLES = 20
@@ -54,8 +54,8 @@ class Row:
             "effects": dict(sorted(self.effects.items())),
             "days": sorted(self.days),
             "captures": len(self.captures),
-            "vantage_networks": len(self.networks),
-            "vantage_networks_exact": len(self.exact_networks),
+            "vantage_networks": vantages(self.networks),
+            "vantage_networks_exact": vantages(self.exact_networks),
             "intercepted": self.intercepted,
             "clean_eligible": self.clean,
             "clean_not_eligible": self.out_of_time,

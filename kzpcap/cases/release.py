@@ -24,7 +24,7 @@ from typing import Any
 
 from kzpcap import __version__, reference
 from kzpcap.cases import claims as claiming
-from kzpcap.cases.crossings import network_of
+from kzpcap.cases.crossings import NOT_KNOWN, network_of, vantages
 from kzpcap.cases.custody import latest, logs, reference_of
 from kzpcap.cases.public import ENOUGH, TOLD, public, published_keys
 from kzpcap.cases.store import Case
@@ -116,13 +116,15 @@ def _connections(
 ) -> None:
     """The rows; a client's network is told only where its AS has as many others."""
     networks = {system: {network for network, _ in seen} for system, seen in behind.items()}
-    wide = {system for system, seen in networks.items() if system and len(seen) >= ENOUGH}
+    wide = {system for system, seen in networks.items() if system and vantages(seen) >= ENOUGH}
     merged = Counter[tuple[str, ...]]()
     for row, count in rows.items():
         day, system, network, *rest = row
         if system not in wide:
             what = "clients' networks, told as AS alone: fewer than three of that AS are in the case"
             left[what] = left.get(what, 0) + 1
+            network = ""
+        elif network == NOT_KNOWN:
             network = ""
         merged[day, system, network, *rest] += count
     with path.open("x", encoding="utf-8", newline="") as file:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kzpcap.cases.crossings import TRUSTED_RULES, network_of
+from kzpcap.cases.crossings import TRUSTED_RULES, network_of, vantages
 from kzpcap.cases.store import Case, canonical, file_digest, sync
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.linkage import signed_by
@@ -108,7 +108,7 @@ class Others:
         if one not in seen:
             return None
         networks, names, captures = ({getattr(two, key) for two in seen} for key in ("network", "name", "capture"))
-        return shared_issuer(len(networks), len(names), len(captures))
+        return shared_issuer(vantages(networks), len(names), len(captures))
 
 
 def _chain(case: Case, digests: tuple[str, ...]) -> tuple[Certificate, ...]:

@@ -56,7 +56,7 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = (), authorit
     _results(case, named, found)
     lines = [line for log in known.values() for line in log.lines]
     _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
-    _captures(case, found)
+    _captures(case, {Path(line["name"]).name for line in lines if _brought(line)}, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in (*wrong_segments(case), *wrong_judgements(case))]
     for stamp in check(case, list(known.values()), authorities):
@@ -140,7 +140,7 @@ def _certificates(case: Case, told: set[str], found: Verdict) -> None:
     for path in sorted(case.certificates.iterdir()):
         there.add(path.stem)
         found.certificates += 1
-        if path.suffix != ".der" or file_digest(path) != path.stem:
+        if path.suffix != ".der" or not _plain(path) or file_digest(path) != path.stem:
             found.faults.append(Fault(f"certificates/{path.name}", "is not what its name says"))
     for digest in sorted(told - there):
         found.faults.append(Fault(f"certificates/{digest}.der", "is missing"))
@@ -148,19 +148,33 @@ def _certificates(case: Case, told: set[str], found: Verdict) -> None:
         found.open.append(Fault(f"certificates/{digest}.der", "is in no run's custody"))
 
 
-def _captures(case: Case, found: Verdict) -> None:
-    """Captures that came sealed: they are kept in the case, so they are read each time."""
-    if not case.captures.is_dir():
-        return
-    for path in sorted(case.captures.iterdir()):
-        if not path.is_file() or file_digest(path) != path.stem:
+def _brought(line: dict[str, Any]) -> bool:
+    """Does a line of custody tell of a capture that is kept in the case?"""
+    return line["what"] == "capture" and "imported_from" in (line.get("sidecar") or {})
+
+
+def _captures(case: Case, told: set[str], found: Verdict) -> None:
+    """Captures that were imported: the case has the only copy, so each is read each time, and must be there."""
+    there = sorted(case.captures.iterdir()) if case.captures.is_dir() else []
+    for path in there:
+        if not _plain(path) or file_digest(path) != path.stem:
             found.faults.append(Fault(f"captures/{path.name}", "is not what its name says"))
+        elif path.name not in told:
+            text = "is in no run's custody: import it again, and it will be"
+            found.open.append(Fault(f"captures/{path.name}", text))
+    for name in sorted(told - {path.name for path in there}):
+        found.faults.append(Fault(f"captures/{name}", "is missing"))
+
+
+def _plain(path: Path) -> bool:
+    """Is it a file, and no link to one elsewhere?"""
+    return path.is_file() and not path.is_symlink()
 
 
 def _strays(case: Case, found: Verdict) -> None:
     strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in PARTS)
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
-    wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl")
+    wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl" or not _plain(path))
     found.faults += [Fault(f"custody/{path.name}", "does not belong there") for path in sorted(wrong)]
 
 
@@ -172,9 +186,7 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
             if line["what"] == "capture" and (line.get("container") or ("member" not in line and line.get("sha256"))):
                 last[line["name"]] = line
     for name, line in sorted(last.items()):
-        path = Path(name)
-        if not path.is_file():
-            path = case.captures / path.name  # kept in the case, which may have moved since
+        path = case.captures / Path(name).name if _brought(line) else Path(name)  # the case may have moved since
         if not path.is_file():
             found.open.append(Fault(name, "the original is no longer there"))
             continue
