@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from kzpcap import analyze, cli_scrub, reference
 from kzpcap.scrub.choose import Choices
 from kzpcap.scrub.work import scrub
-from tests.build import certificate_body, client_hello_body, message, record, server_hello_body
+from tests.build import certificate_body, client_hello_body, extension, message, record, server_hello_body, vector
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
@@ -298,3 +298,61 @@ def test_many_clients_and_many_routers_cost_no_product():
         addresses.router(bytes([92, 47, number >> 8, number & 255]))
     assert addresses.router(bytes([95, 56, 1, 250])) != bytes([95, 56, 1, 250])
     assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize("profile", ["evidence", "public"])
+@pytest.mark.parametrize("kind", [1, 18, 21, 22, 23, 28, 49, 17_513, 17_613, 13_172, 65_281])
+def test_an_extension_that_has_no_room_for_words_holds_none(kind, profile, wire):
+    body = b"ivanov-at-home"
+    held = vector(vector(body, 1), 2) if kind in (17_513, 17_613) else body
+    wire.tcp((0, record(22, message(1, client_hello_body(b"vk.com", extension(kind, held))))), (1, answer("vk.com")[0]))
+    scrubbed, out = wire.scrub(profile)
+    assert scrubbed.proof.compared == 1
+    assert b"ivanov" not in out
+    assert kind.to_bytes(2, "big") + len(held).to_bytes(2, "big") in out, "that it was there is what a program can do"
+
+
+def test_what_is_of_its_size_stays(wire):
+    kept = extension(23, b"") + extension(28, b"\x40\x01") + extension(17_513, vector(vector(b"h2", 1), 2))
+    wire.tcp((0, record(22, message(1, client_hello_body(b"vk.com", kept)))), (1, answer("vk.com")[0]))
+    _, out = wire.scrub()
+    assert kept in out
+
+
+@pytest.mark.parametrize(
+    ("line", "stays"), [(b"HTTP/1.1 403", True), (b"HTTP/ivanov7", False), (b"HTTP/1.1 4037", False)]
+)
+def test_of_a_plain_answer_only_a_status_stays(line, stays, wire):
+    wire.tcp((0, hello()), (1, line + b" Blocked for ivanov7\r\n\r\n"))
+    _, out = wire.scrub()
+    assert (line in out) == stays
+    assert b"ivanov" not in out
+
+
+def test_a_router_whose_address_holds_its_hardware_address_does_not_stay():
+    import ipaddress
+
+    from kzpcap.scrub.addresses import Addresses
+
+    addresses = Addresses()
+    addresses.client(ipaddress.ip_address("2a02:6b8:1::9").packed)
+    own = ipaddress.ip_address("2a02:6b8:77:1:21b:21ff:fe3c:9d0a").packed
+    other = ipaddress.ip_address("2a02:6b8:77:1::1").packed
+    assert addresses.router(own) != own
+    assert addresses.router(other) == other
+
+
+def test_that_the_clock_loses_its_anchors_is_told(wire):
+    """Four time servers say when it was; no word of theirs stays, and with it goes what a claim may rest on."""
+    from scapy.layers.inet import IP, UDP
+
+    wire.tcp((0, hello()), (1, answer("vk.com")[0]))
+    for number in range(4):
+        stamp = int((wire.now + 2_208_988_800) * (1 << 32)).to_bytes(8, "big")
+        said = bytes([0x24, 1, 6, 0xEC]) + bytes(20) + stamp * 3
+        wire.add(IP(src=f"185.125.190.{number + 1}", dst="192.168.1.77") / UDP(sport=123, dport=123) / said)
+    scrubbed, _ = wire.scrub()
+    told = [loss for loss in scrubbed.proof.losses if loss.name == "the capture"]
+    assert [loss.what for loss in told] == ["its clock was anchored, and is unanchored"]
+    assert told[0] not in scrubbed.proof.unexpected
+    assert "its clock was anchored" in json.dumps(scrubbed.manifest)

@@ -41,6 +41,8 @@ PUBLIC = {
 MORE = {4: "198.18.0.0/15", 6: "2001:db8:1::/96"}
 """Where those are not enough: for benchmarks (RFC 2544), and more of the documentation's."""
 MAX_EACH = 1 << 17
+EUI_64 = b"\xff\xfe"
+"""In the middle of an IPv6 address that was made of a hardware address (RFC 4291 appendix A)."""
 
 
 def kind_of(address: Address) -> tuple[str, str] | None:
@@ -108,6 +110,8 @@ class Addresses:
         """A router's address: replaced inside the volunteer's own network and beside a client, else it stays."""
         if raw in self.replaced:
             return self.replaced[raw]
+        if raw[11:13] == EUI_64 and len(raw) == 16:
+            return self.replace(raw, "router")  # that of the volunteer's own router, which holds its hardware address
         return self._kept(raw, "router")
 
     def server(self, raw: bytes) -> bytes:

@@ -43,10 +43,17 @@ PROTOCOL = re.compile(
 CONNECTION_EXTENSIONS = frozenset({KEY_SHARE, SESSION_TICKET, PRE_SHARED_KEY, ECH, 42, 44, 57})
 """What tells one connection from another: keys, tickets, early data, cookies, QUIC's parameters."""
 PLAIN_EXTENSIONS = frozenset(
-    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS, SCT}
-    | {1, 17, 21, 22, 23, 27, 28, 34, 45, 49, 50, 17_513, 17_613, 13_172, 65_281}
+    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS, 17, 27, 34, 45, 50}
 )
-"""Extensions that say what a program can do, and nothing of who uses it (IANA's registry; ALPS; NPN)."""
+"""Extensions that say what a program can do, and nothing of who uses it (IANA's registry)."""
+SIZES = {1: 1, SCT: 0, 21: 0, 22: 0, 23: 0, 28: 2, 49: 0, 13_172: 0, 65_281: 1}
+"""How many bytes those have in a ClientHello that are of one size there (NPN too); padding (21) is zeros."""
+PROTOCOL_SETTINGS = frozenset({17_513, 17_613})
+"""ALPS, which holds names of protocols, as ALPN does."""
+SERVER_EXTENSIONS = PLAIN_EXTENSIONS | SIZES.keys() | PROTOCOL_SETTINGS | {
+    SERVER_NAME, SESSION_TICKET, PRE_SHARED_KEY, KEY_SHARE,
+}  # fmt: skip
+"""The same of a ServerHello: the server wrote them, for whoever came."""
 SENTINEL = 8
 """The last bytes of ServerHello.random may be the downgrade sentinel of RFC 8446 section 4.1.3."""
 MAX_RECORDS = 4_096
@@ -303,8 +310,11 @@ def _digested(reader: Reader, size: int, policy: Policy) -> Iterator[Change]:
 def _client_extension(kind: int, body: bytes, begin: int, policy: Policy) -> Iterator[Change]:
     if kind == SERVER_NAME:
         yield from _names(body, begin, policy)
-    elif kind == ALPN:
+    elif kind == ALPN or kind in PROTOCOL_SETTINGS:
         yield from _protocols(body, begin)
+    elif kind in SIZES:
+        if len(body) > SIZES[kind]:
+            yield Change(begin, begin + len(body))
     elif kind in CONNECTION_EXTENSIONS:
         if policy.exact:
             return
@@ -390,7 +400,7 @@ def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
             ext = reader.take(min(length, reader.left()))
             if kind == KEY_SHARE and len(ext) > 2:
                 yield from _shares(ext, begin, policy, 0)
-            elif kind not in PLAIN_EXTENSIONS and kind not in (SERVER_NAME, SESSION_TICKET, PRE_SHARED_KEY, KEY_SHARE):
+            elif kind not in SERVER_EXTENSIONS:
                 yield Change(begin, begin + len(ext))
     except ShortRead:
         yield Change(min(reader.pos, len(body)), len(body))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ from kzpcap.tls.upgrade import Upgrade
 from kzpcap.verdict.rules import State
 
 MAX_PROBE_TTL = 40
-STATUS = b"HTTP/1.1 200"
+STATUS = re.compile(rb"HTTP/[0-9]\.[0-9] [1-5][0-9]{2}(?![0-9])")
 """So much of a status line stays: version and code, and nothing that somebody wrote into it."""
 DAY_NS = 86_400 * 1_000_000_000
 Range = tuple[int, int]
@@ -95,6 +96,12 @@ class Shifts:
         stamps = [int.from_bytes(os.urandom(4), "big") for _ in range(4)]
         ids = [1 + int.from_bytes(os.urandom(2), "big") % 0xFFFE for _ in range(2)]
         return cls(port, stamps[0], stamps[1], ids[0], ids[1], stamps[2], stamps[3], False)
+
+
+def _status(data: bytes) -> bytes:
+    """The version and code of an HTTP answer; nothing where it begins otherwise."""
+    found = STATUS.match(data)
+    return found[0] if found else b""
 
 
 class Planner:
@@ -257,7 +264,7 @@ class Planner:
         data = runs[0].data[:end]
         if plain and not from_client and handshake.plain_answer is not None:
             # No more of it: pages of carriers name the subscriber, by address, number or a code in a link.
-            made.put.append((0, data[: len(STATUS)] if data.startswith(b"HTTP/") else b""))
+            made.put.append((0, _status(data)))
         elif handshake.upgrade is not None and handshake.upgrade.proxy:
             made.put.append((0, self._proxied(data, from_client, handshake.upgrade)[: len(data)]))
 
@@ -265,7 +272,7 @@ class Planner:
         """What was said to a proxy or by it, written anew: no credentials, no cookies, no name that does not stay."""
         if upgrade.protocol != "http-connect":
             return data[: 2 if upgrade.protocol == "socks4" else 2 + data[1] if from_client and len(data) > 2 else 2]
-        line = data[: len(STATUS)] if data.startswith(b"HTTP/") else b""
+        line = _status(data)
         if from_client:
             asked = (upgrade.requested or b"").lower()
             line = b"CONNECT " + (asked if asked in self.raw_names else b"x") + b":443 HTTP/1.1"

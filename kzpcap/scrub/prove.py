@@ -101,6 +101,9 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         if left.verdict.state in SHOWN:
             proof.wrong.append(loss)
     _ladders(before, after, made, chosen, proof, public)
+    was, now = before.surroundings.clock.status, after.surroundings.clock.status
+    if was != now:
+        proof.losses.append(Loss(0, "the capture", f"its clock was {was}, and is {now}", True))
     return proof
 
 
