@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import tarfile
+from pathlib import Path
 
 import pyrage
 import pytest
@@ -238,3 +239,26 @@ def test_a_folder_in_place_of_a_file_is_a_fault(name, tmp_path):
     assert run("case", "import", str(RCKU), "--case", str(place)).returncode == 0
     (place / name).mkdir()
     assert [fault.path for fault in verify(Case(place)).faults] == [name]
+
+
+def test_what_scrubbing_cost_is_in_custody(tmp_path):
+    """A connection that the original shows as suspected is undetermined in the copy: custody says that it lost that."""
+    out = tmp_path / "sent" / "scrubbed.pcapng"
+    out.parent.mkdir()
+    source = CAPTURES / "products-and-strangers" / "capture.pcapng"
+    done = run("scrub", str(source), "-o", str(out), "--accept-losses")
+    assert done.returncode == 0, done.stderr
+    lost = json.loads(Path(f"{out}.manifest.json").read_text())["proof"]["losses"]
+    assert lost
+    assert run("case", "import", str(out.parent), "--case", str(tmp_path / "case")).returncode in (0, 2)
+    lines = [line for line in told(Case(tmp_path / "case")) if line["what"] == "capture"]
+    assert [line["sidecar"] for line in lines] == [
+        {"imported_from": str(out), "scrubbed": "evidence", "answers_lost": len(lost)}
+    ]
+    other = tmp_path / "other" / "scrubbed.pcapng"  # a manifest of another file says nothing of this one
+    other.parent.mkdir()
+    shutil.copy(RCKU, other)
+    shutil.copy(f"{out}.manifest.json", other.parent / "manifest.json")
+    case = Case.create(tmp_path / "second")
+    (beside,) = bring(case, [other.parent], []).beside.values()
+    assert beside == {"imported_from": str(other)}

@@ -1,7 +1,8 @@
 """Captures that come from volunteers: opened where they are sealed, and kept in the case under their digest.
 
 Each is a file, sealed (age) or not, a folder with such files, or the tar that a service exports. A `told.json` beside a
-capture says what the volunteer told; custody tells it, with the digest of the sealed file, beside the capture's own.
+capture says what the volunteer told; custody tells it, with the digest of the sealed file, beside the capture's own. So
+it tells, of a scrubbed capture whose manifest lies beside it, how many answers the scrubbing cost.
 Nothing but captures is taken: a sealed file's content is looked at once it is open, and thrown away if it is anything
 else.
 """
@@ -23,12 +24,15 @@ from kzpcap.cases.store import Case, file_digest, sync, workshop
 from kzpcap.sealing import SealError, is_sealed, unseal
 
 TOLD = "told.json"
+MANIFEST = "manifest.json"
+SCRUBBED = "https://kzpcap.example/schema/scrub-1.json"
 MAX_TOLD = 16 << 10
+MAX_MANIFEST = 8 << 20
 MAX_FIELD = 1_000
 MAX_MEMBERS = 100_000
 MAX_UNPACKED = 64 << 30
 PCAPNG = b"\x0a\x0d\x0d\x0a"
-LEFT = (TOLD, "report.json", "report.html", "manifest.json", "result.json")
+LEFT = (TOLD, MANIFEST, "report.json", "report.html", "result.json")
 """Files of a service that are no captures and need no word: the report is made again."""
 ORIGINAL = "original.age"
 """What was not scrubbed, beside the capture that was: taken only where it is named, not with its folder."""
@@ -115,6 +119,7 @@ class Bringer:
                 self.brought.skipped.append((shown, "what was sealed is no capture" if sealed else "no capture"))
                 return
             told: dict[str, Any] = {"imported_from": shown, **_told(path.with_name(TOLD))}
+            told |= _scrubbed(path, aside.stat().st_size)
             if sealed:
                 told["sealed_sha256"] = file_digest(path)
             place = self._place(aside)
@@ -166,15 +171,29 @@ class Bringer:
                 if not member.isdir():
                     self.brought.skipped.append((shown, "no plain file"))
                 continue
-            if name in LEFT and name != TOLD:
+            if name in LEFT and name not in (TOLD, MANIFEST):
                 continue
             place = self.folder / f"of-{hashlib.sha256(parent.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
             place.mkdir(exist_ok=True)
-            file = place / (TOLD if name == TOLD else str(number))
+            file = place / (name if name in LEFT else str(number))
             with body, file.open("wb") as out:
                 shutil.copyfileobj(body, out, 1 << 20)
-            if name != TOLD:
+            if name not in LEFT:
                 groups.setdefault(parent, []).append((file, shown))
+
+
+def _scrubbed(path: Path, size: int) -> dict[str, Any]:
+    """The profile of a scrubbed capture, and how many of the original's answers it lost, as its manifest says."""
+    for place in (path.with_name(f"{path.name}.{MANIFEST}"), path.with_name(MANIFEST)):
+        try:
+            if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_MANIFEST:
+                continue
+            found = json.loads(place.read_bytes())
+            if found["schema"] == SCRUBBED and found["output"]["size"] == size:
+                return {"scrubbed": str(found["profile"])[:MAX_FIELD], "answers_lost": len(found["proof"]["losses"])}
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+            continue
+    return {}
 
 
 def _told(path: Path) -> dict[str, str]:
@@ -190,5 +209,5 @@ def _told(path: Path) -> dict[str, str]:
     return {
         str(key)[:40]: value[:MAX_FIELD]
         for key, value in list(found.items())[:16]
-        if isinstance(value, str) and key not in ("imported_from", "sealed_sha256")
+        if isinstance(value, str) and key not in ("imported_from", "sealed_sha256", "scrubbed", "answers_lost")
     }
