@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import socket
+import sqlite3
 import time
 
 import httpx
@@ -209,3 +210,27 @@ def test_bytes_are_counted_while_others_are_deleted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "walk", walk)
     assert store.used() >= 3
+
+
+def test_a_database_that_cannot_be_written_ends_no_worker(tmp_path, monkeypatch):
+    import asyncio
+
+    store = Store(tmp_path)
+    tries = []
+
+    def next_waiting():
+        tries.append(1)
+        if len(tries) < 3:
+            raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(store, "next_waiting", next_waiting)
+    monkeypatch.setattr(worker, "WANT_OF_ROOM_SECONDS", 0)
+
+    async def until_it_asks_again():
+        task = asyncio.create_task(worker.Workers(store, Config())._work())
+        while len(tries) < 3 and not task.done():
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(asyncio.wait_for(until_it_asks_again(), 10))
+    assert len(tries) >= 3

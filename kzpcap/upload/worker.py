@@ -49,7 +49,11 @@ class Workers:
 
     async def _work(self) -> None:
         while True:
-            upload = await asyncio.to_thread(self.store.next_waiting)
+            try:
+                upload = await asyncio.to_thread(self.store.next_waiting)
+            except (OSError, sqlite3.Error):  # a full disk: it may have room again
+                await asyncio.sleep(WANT_OF_ROOM_SECONDS)
+                continue
             if upload is None:
                 self.wake.clear()
                 with contextlib.suppress(TimeoutError):
@@ -59,8 +63,7 @@ class Workers:
                 await self.analyse(upload)
             except Exception as error:
                 # An upload that is deleted in the middle of it, or a disk that is full, must not end all analyses.
-                if await asyncio.to_thread(self.store.by_id, upload.id) is not None:
-                    print(f"kzpcap: an analysis broke off: {type(error).__name__}", file=sys.stderr, flush=True)
+                print(f"kzpcap: an analysis broke off: {type(error).__name__}", file=sys.stderr, flush=True)
                 await self._give_up(upload)
 
     async def _give_up(self, upload: Upload) -> None:
