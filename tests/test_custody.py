@@ -46,6 +46,35 @@ def test_what_is_missing_or_added_is_found(disk, tmp_path):
     assert second.exists()
 
 
+def test_what_stands_where_only_runs_and_locks_belong_is_found(disk, tmp_path):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    assert (verify(case).faults, verify(case).open) == ([], [])
+    (case.folder / "segments").mkdir(exist_ok=True)
+    (case.folder / "judgements").mkdir(exist_ok=True)
+    for name, says in (
+        ("runs/notes.txt", "does not belong there"),
+        ("segments/lock", "is a lock, and not empty"),
+        (".gate", "is a lock, and not empty"),
+    ):
+        place = case.folder / name
+        was = place.read_bytes() if place.exists() else None
+        place.write_text("x")
+        assert [(fault.path, fault.says) for fault in verify(case).faults] == [(name, says)]
+        place.unlink() if was is None else place.write_bytes(was)
+    (case.folder / "judgements" / ".left").write_text("x")
+    (case.results / "zz").mkdir()
+    (case.runs / "20260101T000000Z-00000000").mkdir()
+    assert verify(case).faults == []
+    assert [fault.path for fault in verify(case).open] == [
+        "runs/20260101T000000Z-00000000",
+        "judgements/.left",
+        "results/zz",
+    ]
+    judged(tmp_path / "case", disk)
+    assert not any(case.runs.iterdir())
+
+
 def test_a_torn_last_line_is_cut_and_told(disk, tmp_path):
     judged(tmp_path / "case", disk)
     case = Case.open(tmp_path / "case")

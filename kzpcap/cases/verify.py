@@ -176,6 +176,20 @@ def _strays(case: Case, found: Verdict) -> None:
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
     wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl" or not _plain(path))
     found.faults += [Fault(f"custody/{path.name}", "does not belong there") for path in sorted(wrong)]
+    for path in sorted(case.runs.glob("*")):
+        if not path.is_dir() or path.is_symlink():
+            found.faults.append(Fault(f"runs/{path.name}", "does not belong there"))
+        elif not is_running(case, path.name):
+            found.open.append(Fault(f"runs/{path.name}", "was left by a run that was cut off: the next run drops it"))
+    for path in (case.folder / ".gate", case.folder / "segments" / "lock"):
+        if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
+            found.faults.append(Fault(str(path.relative_to(case.folder)), "is a lock, and not empty"))
+    for part in ("judgements", "stamps"):
+        for path in sorted((case.folder / part).glob(".*")):
+            found.open.append(Fault(f"{part}/{path.name}", "is not finished: what writes it goes on or was cut off"))
+    for path in sorted(case.results.iterdir()):
+        if path.is_dir() and not any(path.iterdir()):
+            found.open.append(Fault(f"results/{path.name}", "is empty: a run goes on or was cut off"))
 
 
 def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
