@@ -264,6 +264,23 @@ def test_a_proxy_and_a_neighbour_do_not_stay(client, server, proxied, profile, w
     assert server.rsplit(".", 1)[0].encode() not in json.dumps(scrubbed.manifest).encode()
 
 
+@pytest.mark.parametrize("profile", ["evidence", "public"])
+def test_the_address_of_a_nat_does_not_stay_in_an_answer_that_came_before_it_was_known(profile, wire):
+    """A name may point home, taken over or the volunteer's own; only an ICMP error tells whose it is."""
+    from scapy.layers.dns import DNS, DNSQR, DNSRR
+    from scapy.layers.inet import ICMP, IP, TCP, UDP
+
+    home = "95.56.10.20"
+    reply = DNS(id=7, qr=1, qd=DNSQR(qname="vk.com"), an=DNSRR(rrname="vk.com", rdata=home, ttl=60))
+    wire.add(IP(src="8.8.8.8", dst="192.168.1.77", ttl=57) / UDP(sport=53, dport=40_001) / reply)
+    wire.tcp((0, hello()), (1, answer("vk.com")[0]))
+    quoted = bytes(IP(src=home, dst="87.240.190.67", ttl=1) / TCP(sport=50_001, dport=443, seq=51_002))[:28]
+    wire.add(IP(src="92.47.1.1", dst="192.168.1.77", ttl=60) / ICMP(type=11) / quoted)
+    scrubbed, out = wire.scrub(profile)
+    assert scrubbed.manifest["kept"]["packets"].get("DNS answers") == 1
+    assert bytes(map(int, home.split("."))) not in out
+
+
 def test_a_public_capture_holds_no_ca_that_nobody_knows(wire):
     """The CA of a product that re-signs connections is made on one machine, and bears its name."""
     authority = Authority.make("Root of IVANOV-PC", SPRING_2026)

@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kzpcap.analysis import Reading
 from kzpcap.capture.codes import ACK, FIN, ICMP, ICMPV6, OK, RST, SYN, TCP, UDP
@@ -118,6 +118,8 @@ class Planner:
         self.spoken: set[tuple[bytes, int, bytes, int]] = set()
         """Connections with TLS that do not stay: their SYNs are no probes."""
         self.routers: set[bytes] = set()
+        self.dns: list[tuple[Edit, bytes, str, tuple[str, ...]]] = []
+        """The answers that stay: their edits, the head of each, the name and its addresses."""
         self.servers: set[bytes] = set()
         self.addresses = self.made.addresses
         self.raw_names: frozenset[bytes] = frozenset()
@@ -298,6 +300,9 @@ class Planner:
                 self.made.dropped[why] += 1
         for router in sorted(self.routers):  # a NAT's address may have been learnt after its neighbours were met
             self.addresses.router(router)
+        for edit, head, name, answered in self.dns:  # nor may it stand in an answer that came before
+            fresh = quotes.dns_answer(head, name, self._answered(answered))
+            self.made.plan.edits[edit.frame] = replace(edit, fresh=fresh)
         self.made.plan.addresses = dict(self.addresses.replaced)
 
     def _packet(self, packet: Packet, raw: bytes) -> str:
@@ -363,14 +368,10 @@ class Planner:
                 return "DNS of other names"
             if source not in self.servers:
                 self.addresses.replace(source, "resolver")
-            body = bytes(raw[packet.payload_at : packet.payload_at + 4])
-            fresh = quotes.dns_answer(body, found[0], self._answered(found[1]))
             port = 40_000 if not self.exact else packet.dport
-            return self._edit(
-                packet,
-                Edit(packet.frame, self._turn(Turn(53, port, ip_id=self.shifts.server_id)), fresh=fresh),
-                "DNS answers",
-            )
+            edit = Edit(packet.frame, self._turn(Turn(53, port, ip_id=self.shifts.server_id)), fresh=b"")
+            self.dns.append((edit, bytes(raw[packet.payload_at : packet.payload_at + 4]), *found))
+            return self._edit(packet, edit, "DNS answers")
         if packet.ttl <= MAX_PROBE_TTL and 33_434 <= packet.dport <= 33_690 and target in self.servers:
             if source not in self.addresses.clients:
                 return "other UDP"
