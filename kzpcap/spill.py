@@ -1,4 +1,4 @@
-"""Observations while a capture is read: the first in memory up to a bound, the others in a temporary file."""
+"""Observations while a capture is read: in memory up to a bound, beyond it in temporary files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from kzpcap.tls.seen import Seen
 
 SPILL_AFTER = 8_192
 """Observations in memory, some 3 kB each."""
+SPILL_ALL = 65_536
+"""With more than so many, these go to a file too: keeping them would save little time, and memory grows short."""
 MAX_WEIGHT = 8 << 20
 PIECE = 4_096
 DIGEST = 120
@@ -83,42 +85,72 @@ def weight_of(observation: Observation) -> int:
     return weight + len(observation.requested_name or b"") + len(observation.chain_problem or "")
 
 
+class Packed:
+    """Observations in a temporary file, by position from 0."""
+
+    def __init__(self) -> None:
+        self.file: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
+        self.places = array("Q", [0])
+        """Where each begins, and where the last ends."""
+
+    def append(self, observation: Observation) -> None:
+        """Add one."""
+        self.places.append(self.places[-1] + self.file.write(pack(observation)))
+
+    def get(self, position: int) -> Observation:
+        """One of them; IndexError beyond the last."""
+        begin, end = self.places[position], self.places[position + 1]
+        if self.file.tell() != begin:
+            self.file.seek(begin)
+        return unpack(self.file.read(end - begin))
+
+    def close(self) -> None:
+        """Drop the file."""
+        self.file.close()
+
+
 class Spill:
-    """The first observations in memory, the others in a file of our own; read back in the order of first frames."""
+    """The first observations in memory, the others in a file of our own; read back in the order of first frames.
+
+    Of a large capture the first are moved to a file as well.
+    """
 
     def __init__(self) -> None:
         self.memory: list[Observation] = []
         self.weight = 0
         """Bytes, about, of what a peer may make long in those in memory."""
-        self.file: IO[bytes] | None = None
+        self.first: Packed | None = None
+        """Those that were in memory before."""
+        self.others: Packed | None = None
+        self.kept = 0
+        """How many are or were in memory."""
         self.frames = array("Q")
         """The first frame of each observation, in the order in which they came."""
-        self.places = array("Q")
-        """Where each of those in the file begins; its end at last."""
         self.order = array("I")
         """Positions by first frame, once they were asked for."""
 
     def append(self, observation: Observation) -> None:
         """Add one."""
         self.frames.append(observation.first_frame)
-        if self.file is None:
+        if self.others is None:
             self.weight += weight_of(observation)
-            if len(self.memory) < SPILL_AFTER and self.weight <= MAX_WEIGHT:
+            if self.kept < SPILL_AFTER and self.weight <= MAX_WEIGHT:
                 self.memory.append(observation)
+                self.kept += 1
                 return
-            self.file = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed by close()
-            self.places.append(0)
-        self.places.append(self.places[-1] + self.file.write(pack(observation)))
+            self.others = Packed()
+        elif self.first is None and len(self.frames) > SPILL_ALL:
+            self.first = Packed()
+            for one in self.memory:
+                self.first.append(one)
+            self.memory.clear()
+        self.others.append(observation)
 
     def get(self, number: int) -> Observation:
         """The observation that was added as the `number`th, from 1; IndexError beyond."""
-        spilled = number - 1 - len(self.memory)
-        if spilled < 0 or self.file is None:
-            return self.memory[number - 1]
-        begin, end = self.places[spilled], self.places[spilled + 1]
-        if self.file.tell() != begin:
-            self.file.seek(begin)
-        return unpack(self.file.read(end - begin))
+        if number > self.kept and self.others is not None:
+            return self.others.get(number - 1 - self.kept)
+        return self.first.get(number - 1) if self.first is not None else self.memory[number - 1]
 
     def first_frame(self, number: int) -> int:
         """The first frame of the observation that was added as the `number`th."""
@@ -135,9 +167,10 @@ class Spill:
         return len(self.frames)
 
     def close(self) -> None:
-        """Drop the temporary file."""
-        if self.file is not None:
-            self.file.close()
+        """Drop the temporary files."""
+        for packed in (self.first, self.others):
+            if packed is not None:
+                packed.close()
 
 
 def _by_frame(frames: array[int]) -> array[int]:

@@ -28,8 +28,29 @@ def test_what_was_spilled_comes_back_in_order(monkeypatch):
     in_memory = verdicts()
     monkeypatch.setattr(spill, "SPILL_AFTER", 3)
     spilled = verdicts()
-    assert spilled == in_memory
+    monkeypatch.setattr(spill, "SPILL_ALL", 5)
+    assert spilled == verdicts() == in_memory
     assert [frame for frame, _, _ in spilled] == sorted(frame for frame, _, _ in spilled)
+
+
+def test_the_first_are_in_memory_until_there_are_many(monkeypatch):
+    report = analyze(str(CAPTURES / "tricks" / "capture.pcapng"), DATA, want_digest=False)
+    one = next(iter(report.spill))
+    report.close()
+    monkeypatch.setattr(spill, "SPILL_AFTER", 3)
+    monkeypatch.setattr(spill, "SPILL_ALL", 6)
+    store = spill.Spill()
+    given = [one._replace(number=number, first_frame=100 - number) for number in range(1, 11)]
+    held = []
+    for number, observation in enumerate(given, 1):
+        store.append(observation)
+        held.append(len(store.memory))
+        assert [store.get(at) for at in range(1, number + 1)] == given[:number]
+    assert held == [1, 2, 3, 3, 3, 3, 0, 0, 0, 0]
+    assert list(store) == given[::-1]
+    with pytest.raises(IndexError):
+        store.get(11)
+    store.close()
 
 
 def shape(value):
