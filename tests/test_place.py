@@ -10,7 +10,8 @@ from kzpcap.paths.ladders import Exceeded, Route, Sent, Series, Step, find_serie
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
-from kzpcap.verdict.ladders import Outcome, judge_ladders
+from kzpcap.verdict.ladders import Hop, Outcome, judge_ladders
+from kzpcap.verdict.place import describe
 from kzpcap.verdict.rules import State
 
 FORGED = Outcome(State.INTERCEPTED, "x", False, True, 10_000, None)
@@ -294,6 +295,53 @@ def test_the_probes_own_hops_come_before_any_traceroute():
     built = (series("vk.com", forged_from(5), routers(1, 5)), series(None, genuine_from(8), routers(1, 8)))
     routes = elsewhere({**routers(1, 5), 5: ["10.8.8.8"]})
     assert judged(*built, routes=routes).first_intercepted_hop.address == "10.0.0.5"
+
+
+def without(answers, *ttls):
+    return {ttl: SILENT if ttl in ttls else answer for ttl, answer in answers.items()}
+
+
+def test_one_lost_answer_of_the_control_shows_no_way_beyond():
+    """Server and box at one hop: the control's answers tell; one that is missing does not."""
+    target = series("vk.com", forged_from(5), routers(1, 5))
+    assert judged(target, series(None, without(genuine_from(5), 5), routers(1, 5))).bound == "at_or_beyond"
+    silent = judged(target, series(None, genuine_from(7), routers(1, 5)))
+    assert (silent.bound, silent.interceptor_ttl) == ("exact", 5), "twice nobody answered"
+
+
+def test_a_control_that_was_not_asked_there_shows_no_way_beyond():
+    answers = {ttl: answer for ttl, answer in genuine_from(8).items() if ttl not in (5, 6, 7)}
+    ladder = judged(series("vk.com", forged_from(5), routers(1, 5)), series(None, answers, routers(1, 5)))
+    assert ladder.bound == "at_or_beyond"
+    assert any("too little of it was sent" in note for note in ladder.notes)
+
+
+def test_one_lost_answer_of_the_box_moves_no_edge():
+    """The box sits at hop 5, and its answer to TTL 5 was lost: the target drew nothing there, the control did."""
+    target = series("vk.com", forged_from(6), routers(1, 5))
+    ladder = judged(target, series(None, genuine_from(9), routers(1, 9)))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.last_clean_hop.ttl) == (6, "at_or_before", 4)
+    assert "between hop 4 (10.0.0.4) and hop 6 (10.0.0.6)" in words(ladder)
+    assert "as near as hop 5" in words(ladder)
+    assert "go up the ladder several times" in words(ladder)
+    assert describe(ladder) == "TTL ladder: between hop 4 (10.0.0.4) and hop 6 (10.0.0.6)"
+    hidden = judged(target, series(None, {**without(genuine_from(6)), 5: SILENT}, routers(1, 6)))
+    assert (hidden.bound, hidden.last_clean_hop.ttl) == (None, 4), "nor does a terminator bound it on the near side"
+    assert "at it, nearer or beyond" in words(hidden)
+    assert describe(hidden) == "TTL ladder: at hop 6 or nearer, or beyond it"
+
+
+def test_a_hop_that_the_target_was_not_asked_at_is_no_clean_one():
+    answers = {ttl: answer for ttl, answer in forged_from(6).items() if ttl != 5}
+    ladder = judged(series("vk.com", answers, routers(1, 5)), series(None, genuine_from(9), routers(1, 9)))
+    assert (ladder.bound, ladder.last_clean_hop.ttl) == ("at_or_before", 4)
+
+
+def test_a_router_that_never_answers_is_no_lost_answer():
+    hops = {ttl: found for ttl, found in routers(1, 9).items() if ttl != 5}
+    target = series("vk.com", forged_from(6), {ttl: found for ttl, found in hops.items() if ttl < 5})
+    ladder = judged(target, series(None, genuine_from(9), hops))
+    assert (ladder.bound, ladder.last_clean_hop) == ("exact", Hop(5, None))
 
 
 def words(ladder):

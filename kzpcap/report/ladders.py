@@ -144,8 +144,12 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     before, after = ladder.last_clean_hop, ladder.first_intercepted_hop
     if ladder.bound == "exact":
         said.append(f"between {_hop_text(before, k - 1)} and {_hop_text(after, k)}")
+    elif ladder.bound == "at_or_before" and before is not None:
+        said.append(f"between {_hop_text(before, before.ttl)} and {_hop_text(after, k)}")
     elif ladder.bound == "at_or_before":
         said.append(f"at {_hop_text(after, k)} or nearer")
+    elif ladder.bound is None:
+        said.append(f"near {_hop_text(after, k)}: at it, nearer or beyond")
     else:
         said.append(f"at {_hop_text(after, k)} or beyond it, not nearer")
     said += [_as_text(entry, networks) for entry in (before, after) if entry and entry.address]
@@ -163,7 +167,7 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     )
     if before and not before.address and ladder.last_answering_hop:
         nearest = _hop_text(ladder.last_answering_hop, k - 1)
-        said.append(f"hop {k - 1} was not seen; the nearest router that answered is {nearest}")
+        said.append(f"hop {before.ttl} was not seen; the nearest router that answered is {nearest}")
     if ladder.mixed:
         said.append(f"mixed: {ladder.hits} of {ladder.tries} TTLs from there on had the effect")
     if len(ladder.runs) > 1 and ladder.modal_ttl is not None:
@@ -210,7 +214,7 @@ def _surer(ladder: Ladder) -> list[str]:
     hops = (ladder.last_clean_hop, ladder.first_intercepted_hop)
     if ladder.bound == "exact" and any(hop is not None and not hop.known for hop in hops):
         advice.append("run a traceroute over UDP to the same address beside it")
-    if ladder.bound == "exact" and len(ladder.runs) == 1:
+    if ladder.bound != "at_or_beyond" and ladder.inferred_hop is None and len(ladder.runs) == 1:
         advice.append("go up the ladder several times: one run may have gone another way")
     return [f"surer: {'; '.join(advice)}"] if advice else []
 

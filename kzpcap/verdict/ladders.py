@@ -2,8 +2,11 @@
 
 - A ladder concludes only by what came back: a forged certificate, a reset, an alert, a block page; for a drop, by
   silence where the control still drew answers. A merely earlier TLS answer is nothing.
-- An edge is exact only if a control outlives the target at that TTL. A control that is answered from the same TTL on
-  shows a TCP terminator: whoever intercepts sits at it or beyond.
+- An edge is exact only if a control outlives the target at that TTL: a router there or beyond answered it, or twice
+  nobody did before it was answered. A control that is answered from the same TTL on shows a TCP terminator: whoever
+  intercepts sits at it or beyond.
+- Nor is it exact where the target was not asked at the TTL before, or was silent once where the control was heard: the
+  box's answer may have been lost, and the box sits nearer.
 - Hops below k are named by the target's own Time Exceeded; hop k by the control only where both series agree at
   every TTL below k at which both were answered. A traceroute to the same address may fill in what neither showed;
   one to another address only if it goes the probes' way before and after the hop, and that is said.
@@ -103,6 +106,8 @@ class Ladder(NamedTuple):
 
 
 MIN_COPIED = 3
+SILENCES = 2
+"""As often nobody answered: once may be loss."""
 EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
 
 
@@ -183,11 +188,17 @@ def _judge(
         exact = False
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
+    nearest = k if copies or dropped is not None else _nearest(target, control, k)
+    if nearest < k:
+        notes.append(
+            f"from TTL {nearest} to {k - 1} the target drew nothing, or was not asked, and a lost answer cannot be told"
+            f" from none: the box may sit as near as hop {nearest}"
+        )
     agrees = _agree(target, control, k)
     if control is not None and not agrees:
         notes.append("target and control took different paths (load balancing)")
     seen_by = (("target", target), ("control", control if agrees else None))
-    clean_hop, first_hop = _name_hop(k - 1, seen_by, route, target), _name_hop(k, seen_by, route, target)
+    clean_hop, first_hop = _name_hop(nearest - 1, seen_by, route, target), _name_hop(k, seen_by, route, target)
     if not copies:
         clean_hop, first_hop = (
             _from_elsewhere(hop, routes, target, control if agrees else None, k, notes)
@@ -201,7 +212,9 @@ def _judge(
             "the answers' TTL follows the probes': a box that copies it is seen only where its answer survives the way"
             f" back, so it sits near hop {inferred}, not at the hop where it is first seen"
         )
-    bound = "exact" if exact else "at_or_before" if inferred is not None else "at_or_beyond"
+    bound: str | None = "exact" if exact else "at_or_before" if inferred is not None else "at_or_beyond"
+    if nearest < k:
+        bound = "at_or_before" if exact else None
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
@@ -305,12 +318,17 @@ def _answered(entry: Series | None, outcome_of: Callable[[int], Outcome | None],
 
 
 def _outlives(control: Series | None, answered: list[int], k: int) -> bool:
-    """Did the control go further than TTL k: a router there or beyond passed it on, or it was answered only later?"""
+    """Did the control go further than TTL k: a router there or beyond passed it on, or it was answered only later?
+
+    One answer that is missing may be lost: so twice nobody answered a control from TTL k on.
+    """
     if control is None or (answered and answered[0] <= k):
         return False
     if any(control.hops_at(ttl) for ttl in control.steps if ttl >= k):
         return True
-    return bool(answered) and control.shape == "connection_per_ttl"
+    if not answered or control.shape != "connection_per_ttl":
+        return False
+    return sum(len(step.connections) for ttl, step in control.steps.items() if k <= ttl < answered[0]) >= SILENCES
 
 
 def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
@@ -318,7 +336,24 @@ def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
         return "no control series to compare with: the box sits at this hop or beyond"
     if answered and answered[0] <= k:
         return f"the control is answered from TTL {answered[0]} on: a TCP terminator hides what lies behind it"
+    if answered and control.shape == "connection_per_ttl":
+        return (
+            f"the control is answered from TTL {answered[0]} on, and too little of it was sent from TTL {k} on to show"
+            " that it went further than the target"
+        )
     return "the control was answered nowhere: the box sits at this hop or beyond"
+
+
+def _nearest(target: Series, control: Series | None, k: int) -> int:
+    """The smallest TTL at which the box may sit: all below was asked, and heard from or silent for a reason."""
+    nearest = k
+    while nearest > min(target.steps, default=k):
+        step = target.steps.get(nearest - 1)
+        heard = control is not None and control.hops_at(nearest - 1)
+        if step is not None and (step.hops or len(step.frames) >= SILENCES or not heard):
+            break
+        nearest -= 1
+    return nearest
 
 
 def _drop(target: Series, control: Series | None, outcome_of: Callable[[int], Outcome | None]) -> int | None:
