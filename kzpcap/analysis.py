@@ -71,6 +71,9 @@ class Report:
     def connections(self) -> Iterator[Connection]:
         """Every connection with its verdict, by first frame."""
         for observation in self.spill:
+            target = observation.target
+            if target is not None and not self.surroundings.moment(observation.time_ns):
+                observation = observation._replace(target=target._replace(in_force=None))  # no day to tell it by
             verdict = judge(observation, self.surroundings)
             place = place_of(verdict, observation, self.ladders)
             yield Connection(

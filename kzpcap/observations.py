@@ -99,6 +99,8 @@ class Observation(NamedTuple):
     """The first and the last TCP timestamp (TSval) that the client is seen to send."""
     odd_acks: tuple[int, ...]
     """Frames of the server's segments that acknowledge what the client had not sent."""
+    client_closed: int | None = None
+    """Where there are resets: the frame in which the client itself closed, by FIN or by a reset with its SYN's TTL."""
     transport: str = "tcp"
     tls: bool = False
     server_name_raw: bytes | None = None

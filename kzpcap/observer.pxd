@@ -36,7 +36,11 @@ cdef bint _waited(long long hello_ns, list sent, Flow flow) except -1
 cpdef long long handshake_copies(list sent) except -1
 @cython.locals(packet=Packet, frame="long long")
 cdef object _reaction(Handshake handshake, list sent)
-cdef tuple _possession(Handshake handshake, list chain)
+@cython.locals(packet=Packet, ttl="long long")
+cdef object _closed(list sent)
+cdef tuple _possession(Flow flow, Handshake handshake, list chain)
+@cython.locals(packet=Packet)
+cdef bint _damaged(Flow flow, long long last) except -1
 cdef object _accepted(Handshake handshake)
 cpdef bint scrubbed(object chain) except -1
 cpdef object absent_reason(Handshake handshake, Flow flow)

@@ -80,6 +80,7 @@ class Observer:
             "server_bytes": flow.b_bytes if client == 0 else flow.a_bytes,
             "resets": resets(answered, flow),
             "client_resets": resets(sent, flow),
+            "client_closed": _closed(sent) if flow.reset else None,
             "given_up": flow.given_up,
             "duplicates": flow.duplicates,
             "tunnels": first.tunnels,
@@ -102,7 +103,7 @@ class Observer:
         """Add what the handshake shows."""
         chain = handshake.chains[0] if handshake.chains and not scrubbed(handshake.chains[0]) else None
         certificates = [self.certificates.add(der) for der in chain.certificates] if chain else []
-        possession, frame, proven = _possession(handshake, certificates)
+        possession, frame, proven = _possession(flow, handshake, certificates)
         seen = proven or handshake.client_hello
         hello = seen.hello if seen else None
         raw = hello.server_name if hello else None
@@ -232,6 +233,17 @@ def _staple(handshake: Handshake, chain: list[Certificate]) -> Staple | None:
     return read_staple(handshake.certificate_status.body, chain[0].der, issuer)
 
 
+def _closed(sent: list[Packet]) -> int | None:
+    """The frame of the client's FIN, or of its reset: one with the TTL of its SYN."""
+    ttl = -1
+    for packet in sent:
+        if packet.flags & codes.SYN and ttl < 0:
+            ttl = packet.ttl
+        if packet.flags & codes.FIN or (packet.flags & codes.RST and packet.ttl == ttl):
+            return packet.frame
+    return None
+
+
 def _syn_sender(flow: Flow) -> int:
     for packet in flow.packets:
         if packet.flags & codes.SYN:
@@ -264,12 +276,12 @@ def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:
 
 
 def _possession(
-    handshake: Handshake, chain: list[Certificate]
+    flow: Flow, handshake: Handshake, chain: list[Certificate]
 ) -> tuple[Possession | None, int | None, ClientHelloSeen | None]:
     """Whether the answer was signed with the leaf's key, the frame, and the hello whose random proved it.
 
     Where the client sent several hellos (decoys), the signature may be over the random of any: one that fits proves,
-    and only if none fits and no bytes of either side came in two versions is it refuted.
+    and only if none fits, no bytes of either side came in two versions and none were damaged is it refuted.
     """
     if not chain or (handshake.client_hello is None and handshake.server_hello is None):
         return None, None, None
@@ -295,9 +307,22 @@ def _possession(
         )
         if outcome is Possession.PROVED:
             return outcome, exchange.seen.frame, seen
-    if outcome is Possession.REFUTED and (handshake.client_conflict or handshake.server_conflicts):
+    if outcome is Possession.REFUTED and (
+        handshake.client_conflict or handshake.server_conflicts or _damaged(flow, exchange.seen.frame)
+    ):
         outcome = Possession.NOT_CAPTURED
     return outcome, exchange.seen.frame, None
+
+
+def _damaged(flow: Flow, last: int) -> bool:
+    """Is a checksum wrong up to a frame, of a sender who has right ones too? Offloading leaves all of them wrong."""
+    right, wrong = [False, False], [False, False]
+    for packet in flow.packets:
+        if packet.checksum_ok:
+            right[packet.direction] = True
+        elif packet.length and packet.frame <= last:
+            wrong[packet.direction] = True
+    return (wrong[0] and right[0]) or (wrong[1] and right[1])
 
 
 def _accepted(handshake: Handshake) -> str | None:

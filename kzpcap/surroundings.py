@@ -47,6 +47,8 @@ class Issued(NamedTuple):
     time_ns: int
     frame: int
     possession: Possession | None
+    finished_ok: bool | None
+    conflicts: tuple[tuple[int, int], ...]
 
 
 class QuicAttempt(NamedTuple):
@@ -200,12 +202,16 @@ class Surroundings:
         return found
 
     def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
-        """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs."""
-        return self._copied_from(facts, len(facts.links) > 1 or facts.self_signed)
+        """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs.
+
+        A site may have a certificate of a national CA beside its public one, of the same day.
+        """
+        return self._copied_from(facts, (len(facts.links) > 1 or facts.self_signed) and facts.national is None)
 
     def likeness(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
-        """Like `twin`, as if the issuer had been seen: what fits a copy without settling it."""
-        return self._copied_from(facts, True)
+        """Like `twin`, as if another issuer had been seen: what fits a copy without settling it."""
+        found = self._copied_from(facts, True)
+        return None if found is None or found[2].same_issuer else found
 
     def _copied_from(self, facts: ChainFacts, issuer_seen: bool) -> tuple[Certificate, int, Comparison] | None:
         for digest, frame in self.twins_of(facts.leaf).items():
@@ -314,7 +320,13 @@ class Surroundings:
                 full = self.observations.get(self._session_numbers[row])
                 if full.chain_seen is not None and full.chain_seen.frame < hello:  # what is resumed was issued before
                     self._resumed = Issued(
-                        full.number, full.chain, full.time_ns, full.chain_seen.frame, full.possession
+                        full.number,
+                        full.chain,
+                        full.time_ns,
+                        full.chain_seen.frame,
+                        full.possession,
+                        full.finished_ok,
+                        full.conflicts,
                     )
         return self._resumed
 

@@ -27,8 +27,8 @@ from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import genuine_chain
-from recipes.packets import OTHER, SERVER, SPRING_2026, Capture, Connection
-from recipes.tls import Authority, der, pem, rsa_handshake
+from recipes.packets import ACK, JULY_2019, OTHER, RST, SERVER, SPRING_2026, Capture, Connection
+from recipes.tls import Authority, client_hello, der, message, pem, record, rsa_handshake, server_flight
 
 
 @cache
@@ -324,3 +324,27 @@ def test_certificate_scrubbed(tmp_path):
     (control,) = (name for name in found if name not in ("rcku.kz", "www.facebook.com"))
     assert found[control] == ("certificate-scrubbed", Absent.SCRUBBED)
     assert len(control) == len("rcku.kz")
+
+
+@pytest.mark.parametrize(
+    ("ttl", "hello_ttl", "goes_on", "rule"),
+    [
+        (61, 57, False, "handshake-reset-by-another-sender"),
+        (57, 57, False, "publicly-trusted"),
+        (52, 52, False, "publicly-trusted"),
+        (61, 57, True, "publicly-trusted"),
+    ],
+    ids=["another", "the server", "the server behind a box that answers SYNs", "ignored"],
+)
+def test_handshake_reset_by_another_sender(ttl, hello_ttl, goes_on, rule, tmp_path):
+    """A reset behind the server's hello: the client falls silent, or goes on."""
+    capture = Capture(JULY_2019)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, client_hello("rcku.kz", random.Random(5)))
+    connection.send(1, server_flight(genuine_chain(), 0x009C, random.Random(5)), 0.03, ttl=hello_ttl)
+    connection.packet(1, RST | ACK, b"", 0.0005, ttl=ttl)
+    if goes_on:
+        connection.send(0, record(22, message(16, b"\0\x80" + bytes(128))) + record(20, b"\1"))
+    (found,) = injected.judged(capture, tmp_path)
+    assert found.verdict.rule.id == rule

@@ -11,6 +11,7 @@ cdef class Flow:
     cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_data_from, b_data_from, a_kept_packets, b_kept_packets
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
     cdef readonly bint a_fin, b_fin, a_application, b_application, reset, has_data, tls, ended_early
+    cdef readonly Flow older
 
 cdef class Fragments:
     cdef public long long frame, total, filled
@@ -47,9 +48,12 @@ cdef class Scanner:
     cdef Flow _flow(self, Packet p, const unsigned char[::1] data)
     cdef Flow _open(self, Packet p, bytes key, bytes reverse)
     cdef void _end(self, Flow flow, bint early) except *
+    cdef void _finish(self, Flow flow, bint early) except *
+    @cython.locals(number="long long", ours="long long", theirs="long long")
+    cdef Flow _beside(self, Flow flow, Flow older, Packet p)
     @cython.locals(flow=Flow, quiet="long long", closed=bint)
     cdef void _sweep(self, long long now, Flow current) except *
-    @cython.locals(flow=Flow, flags="long long", reused=bint, closed=bint)
+    @cython.locals(flow=Flow, newest=Flow, older=Flow, flags="long long", reused=bint, closed=bint)
     cdef void _tcp(self, Packet p, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
     cdef bint _over(self, Flow flow, long long now) except -1

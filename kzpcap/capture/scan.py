@@ -19,6 +19,8 @@ from kzpcap.capture.health import Notes
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
 REUSE_NS = 1_000_000_000
+BESIDE = 1 << 24
+"""How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
 MAX_FRAGMENTS = 512
 MAX_DATAGRAM = 65_535
 MAX_FINISHED = 2 << 20
@@ -71,6 +73,8 @@ class Flow:
         self.has_data = False
         self.tls = False
         self.ended_early = False
+        self.older: Flow | None = None
+        """One between the same ports that was open when this one's SYN came: both legs of a box, or a forged SYN."""
 
 
 class Fragments:
@@ -269,11 +273,17 @@ class Scanner:
     def _end(self, flow: Flow, early: bool) -> None:
         if self.sides.get(flow.key) is not flow:
             return
+        if flow.older is not None:
+            self._finish(flow.older, early)
+            flow.older = None
         if flow is self.latest:
             self.latest = None
         del self.sides[flow.key]
         if flow.reverse != flow.key:
             self.sides.pop(flow.reverse, None)
+        self._finish(flow, early)
+
+    def _finish(self, flow: Flow, early: bool) -> None:
         self.live -= 1
         self.buffered -= flow.cost
         self.finished_cost += flow.cost
@@ -299,12 +309,27 @@ class Scanner:
                 if flow is not current:
                     self._end(flow, not (flow.reset or (flow.a_fin and flow.b_fin)))
 
+    def _beside(self, flow: Flow, older: Flow, p: Packet) -> Flow:
+        """Which of two connections between the same ports a packet is of, by the client's sequence numbers."""
+        if p.flags & codes.SYN and not p.flags & codes.ACK and p.direction == 0:
+            return older if p.seq == older.isn else flow
+        if p.direction == 1 and not p.flags & codes.ACK:
+            return flow
+        number = p.seq if p.direction == 0 else p.ack
+        ours = (number - flow.isn) & 0xFFFFFFFF
+        theirs = (number - older.isn) & 0xFFFFFFFF
+        return older if theirs < ours and theirs < BESIDE else flow
+
     def _tcp(self, p: Packet, data: bytes) -> None:
-        flow = self._flow(p, data)
+        newest = flow = self._flow(p, data)
+        if newest.older is not None:
+            flow = self._beside(newest, newest.older, p)
         flags = p.flags
         if flags & codes.SYN:
             self.syn_packets += 1
-            if (
+            if flow is not newest:
+                pass  # once more what began the older of two connections
+            elif (
                 not flags & codes.ACK
                 and p.direction == 1
                 and flow.first_ack == (p.seq + 1) & 0xFFFFFFFF
@@ -321,9 +346,15 @@ class Scanner:
                     if p.direction == 0 or not self._simultaneous(flow):
                         key = flow.key if p.direction == 0 else flow.reverse
                         reverse = flow.reverse if p.direction == 0 else flow.key
-                        self._end(flow, False)
+                        older = flow if p.direction == 0 and flow.isn >= 0 and not closed else None
+                        if older is None:
+                            self._end(flow, False)
+                        elif older.older is not None:
+                            self._finish(older.older, False)
+                            older.older = None
                         p.direction = 0
                         flow = self._open(p, key, reverse)
+                        flow.older = older
                 if p.direction == 0:
                     flow.isn = p.seq
             elif p.direction == 1 and flow.has_data and self._over(flow, p.time_ns):

@@ -78,12 +78,17 @@ class ChainFacts(NamedTuple):
     def within_dates(self, time_ns: int) -> str:
         """valid, expired or not_yet at a time: of the leaf, and of the intermediates of the trusted path."""
         path = self.supplied or self.public
-        for certificate in path.certificates[:-1] if path and len(path.certificates) > 1 else (self.leaf,):
-            if time_ns < certificate.not_before:
-                return "not_yet"
-            if time_ns > certificate.not_after:
-                return "expired"
-        return "valid"
+        return _dates(path.certificates if path else (self.leaf,), time_ns)
+
+
+def _dates(path: tuple[Certificate, ...], time_ns: int) -> str:
+    """valid, expired or not_yet at a time: of a path without its anchor."""
+    for certificate in path[:-1] or path:
+        if time_ns < certificate.not_before:
+            return "not_yet"
+        if time_ns > certificate.not_after:
+            return "expired"
+    return "valid"
 
 
 def _rank(standing: Standing) -> int:
@@ -148,9 +153,9 @@ class ChainJudge:
         self.shipped = Pool.of(self.reference.intermediates, MAX_TRUSTED)
         self.anchors = Pool.of(self.reference.anchors, MAX_TRUSTED)
         self.interceptors = Pool.of((ca.certificate for ca in self.reference.interception_cas), MAX_TRUSTED)
-        self.nationals = Pool.of((ca.certificate for ca in self.reference.national_cas), MAX_TRUSTED)
+        self.nationals = Pool.of((ca.certificate for ca in self.reference.national_cas if ca.certificate), MAX_TRUSTED)
         self.known = {ca.certificate.spki_sha256: ca for ca in reversed(self.reference.interception_cas)}
-        self.national = {ca.certificate.spki_sha256: ca for ca in self.reference.national_cas}
+        self.national = {ca.spki_sha256: ca for ca in self.reference.national_cas}
 
     def judge(self, chain: tuple[Certificate, ...], time_ns: int) -> ChainFacts:
         """All facts of one chain at a time (its anchors by the bundle of that day)."""
@@ -190,7 +195,9 @@ class ChainJudge:
         public, standing = self._public(leaf, pools, time_ns)
         supplied = None
         if self.reference.anchors:
-            supplied = next((path for path in paths_to(leaf, pools, self.anchors.named) if not unfit(path)), None)
+            fit = [path for path in paths_to(leaf, pools, self.anchors.named) if not unfit(path)]
+            dated = (path for path in fit if _dates(path.certificates, time_ns) == "valid")
+            supplied = next(dated, fit[0] if fit else None)
         trusted = standing is not None and standing.trusted
         interception, known = self._interception(leaf, pools, public if trusted else None)
         sha1 = None
@@ -201,7 +208,7 @@ class ChainJudge:
         climb = self._climb(leaf, pools)
         end = climb[-1]
         own = leaf.self_named and bool(signed_by(leaf, leaf))
-        national = self._national(leaf, pools)
+        national = self._national(leaf, pools, climb)
         return ChainFacts(
             leaf,
             public,
@@ -220,16 +227,22 @@ class ChainJudge:
         )
 
     def _public(self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int) -> tuple[Path | None, Standing | None]:
-        """The path whose anchor stood best on the day."""
+        """The path whose anchor stood best on the day; of equals, one within its dates.
+
+        One intermediate may have several certificates, and clients take any that serves.
+        """
         best: tuple[Path | None, Standing | None] = (None, None)
+        highest = (-1, False)
         for path in paths_to(leaf, pools, self.trust.roots_named):
             standing = self.trust.standing(path.certificates, time_ns)
             if standing and unfit(path):
                 standing = standing._replace(trusted=False, disputed="", unfit=unfit(path))
             if standing and not time_ns:  # no day to judge by: in which bundles the root was is all that can be said
                 standing = standing._replace(trusted=False, disputed="")
-            if standing and (best[1] is None or _rank(standing) > _rank(best[1])):
-                best = (path, standing)
+            if standing:
+                rank = _rank(standing), _dates(path.certificates, time_ns) == "valid"
+                if rank > highest:
+                    best, highest = (path, standing), rank
         return best
 
     def _interception(
@@ -260,10 +273,12 @@ class ChainJudge:
                 return Path((leaf, ca.certificate)), ca
         return None, None
 
-    def _national(self, leaf: Certificate, pools: tuple[Pool, ...]) -> NationalCA | None:
+    def _national(
+        self, leaf: Certificate, pools: tuple[Pool, ...], climb: tuple[Certificate, ...]
+    ) -> NationalCA | None:
         for path in paths_to(leaf, pools, self.nationals.named):
             return self.national[path.anchor.spki_sha256]
-        return None
+        return next((self.national[one.spki_sha256] for one in climb[1:] if one.spki_sha256 in self.national), None)
 
     def _climb(self, leaf: Certificate, pools: tuple[Pool, ...]) -> tuple[Certificate, ...]:
         """The leaf and its issuers as far as verified signatures go."""

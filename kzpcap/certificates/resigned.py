@@ -13,11 +13,14 @@ from kzpcap.certificates.certificate import Certificate
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
-MAX_SHIFT = 7 * 24 * HOUR
+DAY = 24 * HOUR
+MAX_SHIFT = 7 * DAY
 NEAR_SERIAL = 1 << 33
 LONG_SERIAL = 14
 """Hex digits from which on a near serial means something: shorter ones are near by chance."""
 
+STRIPPED = frozenset({"1.3.6.1.5.5.7.1.1", "1.3.6.1.4.1.11129.2.4.2", "2.5.29.31", "2.5.29.32"})
+"""Extensions that name services of the genuine issuer: two certificates of one CA both have them."""
 EXTENSION_NAMES = {
     "1.3.6.1.5.5.7.1.1": "authority information access",
     "1.3.6.1.4.1.11129.2.4.2": "SCT list",
@@ -38,8 +41,12 @@ class Comparison(NamedTuple):
     same_subject: bool
     same_names: bool
     same_key: bool
+    same_issuer: bool
+    """By name."""
     shift: int | None
     """Suspect minus genuine, where both dates differ by the same amount."""
+    whole_hours: bool
+    """The genuine one begins at a whole hour."""
     serial_difference: int | None
     """Suspect minus genuine, where the serials have the same length and are long."""
     dropped: tuple[str, ...]
@@ -47,22 +54,29 @@ class Comparison(NamedTuple):
     changed_criticality: tuple[str, ...]
     keys: tuple[str, str]
     exponents: tuple[int | None, int | None]
+    stripped: bool
+    """What names services of the genuine issuer is gone."""
 
     @property
     def near_serial(self) -> bool:
-        """Serials of the same length that differ in their last bytes only: no two honest ones do."""
+        """Serials of the same length that differ in their last bytes only: of two CAs, no two honest ones do."""
         return self.serial_difference is not None and abs(self.serial_difference) < NEAR_SERIAL
 
     def is_copy(self, issuer_seen: bool) -> bool:
-        """Subject and names equal, another key, and the serial near or both dates shifted by one whole number of hours.
+        """Subject and names equal, another key and issuer, and the serial near or both dates shifted by whole hours.
 
-        Honest certificates of one name and lifetime are shifted by a constant too: so the dates speak only where the
-        hours are whole, and where a signature shows that the issuer, who was seen, is no public one.
+        `issuer_seen`: a signature shows that the issuer, who was seen, is no public one. Without it a CA may number two
+        honest certificates of a site one after the other, so a near serial speaks only where extensions were stripped;
+        the same issuer's name over another key is a damaged capture as well as a copy. Honest certificates of one name
+        and lifetime are shifted by a constant too, by whole days if their CAs begin them at midnight: so of dates at
+        whole hours only a shift of less than a day speaks.
         """
-        if not (self.same_subject and self.same_names) or self.same_key:
+        if not (self.same_subject and self.same_names) or self.same_key or (self.same_issuer and not issuer_seen):
             return False
+        if self.near_serial and (issuer_seen or self.stripped):
+            return True
         shifted = self.shift is not None and abs(self.shift) <= MAX_SHIFT and self.shift % HOUR == 0
-        return self.near_serial or (issuer_seen and shifted)
+        return issuer_seen and shifted and (not self.whole_hours or abs(self.shift or 0) < DAY)
 
     def document(self) -> dict[str, Any]:
         """The comparison for the report; the shift in seconds."""
@@ -122,13 +136,16 @@ def compare(suspect: Certificate, genuine: Certificate) -> Comparison:
         bool(suspect.subject_der) and suspect.subject_der == genuine.subject_der,
         sorted(suspect.dns_names) == sorted(genuine.dns_names) and suspect.ip_addresses == genuine.ip_addresses,
         suspect.spki_sha256 == genuine.spki_sha256,
+        suspect.issuer_key == genuine.issuer_key,
         begin if begin == end else None,
+        genuine.not_before % HOUR == 0,
         difference,
         tuple(_name(oid) for oid in theirs if oid not in ours),
         tuple(_name(oid) for oid in ours if oid not in theirs),
         tuple(_name(oid) for oid in ours if oid in theirs and ours[oid] != theirs[oid]),
         (suspect.key, genuine.key),
         (suspect.exponent, genuine.exponent),
+        any(oid in STRIPPED and oid not in ours for oid in theirs),
     )
 
 

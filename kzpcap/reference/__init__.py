@@ -28,6 +28,7 @@ SIGNATURE_KEYS = {
     "leaf": {"spki_sha256", "generation", "source"},
     "misissued": {"serial", "issuer", "title", "source"},
     "national": {"file", "id", "title", "source"},
+    "national_key": {"spki_sha256", "id", "title", "source"},
     "specimen": {"sha256", "spki_sha256", "title", "source"},
 }
 CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der")
@@ -55,9 +56,10 @@ class KnownCA(NamedTuple):
 
 
 class NationalCA(NamedTuple):
-    """A national CA outside of the browsers' programs."""
+    """A national CA outside of the browsers' programs; `certificate` None where only its key is published."""
 
-    certificate: Certificate
+    certificate: Certificate | None
+    spki_sha256: str
     id: str
     title: str
     source: str
@@ -189,10 +191,14 @@ class Reference:
     @cached_property
     def national_cas(self) -> tuple[NationalCA, ...]:
         """CAs of states that are no interception by themselves."""
-        return tuple(
-            NationalCA(self._certificate(entry["file"]), entry["id"], entry["title"], entry["source"])
-            for entry in self._signatures.get("national", ())
-        )
+        found = []
+        for entry in self._signatures.get("national", ()):
+            certificate = self._certificate(entry["file"])
+            told = entry["id"], entry["title"], entry["source"]
+            found.append(NationalCA(certificate, certificate.spki_sha256, *told))
+        for entry in self._signatures.get("national_key", ()):
+            found.append(NationalCA(None, entry["spki_sha256"], entry["id"], entry["title"], entry["source"]))
+        return tuple(found)
 
     @cached_property
     def products(self) -> tuple[Product, ...]:

@@ -20,6 +20,7 @@ class Summary:
     rules: Counter[str] = field(default_factory=Counter)
     lists: dict[str, Counter[str]] = field(default_factory=dict)
     in_force: Counter[str] = field(default_factory=Counter)
+    out_of_force: Counter[str] = field(default_factory=Counter)
     absent: Counter[str] = field(default_factory=Counter)
     identities: Counter[str] = field(default_factory=Counter)
     subdomains: int = 0
@@ -45,6 +46,8 @@ class Summary:
         self.lists.setdefault(target.list_id, Counter())[state] += 1
         if target.in_force:
             self.in_force[target.list_id] += 1
+        elif target.in_force is False:
+            self.out_of_force[target.list_id] += 1
 
     @property
     def intercepted(self) -> int:

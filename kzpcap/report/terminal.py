@@ -272,7 +272,9 @@ def _force(summary: Summary, name: str, counts: Counter[str]) -> str:
     total = sum(counts.values())
     if summary.in_force[name] == total:
         return ", in force then"
-    return ", outside its dates" if not summary.in_force[name] else ", partly in force then"
+    if summary.out_of_force[name] == total:
+        return ", outside its dates"
+    return ", partly in force then" if summary.in_force[name] else ""
 
 
 def _table(collected: Collected, options: Options, out: Callable[[str], object]) -> None:

@@ -7,6 +7,10 @@ from kzpcap.tls cimport codes
 from kzpcap.tls.records cimport Message, Side
 from kzpcap.tls.seen cimport Handshake
 
+@cython.locals(stream=Stream)
+cdef bint _talks_otherwise(Side client, Side server) except -1
+@cython.locals(packet=Packet, begin="long long", answered=bint)
+cdef bint _acknowledges_nothing(list client, list server) except -1
 @cython.locals(side=Side, shaped="Py_ssize_t")
 cdef bint _is_tls(tuple sides) except -1
 @cython.locals(side=Side, packet=Packet, index="Py_ssize_t")

@@ -9,10 +9,10 @@ The file runs as it is; handshake.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
-from kzpcap.capture.codes import UDP
+from kzpcap.capture.codes import ACK, SYN, UDP
 from kzpcap.capture.decode import Packet
 from kzpcap.capture.scan import Flow
-from kzpcap.flows import Stream, both_directions, reassemble
+from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
@@ -29,6 +29,8 @@ from kzpcap.tls.seen import (
 )
 
 MAX_HISTORY = 100
+PLAIN_PORTS = frozenset({20, 80})
+"""FTP-data and HTTP: TLS is not spoken there from the first byte on."""
 
 
 def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
@@ -70,22 +72,47 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
     if (sides[0].begin is None and sides[1].begin is None) or not _is_tls(sides):
         return None
     client = client_of(sides)
-    if _talks_otherwise(sides[client]):
+    if _talks_otherwise(sides[client], sides[1 - client]):
         return None
     handshake = _build(sides[client], sides[1 - client], client, before)
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
 
 
-def _talks_otherwise(client: records.Side) -> bool:
-    """Is the client's side whole from its SYN, in plain text, and without TLS? Then the other's records are a file.
+def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
+    """Is no TLS of the client's there because it sent none? Then the other's records are a file.
 
-    Nobody answers a handshake that was not begun: a download, or an upload, may hold the bytes of any.
+    Nobody answers a handshake that was not begun: a download, or an upload, may hold the bytes of any. The client's
+    side is whole from its SYN, in plain text; or it sent nothing, as the server acknowledges; or, where its side is not
+    whole, the port is one of plain text.
     """
     stream = client.stream
-    if client.begin is not None or not stream.from_start or stream.cut or len(stream.runs) != 1:
+    if client.begin is not None:
         return False
-    run = stream.runs[0]
-    return run.offset == 0 and not (20 <= run.data[0] <= 24 or run.data[0] & 0x80)
+    if stream.from_start and not stream.cut and len(stream.runs) == 1 and stream.runs[0].offset == 0:
+        first = stream.runs[0].data[0]
+        return not (20 <= first <= 24 or first & 0x80)
+    if not stream.runs and _acknowledges_nothing(stream.packets, server.stream.packets):
+        return True
+    packets = server.stream.packets or stream.packets
+    return bool(packets) and (packets[0].sport in PLAIN_PORTS or packets[0].dport in PLAIN_PORTS)
+
+
+def _acknowledges_nothing(client: list[Packet], server: list[Packet]) -> bool:
+    """Did the server send data and yet acknowledge no more of the client's than SYN and FIN?"""
+    begin = -1
+    for packet in client:
+        if packet.flags & SYN:
+            begin = packet.seq
+            break
+    if begin < 0:
+        return False
+    answered = False
+    for packet in server:
+        if packet.flags & ACK and packet.payload:
+            answered = True
+            if distance(packet.ack, begin) > 2:
+                return False
+    return answered
 
 
 def _upgraded(side: records.Side) -> records.Side:
@@ -153,12 +180,15 @@ def _is_tls(sides: tuple[records.Side, records.Side]) -> bool:
 
 
 def client_of(sides: tuple[records.Side, records.Side]) -> int:
-    """Which of two directions is the client's: who said ClientHello, else who did not say ServerHello, else ports."""
+    """Which of two directions is the client's: who said ClientHello, else who did not say ServerHello, else ports.
+
+    A client sends Certificate as well, so that counts only where no SYN was seen.
+    """
     for index in (0, 1):
-        if sides[index].sslv2 or _said(sides[index], (1, 16)):
+        if sides[index].sslv2 or _said(sides[index], (1, 15, 16)):
             return index
     for index in (0, 1):
-        if _said(sides[index], (2, 11, 12, 14)):
+        if _said(sides[index], (2, 12, 13, 14)):
             return 1 - index
     for index in (0, 1):
         for packet in sides[index].stream.packets:
@@ -166,6 +196,9 @@ def client_of(sides: tuple[records.Side, records.Side]) -> int:
                 return index
             if packet.flags & 0x12 == 0x12:
                 return 1 - index
+    for index in (0, 1):
+        if _said(sides[index], (11,)):
+            return 1 - index
     for index in (0, 1):
         for packet in sides[index].stream.packets[:1]:
             return index if packet.dport < packet.sport else 1 - index

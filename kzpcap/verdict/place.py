@@ -61,8 +61,12 @@ def describe(ladder: Ladder) -> str:
     )
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
-    if ladder.bound == "at_or_before":
+    if ladder.bound == "at_or_before" and ladder.inferred_hop is not None:
         return f"TTL ladder: at hop {k}{at} or nearer (its answers copy the probes' TTL)"
+    if ladder.bound == "at_or_before" and ladder.last_clean_hop is not None:
+        return f"TTL ladder: between hop {ladder.last_clean_hop.ttl}{before} and hop {k}{at}"
+    if ladder.bound is None or ladder.bound == "at_or_before":
+        return f"TTL ladder: at hop {k}{at} or nearer" + ("" if ladder.bound else ", or beyond it")
     return f"TTL ladder: at hop {k}{at} or beyond it"
 
 
@@ -85,9 +89,9 @@ def on_the_volunteers_side(
     Names and private addresses put nothing there, nor does a TTL alone: who sits on the path can give it any value, and
     apps that rebuild packets do. It takes a client whose own packets are fresh, and
 
-    - a known local product, with a TTL that no router has lowered; or
-    - such a TTL and round trips as on a local network, from SYN-ACK to ServerHello, where other servers' TTLs were
-      lowered and no genuine answer came so; or
+    - a known local product, with a TTL that no router has lowered, where other servers' TTLs were lowered and no
+      genuine answer came so; or
+    - the same by whomever, with round trips as on a local network, from SYN-ACK to ServerHello; or
     - round trips as on a local network for every connection of this client, over one router at most, with every name,
       listed or not, signed by one and the same private issuer.
 
@@ -104,13 +108,13 @@ def on_the_volunteers_side(
     if sent.ttl not in FRESH_TTLS:
         return verdict
     product = next((one for one in products if one.local and identity == f"product:{one.id}"), None)
-    if product is not None and answer.ttl in FRESH_TTLS:
+    client = observation.client[0]
+    signing = surroundings.signers.of(client)
+    if product is not None and answer.ttl in FRESH_TTLS and signing.lowered and not signing.fresh_genuine:
         basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
         return verdict._replace(
             place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
-    client = observation.client[0]
-    signing = surroundings.signers.of(client)
     if any(one.client == client and one.interceptor_ttl is not None for one in ladders):
         return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)

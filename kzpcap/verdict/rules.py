@@ -132,6 +132,13 @@ RULES: tuple[Rule, ...] = (
         "reset-after-client-hello",
     ),
     Rule(
+        "handshake-reset-by-another-sender",
+        State.INTERFERED,
+        "A reset from another device than the SYN-ACK's and the ServerHello's broke the handshake off.",
+        "broken off by another",
+        all_of(facts.handshake_reset_by_another_sender),
+    ),
+    Rule(
         "client-reset-by-another-sender",
         State.INTERFERED,
         "The connection was reset in the client's name by another device.",

@@ -32,10 +32,19 @@ def leaf_marks(leaf: Certificate) -> tuple[bool, ...]:
     )
 
 
+HOME = (".kz", ".xn--80ao21a")
+"""Where names of Kazakhstan end."""
+
+
 def shaped_issuer(facts: ChainFacts) -> Certificate | None:
-    """The CA for KZ among the verified issuers that has the marks of the software of 2018 to 2020; None without one."""
+    """The CA for KZ among the verified issuers that has the marks of the software of 2018 to 2020; None without one.
+
+    The state's lawful authority uses that software too, and signs for sites of the country: so for those the leaf must
+    be shaped as a forged one as well.
+    """
     for certificate in facts.links[1:]:
         marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
         if marked and certificate.serial_is_key_hash:
-            return certificate
+            abroad = any(not name.endswith(HOME) for name in facts.leaf.dns_names)
+            return certificate if abroad or all(leaf_marks(facts.leaf)) else None
     return None

@@ -10,6 +10,7 @@ from kzpcap.kept import keep
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Issued, Surroundings
 from kzpcap.verdict.facts.common import NO_CERTIFICATE, chain_frames, no_day
+from kzpcap.verdict.facts.senders import dispute
 from kzpcap.verdict.features import (
     CHAIN,
     DOUBTED,
@@ -381,7 +382,10 @@ def possession_proved(observation: Observation, surroundings: Surroundings) -> F
         return Finding(None, "RSA key exchange: the answer is not signed, so possession cannot be shown")
     if observation.possession_frame:
         return Finding(
-            None, "possession cannot be checked: a random was not captured, or the algorithm is not known", frames
+            None,
+            "possession cannot be checked: bytes were not captured, are damaged or came in two versions, "
+            "or the algorithm is not known",
+            frames,
         )
     return Finding(None, "no ServerKeyExchange to check possession with")
 
@@ -478,6 +482,9 @@ def resumes_intercepted_session(observation: Observation, surroundings: Surround
     full = surroundings.full_handshake(observation)
     if full is None:
         return Finding(None, "the full handshake of this resumed session is not in the capture")
+    if dispute(full.conflicts, full.frame, full.possession, full.finished_ok).value:
+        says = "it resumes a session whose full handshake was answered in two versions: which was taken is open"
+        return Finding(None, says, (full.frame,))
     intercepted = surroundings.intercepted_sessions.get(full.number)
     if intercepted is None:
         intercepted = _was_intercepted(full, surroundings)

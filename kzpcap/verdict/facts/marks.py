@@ -42,7 +42,10 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
 
 @needs(CHAIN, UNANCHORED, SHAPED_ISSUER)
 def issuer_shaped_as_in_2018_to_2020(observation: Observation, surroundings: Surroundings) -> Finding:
-    """A CA for KZ that signed, verified, has the marks of the software of the interception CAs of 2018 to 2020."""
+    """A CA for KZ that signed, verified, has the marks of the software of the interception CAs of 2018 to 2020.
+
+    And it signed for a site abroad, or a leaf that is itself shaped as a forged one (verdict/shapes.py).
+    """
     if not observation.chain:
         return NO_CERTIFICATE
     facts = _private(observation, surroundings)

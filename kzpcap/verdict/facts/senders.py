@@ -69,11 +69,45 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
         return Finding(False, "no reset between the ClientHello and an answer")
     if observation.reaction is Reaction.WENT_ON:
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
+    ignored = _ignored(observation, mark)
+    return ignored or _another_sender(observation, mark, "reset")
+
+
+def _ignored(observation: Observation, mark: Mark) -> Finding | None:
+    """Why a reset says nothing of the path, whoever sent it; None where it may."""
     if not mark.checksum_ok:
         return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
     if mark.what == IGNORED:
         return Finding(False, "a reset outside of the client's window, which it ignores", (mark.frame,))
-    return _another_sender(observation, mark, "reset")
+    closed = observation.client_closed
+    if closed is not None and closed < mark.frame:
+        return Finding(
+            False, "the client itself had closed, and what came after that may answer it", (closed, mark.frame)
+        )
+    return None
+
+
+@needs(RESET)
+def handshake_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A reset ended the handshake behind the ServerHello, and came from the sender of neither SYN-ACK nor ServerHello.
+
+    A box before the server may answer SYNs in its place; what the server itself sends then has another TTL throughout.
+    """
+    del surroundings
+    hello = observation.server_hello
+    after = [mark for mark in observation.resets if hello is not None and mark.frame > hello.frame]
+    mark = next((one for one in after if one.checksum_ok and one.what != IGNORED), after[0] if after else None)
+    if hello is None or mark is None:
+        return Finding(False, "no reset behind a ServerHello")
+    if observation.reaction is not Reaction.SILENT:
+        return Finding(False, "a reset, but the client had said more after the ServerHello", (mark.frame,))
+    ignored = _ignored(observation, mark)
+    if ignored is not None:
+        return ignored
+    found = _another_sender(observation, mark, "reset")
+    if found.value and not differ(hello.ttl, mark.ttl):
+        return Finding(False, f"the reset has the ServerHello's TTL ({mark.ttl})", (hello.frame, mark.frame))
+    return found
 
 
 @needs(CLIENT_RESET)
@@ -87,6 +121,8 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
         return Finding(None, "no SYN to compare the client's reset with", (mark.frame,))
     if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok or mark.what == IGNORED:
         return Finding(False, "a reset that was ignored", (mark.frame,))
+    if observation.client_closed is not None and observation.client_closed < mark.frame:
+        return Finding(False, "the client itself had closed before", (observation.client_closed, mark.frame))
     frames = (observation.syn.frame, mark.frame)
     if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
         return Finding(False, "the client's reset has the TTL of its own packets", frames)
@@ -154,12 +190,19 @@ def answer_in_dispute(observation: Observation, surroundings: Surroundings) -> F
     drops. What differs behind the Certificate alone disputes nothing.
     """
     del surroundings
-    conflicts, chain = observation.conflicts, observation.chain_seen
+    frame = observation.chain_seen.frame if observation.chain_seen is not None else None
+    return dispute(observation.conflicts, frame, observation.possession, observation.finished_ok)
+
+
+def dispute(
+    conflicts: tuple[tuple[int, int], ...], chain: int | None, possession: Possession | None, finished_ok: bool | None
+) -> Finding:
+    """The same of a handshake with its Certificate in frame `chain`."""
     if not conflicts:
         return Finding(False, "no conflicting bytes from the server's side")
-    if chain is not None and len(conflicts) < MAX_CONFLICTS and min(map(min, conflicts)) > chain.frame:
+    if chain is not None and len(conflicts) < MAX_CONFLICTS and min(map(min, conflicts)) > chain:
         return Finding(False, "bytes conflict behind the server's Certificate alone", conflicts[0])
-    if observation.possession is Possession.PROVED or observation.finished_ok:
+    if possession is Possession.PROVED or finished_ok:
         return Finding(False, "bytes conflict, and the version that is read was signed in this handshake")
     says = "bytes of the server's answer came in two versions: which one the client took is not shown"
     return Finding(True, says, conflicts[0])
