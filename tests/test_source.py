@@ -8,6 +8,8 @@ import io
 import json
 import lzma
 import mmap
+import random
+import struct
 import subprocess
 import sys
 import tarfile
@@ -120,6 +122,46 @@ def test_damage_is_told(pack, cut, tmp_path):
     assert b"Traceback" not in done.stderr
     assert done.returncode in (0, 3)
     assert done.stdout or done.stderr
+
+
+RUNS = (CAPTURES / "lab-kz-three-runs" / "capture.pcap").read_bytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd, lz4], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("in_tar", [False, True])
+@pytest.mark.parametrize("cut", [0.5, 0.9])
+def test_of_a_compressed_file_that_is_cut_all_is_read_that_is_there(pack, in_tar, cut, tmp_path):
+    """Up to the last block: a disk that filled up, an upload that broke off. The last read keeps what it had."""
+    chance, data = random.Random(1), RUNS[:24]
+    for _ in range(40):  # noise between, or the copies come to nothing
+        data += RUNS[24:] + struct.pack("<IIII", 1_563_613_942, 0, 60_000, 60_000) + chance.randbytes(60_000)
+    whole = pack(tarred(one=data) if in_tar else data)
+    path = tmp_path / "cut"
+    path.write_bytes(whole[: int(len(whole) * cut)])
+    done, documents = reports(path)
+    assert [note["kind"] for note in documents[0]["capture"]["notes"]].count("damaged") == 1
+    assert documents[0]["capture"]["packets"]["read"] > 500 * 40 * (cut - 0.4)
+    assert done.returncode == (3 if in_tar else 0), "of the archive itself the rest is missing"
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, zstd], ids=lambda f: f.__name__)
+def test_a_compressed_file_of_which_nothing_is_left_is_damaged_and_no_empty_file(pack, tmp_path):
+    path = tmp_path / "cut"
+    path.write_bytes(pack(RUNS)[:2_000])
+    done, documents = reports(path)
+    assert (done.returncode, documents) == (3, [])
+    assert b"of which nothing can be unpacked" in done.stderr
+
+
+def test_an_encrypted_member_is_told_so(tmp_path):
+    path = tmp_path / "locked.zip"
+    whole = bytearray(zipped(one=QAZNET))
+    for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        whole[whole.index(magic) + at] |= 1
+    path.write_bytes(whole)
+    done, _ = reports(path)
+    assert done.returncode == 3
+    assert b"one: a member that cannot be unpacked: it is encrypted" in done.stderr
 
 
 def test_a_bomb_in_layers_is_refused_by_what_came_in(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import io
 import lzma
 import mmap
 import os
@@ -205,7 +206,8 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
                         yield "(archive)", _too_many(None), Notes()
                         break
                     if info.isfile():
-                        member, notes, size = _member(lambda: tape.extractfile(info), source.size, spent)  # noqa: B023
+                        body = tape.extractfile(info) if info.issparse() else _Slice(file, info.offset_data, info.size)
+                        member, notes, size = _member(lambda: body, source.size, spent)  # noqa: B023
                         spent += size
                         yield info.name, member, notes
     except (
@@ -220,6 +222,26 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
         IndexError,
     ) as error:
         yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}"), Notes()
+
+
+class _Slice(io.RawIOBase):
+    """A member of a tar archive, where it stands in the file; EOFError behind what is there of one that was cut."""
+
+    def __init__(self, file: IO[bytes], begin: int, size: int) -> None:
+        self.file = file
+        self.at = begin
+        self.left = size
+
+    def read1(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
+        wanted = min(size, self.left)
+        self.file.seek(self.at)
+        block = self.file.read(wanted)
+        if wanted and not block:
+            raise EOFError(f"the archive ends, and {self.left:,} more bytes belong to this file")
+        self.at += len(block)
+        self.left -= len(block)
+        return block
 
 
 def _too_many(left: int | None) -> CaptureError:
@@ -245,7 +267,9 @@ def _member(opened: Callable[[], Any], packed: int, spent: int) -> tuple[Source 
     except Exception as error:  # whatever an unpacker makes of hostile bytes: one member's trouble, not the archive's
         cost = file.tell() if not file.closed else 0
         file.close()
-        return CaptureError(f"a damaged or encrypted member: {type(error).__name__}: {error}"[:300]), notes, cost
+        locked = isinstance(error, RuntimeError) and "encrypted" in str(error)
+        why = "it is encrypted" if locked else f"damaged: {type(error).__name__}: {error}"[:300]
+        return CaptureError(f"a member that cannot be unpacked: {why}"), notes, cost
 
 
 def _is_capture(source: Source) -> bool:
@@ -306,7 +330,12 @@ def _unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None
                 unpacked.close()
                 raise
             unpacked.seek(0)
-            inner = mapped(unpacked, os.fstat(unpacked.fileno()).st_size)
+            length = os.fstat(unpacked.fileno()).st_size
+            if not length and notes.kept:
+                source.close()
+                unpacked.close()
+                raise CaptureError(f"damaged {name}, of which nothing can be unpacked: {notes.kept[0].text}", 0)
+            inner = mapped(unpacked, length)
             return Source(inner, size, digest, name, [file, unpacked])
     return source
 
@@ -334,15 +363,17 @@ def _digest(raw: Any) -> str:
 
 
 def _copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: Notes, spent: int = 0) -> None:
-    """Copy within limits; damage inside a compressed file keeps what came before it.
+    """Copy within limits; damage inside a compressed file keeps what came before it, up to the last byte.
+
+    So each read makes what one piece of the input gives (`read1`): a longer one that fails drops what it had.
 
     `spent` is what other members of the same archive unpacked to: the ratio is that of the whole.
     """
     written = 0
     while True:
         try:
-            block = source.read(CHUNK)
-        except (EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, zipfile.BadZipFile) as error:
+            block = source.read1(CHUNK)
+        except Exception as error:  # of the operating system, or whatever an unpacker makes of hostile bytes
             notes.add("damaged", f"the compressed data breaks off: {error}", offset=written)
             break
         if not block:
