@@ -169,7 +169,7 @@ def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except CaptureError as error:
         where = f" (offset {error.offset})" if error.offset else ""
-        one = " (one capture at a time: unpack it first)" if "archive of captures" in str(error) else ""
+        one = " (one capture at a time: unpack it first)" if "archive of several captures" in str(error) else ""
         typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
         raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
 

@@ -31,7 +31,8 @@ def test_writes_a_capture_and_a_manifest_for_their_owner_alone(tmp_path):
     assert code == 0, told
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.pcapng", "out.pcapng.manifest.json"]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.iterdir())
-    assert "the same answers for connections: 3" in told
+    assert "the same state for 2 of 3 connections" in told
+    assert "(control): genuine (publicly-trusted) became undetermined" in " ".join(told.split())
     manifest = json.loads((tmp_path / "out.pcapng.manifest.json").read_text())
     assert manifest["proof"]["leaks"] == manifest["proof"]["stronger"] == 0
     assert manifest["judged"][0]["state"] == "intercepted"
@@ -40,6 +41,17 @@ def test_writes_a_capture_and_a_manifest_for_their_owner_alone(tmp_path):
     again = json.loads(run("analyze", "--json", str(out)).stdout)
     states = Counter(one["state"] for one in again["connections"])
     assert states == {"genuine": 1, "intercepted": 1, "undetermined": 1}, "a control without a name has no certificate"
+
+
+def test_what_the_public_profile_loses_is_said(tmp_path):
+    """The certificates go, and with them what they show: that is no same answer."""
+    code, told = command(RCKU, "-o", tmp_path / "out.pcapng", "--profile", "public")
+    assert code == 0, told
+    assert "the same state for 1 of 3 connections" in told
+    assert "www.facebook.com: intercepted (signed-by-known-interception-ca) became undetermined" in " ".join(
+        told.split()
+    )
+    assert all(len(line) <= 80 for line in told.splitlines() if str(tmp_path) not in line)
 
 
 def test_never_overwrites(tmp_path):

@@ -82,6 +82,16 @@ def test_no_log_of_requests(server):
     assert b"127.0.0.1" not in database
 
 
+def test_a_zip_with_one_capture_in_it_is_that_capture(server):
+    """The form says that a zip will do: it is how phones pass a file on."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("notes.txt", "on the train")
+        archive.writestr("recording/one.pcapng", RCKU.read_bytes())
+    receipt = server.receipt(server.send(packed.getvalue(), "one.zip"))
+    assert server.wait(receipt).state == DONE
+
+
 # what is no capture, and what attacks
 
 

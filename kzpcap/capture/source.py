@@ -123,14 +123,41 @@ class Source:
 
 
 def open_source(path: str, notes: Notes, want_digest: bool = True) -> Source:
-    """Open one capture, or standard input for "-"; CaptureError where there is none, or an archive of several."""
+    """Open one capture, or standard input for "-"; of an archive its only one. CaptureError where there is none, or are
+    several."""
     file = _open(path, notes)
     source = _unpack(file, notes, want_digest)
     kind = archive_kind(source)
-    if kind:
-        source.close()
-        raise CaptureError(f"a {kind} archive of captures, not one capture")
-    return source
+    return _only(source, kind, notes) if kind else source
+
+
+def _only(archive: Source, kind: str, notes: Notes) -> Source:
+    """The one capture of an archive, with size and digest of the archive as it is."""
+    found: Source | None = None
+    problem: CaptureError = NotACapture(f"a {kind} archive with no capture in it")
+    try:
+        for _, member, told in _members(archive, kind):
+            if isinstance(member, CaptureError):
+                problem = member
+                notes.add("damaged", str(member))
+            elif not _is_capture(member):
+                member.close()
+            elif found is None:
+                found = member
+                for note in told.kept:
+                    notes.add(note.kind, note.text, note.frame, note.offset)
+            else:
+                member.close()
+                raise CaptureError(f"a {kind} archive of several captures, not one")
+        if found is None:
+            raise problem
+    except CaptureError:
+        if found is not None:
+            found.close()
+        raise
+    finally:
+        archive.close()
+    return Source(found.raw, archive.size, archive.sha256, kind, found.files)
 
 
 def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source | CaptureError, Notes]]:

@@ -37,6 +37,8 @@ class Loss:
     name: str
     what: str
     expected: bool
+    of_state: bool = False
+    """Is it the state itself, or the rule that decided it?"""
 
 
 @dataclass
@@ -89,7 +91,8 @@ def compare(before: Report, after: Report, chosen: Chosen, made: Made, written: 
         left_out = proof.left_out and (connection.verdict.place.where, other.verdict.place.where) == RESTED_ON_OTHERS
         for what in _differences(connection, other):
             expected = (taken_out and _by_design(other, what)) or (left_out and what.startswith("place "))
-            proof.losses.append(Loss(frame, name, what, expected))
+            moved = what.startswith(connection.verdict.state.value)
+            proof.losses.append(Loss(frame, name, what, expected, moved))
         for what in _beside(connection, other):
             proof.losses.append(Loss(frame, name, what, True))
         server = connection.observation.server[0]

@@ -22,6 +22,7 @@ from kzpcap.scrub.plan import Made, make
 from kzpcap.scrub.prove import Proof, compare, look_for_leaks
 
 MAX_LOOKED_FOR = 50_000
+MAX_TOLD = 20
 PROFILES = ("evidence", "public")
 
 
@@ -265,12 +266,20 @@ def words(scrubbed: Scrubbed) -> list[str]:
             f"{proof.names_in_certificates} names of left-out connections stand in kept certificates, for all to see"
         )
     lost = proof.unexpected
-    expected = len(proof.losses) - len(lost)
-    if expected:
-        said.append(
-            f"{expected} things are lost by design: certificates of controls without a name, and what rests on them"
-        )
-    same = f"compared: the same answers for connections: {proof.compared:,}, and ladders: {proof.ladders:,}"
+    moved = [loss for loss in proof.losses if loss.expected and loss.of_state]
+    beside = len(proof.losses) - len(lost) - len(moved)
+    count = f"all {proof.compared:,}" if not moved else f"{proof.compared - len(moved):,} of {proof.compared:,}"
+    same = f"compared: the same state for {count} connections"
+    if proof.ladders:
+        same += f", and the same answers for ladders: {proof.ladders:,}"
     said.append(same if not lost else f"NOT THE SAME: {len(lost)} answers differ")
-    said += [f"  frame {loss.frame}, {loss.name}: {loss.what}" for loss in lost[:20]]
+    if moved:
+        whose = "which are not handed on" if manifest["profile"] == "public" else "of controls without a name"
+        said.append(f"lost by design, with certificates {whose}; the manifest keeps what was judged:")
+        said += [f"  frame {loss.frame}, {loss.name}: {loss.what}" for loss in moved[:MAX_TOLD]]
+        if len(moved) > MAX_TOLD:
+            said.append(f"  and {len(moved) - MAX_TOLD:,} more, in the manifest")
+    if beside:
+        said.append(f"{beside} more things are lost by design, which rest on these certificates or on signatures")
+    said += [f"  frame {loss.frame}, {loss.name}: {loss.what}" for loss in lost[:MAX_TOLD]]
     return said
