@@ -129,7 +129,7 @@ def claims(
     from kzpcap import reference
     from kzpcap.cases import claims as claiming
     from kzpcap.cases.custody import latest
-    from kzpcap.cases.summary import reports
+    from kzpcap.cases.summary import judged_otherwise, reports
     from kzpcap.cases.tomography import explain
     from kzpcap.report.text import safe
     from kzpcap.report.words import claim_lines
@@ -137,7 +137,9 @@ def claims(
     case = opened(folder)
     found = claiming.Gathered()
     try:
-        for capture, report in reports(case, latest(case) or ""):
+        analysis = latest(case) or ""
+        found.otherwise = judged_otherwise(case, analysis)
+        for capture, report in reports(case, analysis):
             found.add(capture, report)
     except (CaseError, OSError, ValueError, KeyError) as error:
         typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)

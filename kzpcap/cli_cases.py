@@ -158,6 +158,7 @@ def _run(
         )
     for line in _account(tally, time.monotonic() - began):
         typer.echo(line)
+    _warn_of_others(opened, tally.analysis)
     if tally.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if tally.failures:
@@ -165,17 +166,34 @@ def _run(
 
 
 def _account(tally: Tally, spent: float) -> list[str]:
+    from kzpcap.report.words import count
+
     kinds = ("analysed", "already there", "failed", "failed before", "changed while it was read", "unreadable")
     counts = [f"{tally.outcomes[kind]:,} {kind}" for kind in kinds if tally.outcomes[kind]]
-    lines = [f"{tally.files:,} files: {', '.join(counts) or 'no capture'}"]
-    if tally.outcomes["not a capture"]:
-        lines[0] += f"; {tally.outcomes['not a capture']:,} are no captures"
-    lines.append(f"  {tally.bytes / 1e6:,.1f} MB in {spent:,.1f} s; {tally.intercepted:,} new intercepted connections")
+    every = sum(tally.outcomes.values())
+    of_archives = f" ({every:,} with the members of archives)" if every > tally.files else ""
+    lines = [f"{count(tally.files, 'file')}{of_archives}: {', '.join(counts) or 'no capture'}"]
+    none = tally.outcomes["not a capture"]
+    if none and counts:
+        lines[0] += f"; {none:,} {'is no capture' if none == 1 else 'are no captures'}"
+    new = count(tally.intercepted, "new intercepted connection")
+    lines.append(f"  {tally.bytes / 1e6:,.1f} MB in {spent:,.1f} s; {new}")
     lines.append(f"  run      {tally.run}{' (interrupted: run it again, it goes on)' if tally.interrupted else ''}")
     lines.append(f"  analysis {tally.analysis}")
     lines.append(f"  custody  {tally.head}")
     lines.append("  Write the custody digest down: it vouches for everything before it.")
     return lines
+
+
+def _warn_of_others(case: Case, analysis: str) -> None:
+    """Say what this run leaves out of every report of the case, by its options."""
+    from kzpcap.cases.summary import judged_otherwise
+    from kzpcap.report.text import wrap
+    from kzpcap.report.words import judged_otherwise as words
+
+    left = judged_otherwise(case, analysis)
+    if left:
+        typer.echo(wrap(f"{words(left)}.", 2))
 
 
 def _progress(began: float) -> Callable[[Tally], Any] | None:

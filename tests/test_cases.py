@@ -197,3 +197,35 @@ def test_a_client_is_cut_wherever_it_stands():
     assert _cut(value, clients, cut_address)["a"] == [
         "192.0.0.0/16", "192.0.2.8", "2001:db8::/32", "2001:db8:2::1", "text: no address", 7,
     ]  # fmt: skip
+
+
+def test_what_was_judged_under_other_options_is_said_not_to_count(tmp_path):
+    """A run with another list is the last one: of what came before nothing is in the reports, and they must say so."""
+    case = tmp_path / "case"
+    first, second = (str(CAPTURES / name / "capture.pcapng") for name in ("kz-2019-ladder", "clean-ladder"))
+    assert b"not counted" not in run("batch", first, "--case", str(case)).stdout
+    done = run("batch", second, "--case", str(case), "--targets", "kz-2024")
+    told = "1 capture is judged under other options, data or versions alone, and not counted"
+    assert told in " ".join(done.stdout.decode().split())
+    for command in ("summary", "claims"):
+        shown = run("case", command, str(case)).stdout.decode()
+        assert told in " ".join(shown.split())
+        assert all(len(line) <= 80 for line in shown.splitlines())
+    claims = run("case", "claims", str(case)).stdout
+    assert b"No claim: nothing in what is counted here" in claims
+    run("case", "release", str(case), "-o", str(tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "claims.json").read_text())["captures_judged_otherwise"] == 1
+
+
+def test_the_summary_leaves_out_no_day_in_silence():
+    found = summary.Total("a" * 32)
+    for number in range(45):
+        found.days[f"2019-{7 + number // 31:02}-{number % 31 + 1:02}"] = summary.Counter({"intercepted": 1})
+    for number in range(15):
+        found.reasons[f"rule-{number}"] = 2
+    lines = list(summary.lines(found))
+    assert sum(line.startswith("  2019-") for line in lines) == 40
+    (between,) = (line for line in lines if "(5 days between)" in line)
+    assert between.split()[3] == "5"
+    (others,) = (line for line in lines if "(3 other rules)" in line)
+    assert others.split()[-1] == "6"

@@ -59,3 +59,21 @@ def test_what_a_file_is_called_is_escaped(tmp_path):
     page = path.read_text()
     assert "<img" not in page
     assert "&lt;img" in page
+
+
+def test_it_signs_evidence_as_the_terminal_does(tmp_path):
+    """What has one part alone is that part: 'not shown' with a minus below it would say the opposite."""
+    capture, page = made(tmp_path, "kz-2019-ladder")
+    shown = run("analyze", str(capture), "--explain").stdout.decode()
+    assert "+ no conflicting bytes from the server's side" in shown
+    sign = re.search(r'aria-label="(\w+)">[^<]*</span>\s*no conflicting bytes from the server', page)
+    assert sign.group(1) == "true"
+    assert not re.search(r"</span>\s*not shown", page)
+
+
+def test_it_has_what_the_terminals_findings_have(tmp_path):
+    _, page = made(tmp_path, "kz-2019-ladder")
+    assert "The certificate of 6 of the intercepted or suspected connections is a published one" in page
+    assert "Of the list kz-2019, in force then:" in page
+    assert page.count("got the forged certificate</text>") == 6, "at every hop from the box on"
+    assert "here: on the way to hop 5" in page

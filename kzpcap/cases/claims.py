@@ -120,6 +120,8 @@ class Gathered:
     laboratory: bool = False
     again: int = 0
     """Connections that were in another capture too, and counted there."""
+    otherwise: int = 0
+    """Captures of the case that were judged under other options alone, and are not in this."""
 
     def add(self, capture: str, report: dict[str, Any]) -> None:
         """Take in the report of one capture."""
@@ -338,6 +340,7 @@ def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
             "note": "volunteers are not a sample: this is a share of what was recorded",
         },
         "connections_counted_once_though_in_several_captures": found.again,
+        "captures_judged_otherwise": found.otherwise,
         "laboratory": found.laboratory,
         "levels": dict(Counter(claim.level for claim in made)),
     }

@@ -72,7 +72,7 @@ def _write(case: Case, folder: Path, document: dict[str, Any], made: dict[str, A
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
     (folder / "report.html").write_text(render(document, titles, {rule.id: rule.says for rule in RULES}, made), "utf-8")
     _json(folder / "summary.json", document)
-    gathered, known = claiming.Gathered(), published_keys()
+    gathered, known = claiming.Gathered(otherwise=document["captures_judged_otherwise"]), published_keys()
     rows = Counter[tuple[str, ...]]()
     behind: dict[str, set[tuple[str, str]]] = {}
     with (folder / "ooni.jsonl").open("x", encoding="utf-8") as file:

@@ -14,6 +14,7 @@ from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
 from kzpcap.report import words
+from kzpcap.report.text import wrap
 
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
 
@@ -25,6 +26,8 @@ class Total:
     analysis: str = ""
     others: int = 0
     """Analyses under other versions, data or options that stand in the case too."""
+    otherwise: int = 0
+    """Captures that are judged under those alone, and count for nothing here."""
     tool: str = ""
     laboratory: bool = False
     captures: int = 0
@@ -52,6 +55,7 @@ class Total:
         return {
             "analysis": self.analysis,
             "other_analyses": self.others,
+            "captures_judged_otherwise": self.otherwise,
             "tool": self.tool,
             "laboratory": self.laboratory,
             "captures": {
@@ -88,6 +92,7 @@ def total(case: Case, analysis: str | None = None) -> Total:
     if analysis is not None and analysis not in analyses:
         raise CaseError(f"no result of the analysis {analysis}")
     found.others = len(analyses - {found.analysis})
+    found.otherwise = judged_otherwise(case, found.analysis)
     _custody(case, found)
     return found
 
@@ -100,6 +105,12 @@ def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterat
                 others.add(made.name)
             if made.name == analysis:
                 yield folder.name, json.loads((made / REPORT).read_bytes())
+
+
+def judged_otherwise(case: Case, analysis: str) -> int:
+    """How many captures are judged in the case, but not under this analysis."""
+    made = [{result.name for result in folder.iterdir()} for folder in case.results.iterdir() if folder.is_dir()]
+    return sum(bool(names) and analysis not in names for names in made)
 
 
 def _custody(case: Case, found: Total) -> None:
@@ -153,11 +164,14 @@ def _connection(found: Total, connection: dict[str, Any]) -> None:
 def lines(found: Total) -> Iterator[str]:
     """For the terminal, at most 80 columns."""
     span = f", {_minute(found.first)} to {_minute(found.last)} UTC" if found.first and found.last else ""
-    yield f"{found.captures:,} captures judged ({found.with_tls:,} with TLS), {found.packets:,} packets"
+    yield f"{words.count(found.captures, 'capture')} judged ({found.with_tls:,} with TLS), {found.packets:,} packets"
     yield f"  {found.connections:,} connections{span}"
-    yield f"  analysis {found.analysis} by {found.tool}"
+    if found.analysis:
+        yield f"  analysis {found.analysis}" + (f" by {found.tool}" if found.tool else "")
     if found.others:
-        yield f"  results of {found.others} other analyses (versions, data, options) stand beside it"
+        yield f"  results of {words.count(found.others, 'other analysis', 'other analyses')} stand beside it"
+    if found.otherwise:
+        yield from wrap(words.judged_otherwise(found.otherwise), 2).split("\n")
     if found.laboratory:
         yield "  LABORATORY: trust anchors or interception CAs were given on the command line"
     yield ""
@@ -165,7 +179,7 @@ def lines(found: Total) -> Iterator[str]:
     for state in words.STATES:
         if found.states[state]:
             yield f"  {state:<14}{found.states[state]:>10,}"
-    yield f"  in {found.captures_intercepted:,} captures something was intercepted"
+    yield f"  in {words.count(found.captures_intercepted, 'capture')} something was intercepted"
     for one in second.changes(found.second):
         told = f"{one['connections']:,} more {one['of_the_case']} by the case ({one['of_the_capture']} by themselves)"
         yield f"  {told}"
@@ -175,7 +189,7 @@ def lines(found: Total) -> Iterator[str]:
         yield "INTERCEPTED BY"
         for identity, days in sorted(found.identities.items()):
             when = f"{min(days)} to {max(days)}" if len(days) > 1 else min(days)
-            yield f"  {identity:<44.44}{sum(days.values()):>8,}  {when}"
+            yield f"  {words.identity(identity):<44.44}{sum(days.values()):>8,}  {when}"
     if found.targets:
         yield ""
         yield f"{'TARGETS':<30}{HEADS}"
@@ -188,7 +202,16 @@ def lines(found: Total) -> Iterator[str]:
     if found.days:
         yield ""
         yield f"{'TARGETS BY DAY (UTC)':<30}{HEADS}"
-        for day, states in sorted(found.days.items())[-40:]:
+        order_of_days = sorted(found.days.items())
+        between = len(order_of_days) - 40
+        for number, (day, states) in enumerate(order_of_days):
+            if between > 0 and 20 <= number < 20 + between:
+                if number == 20:
+                    more = sum((counts for _, counts in order_of_days[20 : 20 + between]), Counter[str]())
+                    counts = [more[state] or "-" for state in words.STATES]
+                    what = f"({words.count(between, 'day')} between)"
+                    yield f"  {what:<28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
+                continue
             counts = [states[state] or "-" for state in words.STATES]
             yield f"  {day:<28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
         yield "  A day that is not here had no target connection: that is silence, not 'off'."
@@ -196,11 +219,17 @@ def lines(found: Total) -> Iterator[str]:
     if found.reasons:
         yield ""
         yield "NOT JUDGED, AND WHY"
-        for rule, count in found.reasons.most_common(12):
+        reasons = found.reasons.most_common()
+        for rule, count in reasons[:12]:
             yield f"  {rule:<44}{count:>8,}"
+        if len(reasons) > 12:
+            what = f"({words.count(len(reasons) - 12, 'other rule')})"
+            yield f"  {what:<44}{sum(count for _, count in reasons[12:]):>8,}"
     if found.failed or found.not_captures:
         yield ""
-        yield f"NOT READ      {len(found.failed):,} captures failed, {found.not_captures:,} files are no captures"
+        failed = words.count(len(found.failed), "capture")
+        none = words.count(found.not_captures, "file is no capture", "files are no captures")
+        yield f"NOT READ      {failed} failed, {none}"
         for name, why in sorted(found.failed.items())[:10]:
             yield f"  {name[-60:]}"
             yield f"    {why[:74]}"

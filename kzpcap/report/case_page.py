@@ -18,6 +18,7 @@ from kzpcap.report.words import STATES
 
 MAX_DAYS, MAX_TARGETS, MAX_SPANS = 62, 40, 24
 STRENGTH = ("intercepted", "clean", "neutral")
+ONCE_A_LADDER = "The probes of one ladder count once."
 DAY = 86_400.0
 
 
@@ -131,7 +132,7 @@ def figures(across: dict[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
             [(f"{day:%Y-%m-%d %a}", days.get(day, {})) for day in shown],
             [f"{hour:02d}" for hour in range(24)],
             f"Each day and hour in Almaty from {shown[0]} to {shown[-1]}, by the strongest of its connections to listed"
-            f" names{_left_out(days, shown)}.",
+            f" names{_left_out(days, shown)}. {ONCE_A_LADDER}",
         ),
     )
     by_target = {
@@ -146,29 +147,27 @@ def figures(across: dict[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
         for name, cells in order[:MAX_TARGETS]
     ]
     says = f"Each listed name by day (UTC), from {shown[0]} to {shown[-1]}, by the strongest of its connections."
-    yield "targets", charts.strips("targets", rows, [f"{day:%m-%d}" for day in shown], says)
+    many_years = shown[0].year != shown[-1].year
+    yield (
+        "targets",
+        charts.strips("targets", rows, [f"{day:%Y-%m-%d}" if many_years else f"{day:%m-%d}" for day in shown], says),
+    )
     gantt = list(_spans(across))
     if gantt:
         says = "When it was on and off, and the days on which each issuer was seen to sign for intercepted connections."
         yield "spans", charts.spans("spans", gantt, says)
-    counts = {(one["utc"], what): one[what] for one in across["hours_of_day"] for what in ("intercepted", "clean")}
-    if any(counts.values()):
-        shift = _shift(across)
-        local = [(hour - shift) % 24 for hour in range(24)]
-        series = {what: [counts[hour, what] for hour in local] for what in ("intercepted", "clean")}
-        says = f"Connections to listed names by the hour of the day in Almaty (UTC+{shift}): intercepted, and clean."
+    series = {what: [0] * 24 for what in ("intercepted", "clean")}
+    for one in across["hours"]:
+        hour = int(almaty(one["hour"] + ":00:00")[11:13])  # UTC+6 until March 2024, then UTC+5
+        for what, counted in series.items():
+            counted[hour] += one.get(what, 0)
+    if any(map(any, series.values())):
+        says = f"Connections to listed names by the hour of the day in Almaty: intercepted, and clean. {ONCE_A_LADDER}"
         yield "clock", charts.bars("clock", [f"{hour:02d}" for hour in range(24)], series, says)
 
 
 def _strongest(counts: dict[str, Any]) -> str:
     return next((what for what in STRENGTH if counts.get(what)), "")
-
-
-def _shift(across: dict[str, Any]) -> int:
-    """Almaty's hours before UTC at the end of the case."""
-    last = across["hours"][-1]["hour"] + ":00:00"
-    there = datetime.strptime(almaty(last), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-    return round((there - datetime.strptime(last, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)) / timedelta(hours=1))
 
 
 def _days(days: dict[date, Any]) -> list[date]:

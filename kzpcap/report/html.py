@@ -71,6 +71,7 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
                 "control": step["control"]["answer"] if step["control"] else "",
                 "frames": [frame for side in sides for frame in side["frames"][:2]],
                 "box": k is not None and step["ttl"] == k,
+                "hit": k is not None and step["ttl"] >= k and answer in STATES[:3],
             }
         )
     for end in ("last_clean_hop", "first_intercepted_hop"):
@@ -79,7 +80,7 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
             if known and hop["ttl"] == known["ttl"] and known["asn"] and not hop["network"]:
                 hop["network"] = safe(f"AS{known['asn']} {known['network'] or ''}").strip()
     effect = EFFECTS.get(ladder["effect"] or "", "") if k is not None else ""
-    return {"hops": hops, "k": k, "effect": effect, "height": 46 * len(hops) + 60}
+    return {"hops": hops, "k": k, "effect": effect, "edge": ladder["bound"] == "exact", "height": 46 * len(hops) + 60}
 
 
 def write(report: Report, name: str) -> tuple[str, Summary]:
@@ -95,9 +96,11 @@ def render(report: Report, document: dict[str, Any], name: str) -> str:
 
     rows = [one for one in document["connections"] if _matters(one)]
     lists: dict[str, Counter[str]] = {}
+    forces: dict[str, set[bool | None]] = {}
     for one in document["connections"]:
         if one["target"] and one["target"]["match"] == "exact":
             lists.setdefault(one["target"]["list"], Counter())[one["state"]] += 1
+            forces.setdefault(one["target"]["list"], set()).add(one["target"]["in_force"])
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
     return environment.get_template("report.html").render(
@@ -111,6 +114,8 @@ def render(report: Report, document: dict[str, Any], name: str) -> str:
         left=max(0, len(rows) - MAX_ROWS),
         trees=[one for one in rows if one["state"] in STATES[:3]][:MAX_TREES],
         lists=lists,
+        forces={name: _force(seen) for name, seen in forces.items()},
+        replayable=sum(one["state"] in STATES[:2] and any(map(_replayable, one["remarks"])) for one in rows),
         titles={key: generation.title for key, generation in report.reference.generations.items()},
         ladders=[
             (document, path_figure(document), sentences(judged, report.networks))
@@ -123,6 +128,16 @@ def _matters(connection: dict[str, Any]) -> bool:
     """A connection to a listed name, or one that is not in order."""
     target = connection["target"]
     return connection["state"] in STATES[:3] or bool(target and target["match"] == "exact")
+
+
+def _force(seen: set[bool | None]) -> str:
+    if seen == {True}:
+        return ", in force then"
+    return ", outside its dates" if seen == {False} else ", partly in force then" if True in seen else ""
+
+
+def _replayable(remark: dict[str, Any]) -> bool:
+    return "a replay cannot be excluded" in remark["says"]
 
 
 def _clean(value: object) -> str:

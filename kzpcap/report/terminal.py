@@ -93,7 +93,7 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
         draw(ladder, report.networks, out)
     if collected.trees_left:
         out(f"\n(+{collected.trees_left} more connections with evidence: --explain shows all)\n")
-    _counts(report, summary, out)
+    _counts(report, summary, collected, out)
     if report.corroboration:
         _corroboration(report.corroboration, out)
     return summary
@@ -396,7 +396,16 @@ def _finding(found: Finding, indent: int, out: Callable[[str], object]) -> None:
         _finding(child, indent + 2, out)
 
 
-def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> None:
+def _no_target(summary: Summary, collected: Collected) -> str:
+    """How many connections are to no name on a list, and of how many that cannot be told."""
+    unnamed = collected.nameless.total()
+    others = summary.connections - sum(summary.target_states.values()) - unnamed
+    told = [f"{others:,} of them to no target"] if others or not unnamed else []
+    told += [f"{unnamed:,} whose name was not captured"] if unnamed else []
+    return "".join(f", {text}" for text in told)
+
+
+def _counts(report: Report, summary: Summary, collected: Collected, out: Callable[[str], object]) -> None:
     out("\nCOUNTS\n")
     for name, counts in summary.lists.items():
         states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
@@ -412,8 +421,7 @@ def _counts(report: Report, summary: Summary, out: Callable[[str], object]) -> N
                 "subdomains", f"{summary.subdomains} connections to subdomains of listed names (not counted as targets)"
             )
         )
-    others = summary.connections - sum(summary.target_states.values())
-    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports, {others:,} of them to no target"))
+    out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports{_no_target(summary, collected)}"))
     out(_found("certificates", f"{len(report.surroundings.certificates):,} in all, each counted once"))
     if summary.absent:
         reasons = ", ".join(

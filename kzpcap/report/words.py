@@ -23,9 +23,24 @@ def cleaned(value: Any) -> Any:
     return safe(value) if isinstance(value, str) else value
 
 
-def count(number: int, what: str) -> str:
-    """A number with its noun."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def count(number: int, what: str, many: str = "") -> str:
+    """A number with its noun; `many` where that has a plural of its own."""
+    return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
+def identity(of: str) -> str:
+    """An interceptor's id for a table, without our own prefix."""
+    kind, _, name = of.partition(":")
+    return {"known_generation": f"a key of {name}", "product": f"names of {name}"}.get(kind, of.replace("_", " "))
+
+
+def judged_otherwise(captures: int) -> str:
+    """That captures of a case count for nothing in what is told, for they were judged under other options."""
+    are = "capture is" if captures == 1 else "captures are"
+    return (
+        f"{captures:,} {are} judged under other options, data or versions alone, and not counted here: run `batch` over"
+        f" {'it' if captures == 1 else 'them'} again, as in the last run"
+    )
 
 
 def lines(across: dict[str, Any]) -> Iterator[str]:
@@ -160,17 +175,22 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
     again = dossier["connections_counted_once_though_in_several_captures"]
     if again:
         yield wrap(f"{count(again, 'connection')} in a capture of the same packets count once.", 0)
-    yield wrap(
-        f"{days['with_interception']:,} of {days['eligible']:,} vantage-days (what one network saw on one day) with"
-        f" connections that could be intercepted show interception; 95 % interval {low:.2f} to {high:.2f}."
-        " Volunteers are not a sample.",
-        0,
-    )
+    if days["eligible"]:
+        yield wrap(
+            f"{days['with_interception']:,} of {days['eligible']:,} vantage-days (what one network saw on one day) with"
+            f" connections that could be intercepted show interception; 95 % interval {low:.2f} to {high:.2f}."
+            " Volunteers are not a sample.",
+            0,
+        )
+    else:
+        yield "No connection that is counted here could have been intercepted."
     if dossier["laboratory"]:
         yield "LABORATORY: trust anchors or interception CAs were given on the command line."
+    if dossier["captures_judged_otherwise"]:
+        yield wrap(f"{judged_otherwise(dossier['captures_judged_otherwise'])}.", 0)
     if not dossier["claims"]:
         yield ""
-        yield "No claim: nothing in this case is shown to be intercepted."
+        yield "No claim: nothing in what is counted here is shown to be intercepted."
     for claim in dossier["claims"]:
         support = claim["support"]
         yield ""
