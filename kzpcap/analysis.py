@@ -40,7 +40,8 @@ from kzpcap.verdict.place import on_the_volunteers_side, place_of, placed
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
-MAX_NAMES = 100_000
+MAX_NAMES = 65_536
+"""Pairs of an address and a name that DNS answers gave it."""
 MAX_NAMES_EACH = 256
 Progress = Callable[[int, int], None]
 
@@ -112,6 +113,7 @@ class Reading:
     ) -> None:
         self.notes = notes if notes is not None else Notes()
         self.names: dict[str, dict[str, int]] = {}
+        self.named = 0
         self.names_left_out = False
         self.points = Points()
         self.keys = KeyLog()
@@ -159,13 +161,15 @@ class Reading:
             if found is None:
                 continue
             for server in found[1]:
-                names = self.names.get(server)
-                if names is None and len(self.names) < MAX_NAMES:
-                    names = self.names[server] = {}
-                if names is None or (len(names) >= MAX_NAMES_EACH and found[0] not in names):
+                names = self.names.get(server, {})
+                if found[0] in names:
+                    continue
+                if self.named >= MAX_NAMES or len(names) >= MAX_NAMES_EACH:
                     self.names_left_out = True
-                else:
-                    names.setdefault(found[0], packet.time_ns)
+                    continue
+                names[found[0]] = packet.time_ns
+                self.names[server] = names
+                self.named += 1
         self.scanner.dns = []
         for packet in self.scanner.ntp:
             told = ntp_time(packet.payload)
@@ -244,6 +248,8 @@ def analyze(
             if observation is None:
                 probes.syn(lone_syn(flow))
                 continue
+            if handshake is not None and (handshake.full or handshake.client_full):
+                reading.notes.add("limit", "more handshake messages than are read of one side", flow.first_frame)
             vantage.add(observation)
             anchors.add(observation)
             if observation.chain_seen:
@@ -266,9 +272,9 @@ def analyze(
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")
         survey(surroundings)
-        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         errors = reading.icmp_errors()
-        found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes())
+        found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes(), reading.notes)
+        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
         return Report(reference, health, surroundings, spill, errors, found, networks)
     finally:
         reading.close()

@@ -345,7 +345,7 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
 def handshakes(files: Files) -> None:
     """Print JSON Lines: each TLS connection, each ICMP Time Exceeded, then a line for the file."""
     from kzpcap.analysis import Reading
-    from kzpcap.report.handshakes import row, time_exceeded
+    from kzpcap.report.handshakes import Lines, row, time_exceeded
     from kzpcap.report.json import text
 
     bad = 0
@@ -361,13 +361,11 @@ def handshakes(files: Files) -> None:
             sys.stdout.write(text({"record": "file", "file": file, "packets": 0, "error": str(error)}) + "\n")
             continue
         try:
-            rows: list[tuple[int, str]] = [
-                (flow.first_frame, text(row(file, flow, handshake)))
-                for flow, handshake in reading.flows(_progress(path))
-                if handshake is not None
-            ]
-            rows.sort(key=lambda entry: entry[0])
-            sys.stdout.writelines(line + "\n" for _, line in rows)
+            with Lines() as lines:
+                for flow, handshake in reading.flows(_progress(path)):
+                    if handshake is not None:
+                        lines.add(flow.first_frame, text(row(file, flow, handshake)))
+                sys.stdout.writelines(lines.in_order())
             sys.stdout.writelines(text(line) + "\n" for line in time_exceeded(file, reading.icmp_errors()))
             sys.stdout.write(text(_file_row(file, reading)) + "\n")
         except CaptureError as error:
@@ -382,7 +380,13 @@ def handshakes(files: Files) -> None:
 
 def _file_row(file: str, reading: Any) -> dict[str, Any]:
     damage = [note.text for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
-    return {"record": "file", "file": file, "packets": reading.scanner.packets, "error": damage[0] if damage else None}
+    return {
+        "record": "file",
+        "file": file,
+        "packets": reading.scanner.packets,
+        "given_up": reading.scanner.given_up_packets,
+        "error": damage[0] if damage else None,
+    }
 
 
 @app.command()

@@ -222,7 +222,7 @@ def sql(
     import json
 
     from kzpcap.cases.tables import TABLES, query
-    from kzpcap.report.text import safe
+    from kzpcap.report.text import cell, safe
 
     case = opened(folder)
     if select is None:
@@ -235,8 +235,8 @@ def sql(
         names, rows = query(case, select)
         if as_csv:
             writer = csv.writer(sys.stdout)
-            writer.writerow(names)
-            writer.writerows(rows)
+            writer.writerow(map(cell, names))
+            writer.writerows(map(cell, row) for row in rows)
         elif as_json:
             if len(set(names)) < len(names):
                 raise CaseError("two columns have one name: give them names of their own with AS")

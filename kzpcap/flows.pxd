@@ -16,7 +16,7 @@ cdef class Stream:
     cpdef Packet packet_at(self, long long offset)
 
 @cython.locals(low="Py_ssize_t", high="Py_ssize_t", middle="Py_ssize_t", start="long long")
-cdef Py_ssize_t index_at(list starts, long long offset) except -1
+cpdef Py_ssize_t index_at(list starts, long long offset) except -1
 cpdef long long distance(long long seq, long long base) except? -0x80000001
 @cython.locals(packet=Packet, found=list)
 cpdef list direction_packets(Flow flow, long long direction)

@@ -29,6 +29,8 @@ from kzpcap.tls.messages import ECH, SCT
 from kzpcap.tls.seen import ChainSeen, ClientHelloSeen, Handshake
 
 MAX_PROTOCOLS = 256
+MAX_TRIED = 16
+"""Hellos of one connection over whose randoms a signature is checked; clients send one, decoys are few."""
 MAX_TIMESTAMPS = 4_096
 PATIENCE = 3_000_000_000
 """A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
@@ -294,7 +296,7 @@ def _possession(
         rsa = answer is not None and key_exchange(answer.hello.cipher_suite) == "rsa"
         return Possession.NOT_POSSIBLE if whole and rsa else Possession.NOT_CAPTURED, None, None
     outcome = Possession.NOT_CAPTURED
-    for seen in handshake.client_hellos:
+    for seen in handshake.client_hellos[:MAX_TRIED]:
         if answer is None or seen.hello.sslv2_format:
             continue
         outcome = server_key_exchange(
@@ -308,7 +310,10 @@ def _possession(
         if outcome is Possession.PROVED:
             return outcome, exchange.seen.frame, seen
     if outcome is Possession.REFUTED and (
-        handshake.client_conflict or handshake.server_conflicts or _damaged(flow, exchange.seen.frame)
+        handshake.client_conflict
+        or handshake.server_conflicts
+        or len(handshake.client_hellos) > MAX_TRIED
+        or _damaged(flow, exchange.seen.frame)
     ):
         outcome = Possession.NOT_CAPTURED
     return outcome, exchange.seen.frame, None

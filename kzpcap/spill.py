@@ -19,6 +19,8 @@ SPILL_ALL = 65_536
 """With more than so many, these go to a file too: keeping them would save little time, and memory grows short."""
 MAX_WEIGHT = 8 << 20
 PIECE = 4_096
+RECORD = 200
+"""Bytes of an alert, a probe or a session's digest."""
 DIGEST = 120
 """Bytes of a certificate's digest as text."""
 _AT = {name: place for place, name in enumerate(Observation._fields)}
@@ -82,6 +84,7 @@ def weight_of(observation: Observation) -> int:
         weight += sum(map(len, observation.alpn_offered))
     if observation.other_names:
         weight += sum(map(len, observation.other_names))
+    weight += RECORD * (len(observation.alerts) + len(observation.probes) + len(observation.issued_session))
     return weight + len(observation.requested_name or b"") + len(observation.chain_problem or "")
 
 

@@ -57,7 +57,8 @@ class Reader:
 
     def uints(self, size: int, vector: int) -> tuple[int, ...]:
         """A vector (length in `vector` bytes) of integers of `size` bytes; an odd tail is ignored."""
-        length = min(self.uint(vector), self.left())
+        length = self.uint(vector)
+        length = min(length, self.left())  # in one expression the compiled form asks what is left first
         stop = self.pos + length
         found: list[int] = []
         while self.pos + size <= stop:

@@ -9,8 +9,8 @@ from tests.conftest import ROOT
 
 ROWS = [
     ["errors", "iana", "kept"],
-    ["wire", "sealing"],
-    ["capture", "certificates.certificate", "certificates.signature"],
+    ["wire", "sealing", "certificates.signature"],
+    ["capture", "certificates.certificate"],
     ["certificates.names", "certificates.possession", "certificates.seen", "certificates.transparency"],
     ["certificates.staple"],
     ["reference"],

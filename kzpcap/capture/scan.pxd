@@ -33,7 +33,7 @@ cdef class Scanner:
     cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back
     cdef readonly long long tcp_packets, udp_packets, icmp_packets, syn_packets, tunnelled
     cdef readonly long long fragment_packets, reassembled, duplicates, wrong_checksums, checked_checksums
-    cdef readonly long long given_up_packets, early_flows, pcapdroid, link_type, link_packets
+    cdef readonly long long given_up_packets, early_flows, pcapdroid, icmp_echoes, icmp_errors, link_type, link_packets
     cdef readonly dict reasons, unknown_links, link_types
 
     @cython.locals(records=Records, stop="long long")
@@ -63,7 +63,7 @@ cdef class Scanner:
     cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
     cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(kind="long long", wanted=bint)
+    @cython.locals(kind="long long", wanted=bint, echo=bint)
     cdef void _icmp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(held=Fragments, begin="long long", end="long long")
     cdef void _fragment(self, Packet p) except *

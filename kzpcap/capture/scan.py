@@ -28,7 +28,8 @@ MAX_FINISHED = 2 << 20
 MAX_WINDOW = 2 << 20
 """Bytes of the capture that one call of `read` walks at most."""
 MAX_NTP = 4_096
-MAX_SIDE_PACKETS = 100_000
+MAX_SIDE_PACKETS = 32_768
+"""Of DNS answers in one batch, probes of traceroutes, ICMP errors and echoes each."""
 ICMP_KEPT = 256
 """Bytes of an ICMP message that are kept: an error with its quote and extensions."""
 MAX_PROBE_TTL = 40
@@ -106,6 +107,8 @@ class Scanner:
         self.dns: list[Packet] = []
         self.probes: list[Packet] = []
         self.ntp: list[Packet] = []
+        self.icmp_echoes = 0
+        self.icmp_errors = 0
         self.fragments: dict[bytes, Fragments] = {}
         self.live = 0
         self.buffered = 0
@@ -150,6 +153,9 @@ class Scanner:
             count -= 1
             if not records.advance():
                 self.done = True
+                if self.fragments:
+                    text = f"IP datagrams of which not all fragments are in the capture: {len(self.fragments):,}"
+                    self.notes.add("fragments", text)
                 for flow in list(self.sides.values()):
                     self._end(flow, False)
                 break
@@ -480,10 +486,13 @@ class Scanner:
             self._keep(p, data)
             self.ntp.append(p)
             return
-        if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690 and len(self.probes) < MAX_SIDE_PACKETS:
-            self._keep(p, data)
-            self.probes.append(p)
-            return
+        if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690:
+            if len(self.probes) < MAX_SIDE_PACKETS:
+                p.captured = 0  # of a traceroute's probe nothing but the headers is used
+                self._keep(p, data)
+                self.probes.append(p)
+                return
+            self.given_up_packets += 1
         if p.captured < 13:
             return
         head = data[p.payload_at]
@@ -533,9 +542,14 @@ class Scanner:
         wanted = kind in (0, 3, 4, 5, 8, 11, 12) if p.protocol == codes.ICMP else kind in (1, 2, 3, 4, 128, 129)
         if not wanted:
             return
-        if len(self.icmp) >= MAX_SIDE_PACKETS:
+        echo = kind in (0, 8) if p.protocol == codes.ICMP else kind in (128, 129)
+        if (self.icmp_echoes if echo else self.icmp_errors) >= MAX_SIDE_PACKETS:
             self.given_up_packets += 1
             return
+        if echo:
+            self.icmp_echoes += 1
+        else:
+            self.icmp_errors += 1
         if p.captured > ICMP_KEPT:
             p.captured = ICMP_KEPT
         self._keep(p, data)
@@ -606,7 +620,7 @@ class Scanner:
             self.reassembled += 1
             self._decoded(p, datagram)
         else:
-            self.reasons[outcome] = self.reasons.get(outcome, 0) + 1
+            self.notes.add("fragments", "an IP datagram put together of its fragments cannot be read", p.frame)
 
 
 def last_frame_of(flow: Flow) -> int:

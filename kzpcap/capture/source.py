@@ -31,6 +31,13 @@ MAX_UNPACKED = 64 << 30
 MAX_RATIO = 200
 RATIO_AFTER = 64 << 20
 MAX_STDIN = 64 << 30
+MAX_DICTIONARY = 128 << 20
+"""Memory for unpacking xz: `xz -9` takes 65 MB."""
+PIECE = 1 << 16
+MAX_DIRECTORY = 16 << 20
+"""Bytes of a zip archive's directory, which is read whole."""
+MAX_LONG_HEADER = 1 << 20
+"""Bytes of one of a tar archive's headers for long names, which are read whole too."""
 
 
 def _zstd(file: Any) -> Any:
@@ -47,10 +54,37 @@ def _lz4(file: Any) -> Any:
     return frame.LZ4FrameFile(file)
 
 
+class _Xz:
+    """The streams of an xz file, one after the other, with a bound on the memory that their dictionaries take."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.unpacker: lzma.LZMADecompressor | None = None
+        self.rest = b""
+
+    def read1(self, size: int) -> bytes:
+        """The next bytes; none at the end."""
+        while True:
+            if self.unpacker is None:
+                self.rest = (self.rest or self.file.read(PIECE)).lstrip(b"\0")  # padding between streams
+                if not self.rest:
+                    return b""
+                self.unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_DICTIONARY)
+            given = self.rest or (self.file.read(PIECE) if self.unpacker.needs_input else b"")
+            if not given and self.unpacker.needs_input:
+                raise EOFError("the file ends before the end of its last stream")
+            self.rest = b""
+            found = self.unpacker.decompress(given, size)
+            if self.unpacker.eof:
+                self.rest, self.unpacker = self.unpacker.unused_data, None
+            if found:
+                return found
+
+
 UNPACKERS: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": ("xz", lzma.LZMAFile),
+    b"\xfd7zXZ\x00": ("xz", lambda file: _Xz(file)),
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
     b"\x04\x22\x4d\x18": ("lz4", _lz4),
 }
@@ -216,6 +250,7 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
     file.seek(0)
     spent = 0
     try:
+        _bounded(file, kind)
         if kind == "zip":
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
@@ -249,6 +284,34 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
         IndexError,
     ) as error:
         yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}"), Notes()
+
+
+def _bounded(file: IO[bytes], kind: str) -> None:
+    """Refuse an archive whose headers alone would take the memory: both modules read them whole."""
+    size = os.fstat(file.fileno()).st_size
+    if kind == "tar":
+        at = 0
+        while at + 512 <= size:
+            file.seek(at)
+            block = file.read(512)
+            try:
+                length = tarfile.nti(block[124:136])  # type: ignore[attr-defined]
+            except tarfile.TarError:
+                break  # damaged from here on: tarfile says so
+            if block[156:157] in (b"x", b"g", b"L", b"K") and length > MAX_LONG_HEADER:
+                raise ValueError(f"a header of {length:,} bytes at offset {at:,}: refused")
+            at += 512 + (max(0, length) + 511) // 512 * 512
+    else:
+        file.seek(max(0, size - 65_557))
+        tail = file.read()
+        end = tail.rfind(b"PK\5\6")
+        directory = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+        if directory == 0xFFFFFFFF and tail[max(0, end - 20) : end][:4] == b"PK\6\7":
+            file.seek(min(size, int.from_bytes(tail[end - 12 : end - 4], "little")))
+            directory = int.from_bytes(file.read(56)[40:48], "little")
+        if directory > MAX_DIRECTORY:
+            raise ValueError(f"a directory of {directory:,} bytes: refused")
+    file.seek(0)
 
 
 class _Slice(io.RawIOBase):

@@ -12,9 +12,17 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from kzpcap.certificates.signature import MAX_EXPONENT_BITS
 from kzpcap.kept import kept
 
 MAX_NAMES = 1_000
+MAX_EXTENSIONS = 256
+"""Of those that are not critical."""
+MAX_PURPOSES = 64
+TLS_PURPOSES = frozenset({"1.3.6.1.5.5.7.3.1", "2.5.29.37.0"})
+"""serverAuth, and any."""
+OBJECT = 100
+"""About how many bytes one entry of a list takes."""
 TEXT_LIMIT = 512
 LONG = 16_384
 """Bytes of a certificate beyond which nothing is remembered of it: a real one seldom has four thousand."""
@@ -70,6 +78,8 @@ class Certificate(NamedTuple):
     def weight(self) -> int:
         """About how many bytes it takes."""
         names = sum(map(len, self.dns_names))
+        listed = len(self.extensions) + len(self.purposes or ()) + len(self.ip_addresses) + len(self.dns_names)
+        names += OBJECT * (listed + len(self.permitted_names or ()) + len(self.excluded_names))
         return len(self.der) + len(self.subject_der) + len(self.subject_key) + len(self.issuer_key) + names
 
     @property
@@ -95,7 +105,7 @@ class Certificate(NamedTuple):
     @property
     def serves_tls(self) -> bool:
         """May it stand in a TLS server's chain: extendedKeyUsage is absent, or has serverAuth or any?"""
-        return self.purposes is None or bool({"1.3.6.1.5.5.7.3.1", "2.5.29.37.0"} & set(self.purposes))
+        return self.purposes is None or not TLS_PURPOSES.isdisjoint(self.purposes)
 
     @property
     def self_named(self) -> bool:
@@ -267,7 +277,10 @@ def _key(key: Any) -> tuple[str, int | None]:
     from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
     if isinstance(key, rsa.RSAPublicKey):
-        return f"RSA-{key.key_size}", key.public_numbers().e
+        exponent = key.public_numbers().e
+        if exponent.bit_length() > MAX_EXPONENT_BITS:
+            return f"RSA-{key.key_size} with an exponent of {exponent.bit_length():,} bits", None
+        return f"RSA-{key.key_size}", exponent
     if isinstance(key, ec.EllipticCurvePublicKey):
         return f"EC-{key.curve.name}", None
     if isinstance(key, ed25519.Ed25519PublicKey):
@@ -282,9 +295,10 @@ def _key(key: Any) -> tuple[str, int | None]:
 def _extension_facts(cert: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     readers = _readers()
-    order = []
+    order: list[tuple[str, bool]] = []
     for extension in cert.extensions:
-        order.append((extension.oid.dotted_string, extension.critical))
+        if len(order) < MAX_EXTENSIONS or extension.critical:
+            order.append((extension.oid.dotted_string, extension.critical))
         read = readers.get(type(extension.value))
         if read is not None:
             found.update(read(extension.value))
@@ -310,6 +324,10 @@ def _readers() -> dict[type, Callable[[Any], dict[str, Any]]]:
             "authority_has_issuer": value.authority_cert_issuer is not None,
         }
 
+    def purposes(value: Any) -> dict[str, Any]:
+        listed = [oid.dotted_string for oid in value]
+        return {"purposes": tuple(listed[:MAX_PURPOSES]) + tuple(TLS_PURPOSES.intersection(listed[MAX_PURPOSES:]))}
+
     def constraints(value: Any) -> dict[str, Any]:
         permitted = [n.value for n in value.permitted_subtrees or () if isinstance(n, x509.DNSName)]
         excluded = [n.value for n in value.excluded_subtrees or () if isinstance(n, x509.DNSName)]
@@ -325,7 +343,7 @@ def _readers() -> dict[type, Callable[[Any], dict[str, Any]]]:
         x509.SubjectKeyIdentifier: lambda value: {"subject_key_id": value.digest.hex()},
         x509.AuthorityKeyIdentifier: authority,
         x509.NameConstraints: constraints,
-        x509.ExtendedKeyUsage: lambda value: {"purposes": tuple(oid.dotted_string for oid in value)},
+        x509.ExtendedKeyUsage: purposes,
         x509.PrecertificateSignedCertificateTimestamps: lambda _: {"has_scts": True},
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, load
-from kzpcap.certificates.signature import kind_of, verify
+from kzpcap.certificates.signature import affordable, kind_of, verify
 from kzpcap.kept import by_digest
 
 MAX_DEPTH = 8
@@ -21,7 +21,6 @@ MAX_SAME_SUBJECT = 8
 """Certificates of one subject that a pool of a capture's keeps: cross-signs are few, floods are many."""
 MAX_TRUSTED = 4096
 """The same for a pool of reference data or of what the user gave: nobody floods those."""
-MAX_EXPONENT_BITS = 64
 MAX_CHECKED = 32_768
 """Answers that are kept."""
 
@@ -57,11 +56,9 @@ def _rsa_length(issuer: Certificate) -> int | None:
 
 @by_digest(512)
 def _key(issuer: Certificate) -> Any:
-    """The key of a certificate; None where a check would cost as much as a signature: nobody's key looks like that."""
+    """The key of a certificate; None where a check with it would cost too much."""
     key = load(issuer.der).public_key()
-    if kind_of(key) == "rsa" and key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
-        return None
-    return key
+    return key if affordable(key) else None
 
 
 @by_digest(64)

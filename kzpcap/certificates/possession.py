@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import Certificate, load
-from kzpcap.certificates.signature import kind_of, verify
+from kzpcap.certificates.signature import affordable, kind_of, verify
 from kzpcap.kept import by_digest
 from kzpcap.wire import Reader, ShortRead
 
@@ -61,7 +61,11 @@ def server_key_exchange(
 
 @by_digest(512)
 def _key(leaf: Certificate) -> Any:
-    return load(leaf.der).public_key()
+    """The leaf's key; ValueError where it cannot be read, or a check with it would cost too much."""
+    key = load(leaf.der).public_key()
+    if not affordable(key):
+        raise ValueError("too long an exponent")
+    return key
 
 
 def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:

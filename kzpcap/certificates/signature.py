@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+MAX_EXPONENT_BITS = 64
+"""Of an RSA key: with a longer one a check would cost as much as a signature, and nobody's key looks like that."""
+
 
 def kind_of(key: Any) -> str:
     """rsa, ec, ed25519, ed448 or dsa; empty for other public keys."""
@@ -23,6 +26,11 @@ def _kind(classes: tuple[type, ...]) -> str:
         dsa.DSAPublicKey: "dsa",
     }
     return next((name for kind, name in kinds.items() if issubclass(classes[0], kind)), "")
+
+
+def affordable(key: Any) -> bool:
+    """Does a check with this key cost what checks do? Not with an RSA exponent as long as the modulus."""
+    return kind_of(key) != "rsa" or key.public_numbers().e.bit_length() <= MAX_EXPONENT_BITS
 
 
 @lru_cache(maxsize=1)

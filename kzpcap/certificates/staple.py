@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from kzpcap.certificates.certificate import LONG, bit_string, load
-from kzpcap.certificates.signature import verify
+from kzpcap.certificates.signature import affordable, verify
 from kzpcap.certificates.transparency import octets
 from kzpcap.kept import kept
 
@@ -60,6 +60,8 @@ def _verified(response: Any, leaf: bytes, issuer: bytes | None) -> bool | None:
         return None
     authority, certificate = load(issuer), load(leaf)
     keys = [authority.public_key()]
+    if not affordable(keys[0]):
+        return None
     algorithm = certificate.signature_hash_algorithm
     signed = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
     if not signed or response.issuer_key_hash != _key_hash(keys[0], response.hash_algorithm):
@@ -67,7 +69,7 @@ def _verified(response: Any, leaf: bytes, issuer: bytes | None) -> bool | None:
     for certificate in response.certificates[:4]:
         algorithm = certificate.signature_hash_algorithm
         by_issuer = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
-        if by_issuer and _for_ocsp(certificate):
+        if by_issuer and _for_ocsp(certificate) and affordable(certificate.public_key()):
             keys.append(certificate.public_key())
     outcomes = [
         verify(key, response.signature, response.tbs_response_bytes, response.signature_hash_algorithm) for key in keys

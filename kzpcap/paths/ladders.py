@@ -7,15 +7,21 @@ OONI's tlsmiddlebox). A Time Exceeded is matched to the very probe: by 5-tuple a
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from kzpcap.paths.icmp import UNREACHABLE, Echo, IcmpError, Label
 
 MIN_TTLS = 3
 MAX_TTL = 64
 MAX_STEPS = 4_096
+MAX_SWAPPED = 16
+"""Frames by which an answer may come before what it answers, where a capture was recorded from several queues."""
+MS = 1_000_000
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,20 @@ class Series:
     """connection_per_ttl or one_connection."""
     steps: dict[int, Step] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
+    left_out: int = 0
+    """Probes beyond those that are kept, of each TTL as many."""
+    _highest: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict)
+
+    def highest(self, index: int, frame: int) -> int:
+        """The highest TTL that was sent in a connection before a frame; 0 where none was."""
+        if not self._highest:
+            for probe in self.sent:
+                frames, ttls = self._highest.setdefault(probe.index, ([], []))
+                frames.append(probe.frame)
+                ttls.append(max(probe.ttl, ttls[-1] if ttls else 0))
+        frames, ttls = self._highest.get(index, ([], []))
+        at = bisect_left(frames, frame)
+        return ttls[at - 1] if at else 0
 
     def hops_at(self, ttl: int) -> tuple[str, ...]:
         """The routers whose Time Exceeded answered this TTL."""
@@ -94,10 +114,6 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
     for probe in sent:
         if 0 < probe.ttl <= MAX_TTL:
             groups.setdefault((probe.client, probe.server, probe.dport, probe.name), []).append(probe)
-    by_flow: dict[tuple[str, int, int], list[IcmpError]] = {}
-    for error in errors:
-        if error.time_exceeded and error.q_protocol == 6 and error.q_sport is not None and error.q_dport is not None:
-            by_flow.setdefault((error.q_dst, error.q_dport, error.q_sport), []).append(error)
     found = []
     for (client, server, dport, name), probes in groups.items():
         if len({probe.ttl for probe in probes}) < MIN_TTLS:
@@ -107,15 +123,29 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
             per_connection.setdefault(probe.index, set()).add(probe.ttl)
         one = any(len(ttls) >= MIN_TTLS for ttls in per_connection.values())
         series = Series(client, server, dport, name, "one_connection" if one else "connection_per_ttl")
-        series.sent = sorted(probes, key=lambda probe: probe.frame)[:MAX_STEPS]
+        series.sent, series.left_out = _kept(sorted(probes, key=lambda probe: probe.frame))
         for probe in series.sent:
             step = series.steps.setdefault(probe.ttl, Step(probe.ttl))
             step.frames.append(probe.frame)
             if probe.index not in step.connections:
                 step.connections.append(probe.index)
-        _match(series, by_flow)
         found.append(series)
+    _match(found, errors)
     return found
+
+
+def _kept(probes: list[Sent]) -> tuple[list[Sent], int]:
+    """As many of each TTL as there is room for, so that no rung goes missing; and how many are left out."""
+    if len(probes) <= MAX_STEPS:
+        return probes, 0
+    room = MAX_STEPS // len({probe.ttl for probe in probes})
+    seen: Counter[int] = Counter()
+    kept = []
+    for probe in probes:
+        seen[probe.ttl] += 1
+        if seen[probe.ttl] <= room:
+            kept.append(probe)
+    return kept, len(probes) - len(kept)
 
 
 def runs(series: Series) -> list[list[Sent]]:
@@ -133,20 +163,55 @@ def runs(series: Series) -> list[list[Sent]]:
     return [run for run in found if len({probe.ttl for probe in run}) >= MIN_TTLS]
 
 
-def _match(series: Series, by_flow: dict[tuple[str, int, int], list[IcmpError]]) -> None:
+class _Sendings(Generic[S]):
+    """What was sent between two ports, in order of frames: found again by what an error quotes of it."""
+
+    def __init__(self) -> None:
+        self.frames: dict[object, list[int]] = {}
+        self.items: dict[object, list[S]] = {}
+
+    def add(self, key: object, frame: int, item: S) -> None:
+        """Add one under a key; frames must not fall."""
+        self.frames.setdefault(key, []).append(frame)
+        self.items.setdefault(key, []).append(item)
+
+    def before(self, key: object, frame: int) -> tuple[int, S] | None:
+        """The last one under a key before a frame, and its frame."""
+        at = bisect_left(self.frames.get(key, ()), frame)
+        return (self.frames[key][at - 1], self.items[key][at - 1]) if at else None
+
+    def after(self, key: object, frame: int) -> tuple[int, S] | None:
+        """The first one behind it."""
+        frames = self.frames.get(key, ())
+        at = bisect_right(frames, frame)
+        return (frames[at], self.items[key][at]) if at < len(frames) else None
+
+
+Quotable = tuple[Series, Sent]
+ALL = "all"
+
+
+def _match(found: list[Series], errors: list[IcmpError]) -> None:
     """Give each Time Exceeded to the step whose probe it quotes."""
-    by_port: dict[int, list[Sent]] = {}
-    for probe in series.sent:
-        by_port.setdefault(probe.sport, []).append(probe)
-    for sport, probes in by_port.items():
-        for error in by_flow.get((series.server, series.dport, sport), ()):
-            quoted = _quoted(probes, error)
-            if quoted is not None:
-                step = series.steps[quoted.ttl]
-                step.hops.setdefault(error.outer_src, error.frame)
-                after = error.time_ns - quoted.time_ns
-                answer = Exceeded(error.frame, error.ttl, after, changed(quoted, error), error.labels)
-                step.exceeded.setdefault(error.outer_src, answer)
+    sent = [(probe, series) for series in found for probe in series.sent]
+    sent.sort(key=lambda one: one[0].frame)
+    by_flow: dict[tuple[str, int, int], _Sendings[Quotable]] = {}
+    for probe, series in sent:
+        sendings = by_flow.setdefault((probe.server, probe.dport, probe.sport), _Sendings())
+        for key in (ALL, ("id", probe.ip_id), ("seq", probe.seq)):
+            sendings.add(key, probe.frame, (series, probe))
+    for error in errors:
+        if not error.time_exceeded or error.q_protocol != 6 or error.q_sport is None or error.q_dport is None:
+            continue
+        quoted = _quoted(by_flow.get((error.q_dst, error.q_dport, error.q_sport)), error)
+        if quoted is not None:
+            series, probe = quoted
+            step = series.steps[probe.ttl]
+            step.hops.setdefault(error.outer_src, error.frame)
+            answer = Exceeded(
+                error.frame, error.ttl, error.time_ns - probe.time_ns, changed(probe, error), error.labels
+            )
+            step.exceeded.setdefault(error.outer_src, answer)
 
 
 def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
@@ -165,20 +230,28 @@ def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _quoted(probes: list[Sent], error: IcmpError) -> Sent | None:
+def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable | None:
     """The probe that an error quotes: the IP ID names it, else it is the last one sent before.
 
-    A TCP quote with neither the IP ID nor the sequence number of any probe is of a segment that the client never sent:
-    a box reset the server in the client's name, and that reset ran out of its TTL on the way.
+    Captures of several queues may record an answer just before the question: then the IP ID must name it. A TCP quote
+    with neither the IP ID nor the sequence number of any probe is of a segment that the client never sent: a box reset
+    the server in the client's name, and that reset ran out of its TTL on the way.
     """
-    before = [probe for probe in probes if probe.frame < error.frame]
+    if sendings is None:
+        return None
     if error.q_id:
-        same = [probe for probe in before if probe.ip_id == error.q_id]
-        if same:
-            return same[-1]
-    if error.q_seq is not None:
-        before = [probe for probe in before if probe.seq is None or probe.seq == error.q_seq]
-    return before[-1] if before else None
+        same = sendings.before(("id", error.q_id), error.frame)
+        if same is not None:
+            return same[1]
+        late = sendings.after(("id", error.q_id), error.frame)
+        if late is not None and late[0] - error.frame <= MAX_SWAPPED and abs(late[1][1].time_ns - error.time_ns) < MS:
+            return late[1]
+    if error.q_seq is None:
+        last = sendings.before(ALL, error.frame)
+        return last[1] if last is not None else None
+    candidates = [sendings.before(("seq", seq), error.frame) for seq in (error.q_seq, None)]
+    known = [one for one in candidates if one is not None]
+    return max(known, key=lambda one: one[0])[1] if known else None
 
 
 class RouteProbe(NamedTuple):
@@ -196,29 +269,31 @@ class RouteProbe(NamedTuple):
 
 def find_routes(probes: list[RouteProbe], errors: list[IcmpError], replies: list[Echo]) -> dict[str, Route]:
     """Traceroutes by destination, from the probes and the errors that quote them."""
-    sent: dict[tuple[str, int, tuple[int, int]], list[RouteProbe]] = {}
-    for probe in probes:
-        sent.setdefault((probe.destination, probe.protocol, probe.key), []).append(probe)
+    sent: dict[tuple[str, int, tuple[int, int]], _Sendings[RouteProbe]] = {}
+    for probe in sorted(probes, key=lambda one: one.frame):
+        sendings = sent.setdefault((probe.destination, probe.protocol, probe.key), _Sendings())
+        for key in (ALL, ("id", probe.ip_id)):
+            sendings.add(key, probe.frame, probe)
     routes: dict[str, Route] = {}
     for error in errors:
-        key = error.q_echo or (error.q_sport or 0, error.q_dport or 0)
-        protocol = 1 if error.q_echo else error.q_protocol
-        matching = [p for p in sent.get((error.q_dst, protocol, key), ()) if p.frame < error.frame]
-        if error.q_id:
-            matching = [p for p in matching if p.ip_id == error.q_id] or matching
-        if not matching:
+        quoted = error.q_echo or (error.q_sport or 0, error.q_dport or 0)
+        found = sent.get((error.q_dst, 1 if error.q_echo else error.q_protocol, quoted))
+        if found is None:
+            continue
+        matching = found.before(("id", error.q_id), error.frame) if error.q_id else None
+        matching = matching or found.before(ALL, error.frame)
+        if matching is None:
             continue
         route = routes.setdefault(error.q_dst, Route(error.q_dst))
-        ttl = matching[-1].ttl
+        ttl = matching[1].ttl
         if error.time_exceeded:
             route.hops.setdefault(ttl, {}).setdefault(error.outer_src, error.frame)
         elif error.kind == UNREACHABLE[error.version] and error.outer_src == error.q_dst:
             route.destination_ttl = min(ttl, route.destination_ttl or ttl)
     for reply in replies:
-        if reply.request:
-            continue
-        answered = [p.ttl for p in sent.get((reply.src, 1, reply.key), ()) if p.frame < reply.frame]
-        if answered and reply.src in routes:
+        asked = sent.get((reply.src, 1, reply.key)) if not reply.request and reply.src in routes else None
+        answered = asked.before(ALL, reply.frame) if asked is not None else None
+        if answered is not None:
             route = routes[reply.src]
-            route.destination_ttl = min(answered[-1], route.destination_ttl or answered[-1])
+            route.destination_ttl = min(answered[1].ttl, route.destination_ttl or answered[1].ttl)
     return routes

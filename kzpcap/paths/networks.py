@@ -88,12 +88,16 @@ class Networks:
 
     def service_of(self, name: str) -> Service | None:
         """Whose a name is, by itself or a name that it is below; None where the reference data does not say."""
-        while name:
-            found = self._services.get(name)
-            if found is not None:
-                return found
-            name = name.partition(".")[2]
-        return None
+        found = self._services.get(name)
+        parent = name[-self._longest_service - 1 :]  # a hostile name has thousands of labels: none above is on the list
+        while found is None and "." in parent:
+            parent = parent.partition(".")[2]
+            found = self._services.get(parent)
+        return found
+
+    @cached_property
+    def _longest_service(self) -> int:
+        return max(map(len, self._services), default=0)
 
     @property
     def source(self) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from array import array
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from kzpcap.capture.scan import Flow
 from kzpcap.observer import absent_reason
@@ -12,6 +14,34 @@ from kzpcap.paths.icmp import IcmpError, address
 from kzpcap.report.text import decode, rfc3339
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.seen import Handshake
+
+IN_MEMORY = 16 << 20
+
+
+class Lines:
+    """Lines that come as connections end, and go out by their first frames; many are kept in a temporary file."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, prefix="kzpcap-")  # noqa: SIM115 - by __exit__
+        self.frames = array("Q")
+        self.ends = array("Q", [0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def add(self, frame: int, line: str) -> None:
+        """Keep a line."""
+        self.frames.append(frame)
+        self.ends.append(self.ends[-1] + self.file.write(line.encode("utf-8", "surrogateescape") + b"\n"))
+
+    def in_order(self) -> Iterator[str]:
+        """All of them; those of one frame in the order in which they came."""
+        for at in sorted(range(len(self.frames)), key=self.frames.__getitem__):
+            self.file.seek(self.ends[at])
+            yield self.file.read(self.ends[at + 1] - self.ends[at]).decode("utf-8", "surrogateescape")
 
 
 def row(file: str, flow: Flow, handshake: Handshake) -> dict[str, Any]:

@@ -30,6 +30,18 @@ def _visible(char: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65_536 else f"\\U{code:08x}"
 
 
+FORMULA = frozenset("=+-@\t\r")
+FIRST, LAST = -62_135_596_800, 253_402_300_799
+"""The first and the last second that RFC 3339 can write: what lies beyond is told as that."""
+
+
+def cell(value: object) -> object:
+    """A value for a table that a spreadsheet opens: text cleaned, and none that it would take for a formula."""
+    if not isinstance(value, str):
+        return value
+    return f"'{safe(value)}" if value[:1] in FORMULA else safe(value)
+
+
 def rfc3339(time_ns: int) -> str:
     """A time in UTC, with as many digits as it has: seconds, micro- or nanoseconds."""
     seconds, rest = divmod(time_ns, 1_000_000_000)
@@ -41,12 +53,12 @@ def rfc3339(time_ns: int) -> str:
 
 @lru_cache(maxsize=256)
 def _to_the_second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return datetime.fromtimestamp(min(max(seconds, FIRST), LAST), UTC).isoformat()[:19]  # strftime pads no year
 
 
 def day_and_time(time_ns: int) -> str:
     """A time in UTC for reading, to the second."""
-    return datetime.fromtimestamp(time_ns // 1_000_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return _to_the_second(time_ns // 1_000_000_000).replace("T", " ")
 
 
 def wrap(text: str, indent: int, hang: int | None = None) -> str:

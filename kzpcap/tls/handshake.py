@@ -29,6 +29,7 @@ from kzpcap.tls.seen import (
 )
 
 MAX_HISTORY = 100
+MAX_TICKETS = 16
 PLAIN_PORTS = frozenset({20, 80})
 """FTP-data and HTTP: TLS is not spoken there from the first byte on."""
 
@@ -266,6 +267,7 @@ def _build(
     found.lost = server.lost or (server.stream.gaps > 0 and not server.encrypted)
     found.cut = server.stream.cut
     found.full = server.full
+    found.client_full = client.full
     found.malformed = server.malformed or client.malformed
     found.server_conflicts = tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts])
     found.client_conflict = bool(client.stream.conflicts)
@@ -313,9 +315,9 @@ def _first(side: records.Side, kind: int) -> BytesSeen | None:
 
 def _tickets(server: records.Side) -> tuple[bytes, ...]:
     """Of each whole NewSessionTicket: lifetime and length are left out."""
-    found = []
+    found: list[bytes] = []
     for message in server.messages:
-        if message.kind == 4 and message.complete and len(message.body) > 6:
+        if message.kind == 4 and message.complete and len(message.body) > 6 and len(found) < MAX_TICKETS:
             found.append(message.body[6:])
     return tuple(found)
 

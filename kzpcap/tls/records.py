@@ -13,7 +13,7 @@ import re
 from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
-from kzpcap.flows import Run, Stream
+from kzpcap.flows import Run, Stream, index_at
 from kzpcap.iana import HANDSHAKE_TYPES
 from kzpcap.tls import codes
 from kzpcap.tls.messages import ClientHello, sslv2_client_hello
@@ -79,6 +79,11 @@ class Side:
         self.asked = False
         """A HelloRequest came: clients read over it, and so is every further one."""
         self.full = False
+
+    def note(self, packet: Packet, letter: str) -> None:
+        """Add to `order`, as far as the history goes."""
+        if len(self.order) < codes.MAX_ORDER:
+            self.order.append((packet, letter))
 
 
 HISTORY = {
@@ -153,10 +158,13 @@ def _start(side: Side, run: Run, expected: int | None, upgraded: bool) -> int | 
             return at
     if looks_like_record(data, 0):
         return 0
-    for start in side.stream.starts:
-        at = start - run.offset
-        if 0 < at < len(data) and looks_like_record(data, at) and (side.begin is not None or _opening(data, at, side)):
+    starts = side.stream.starts
+    index, end = index_at(starts, run.offset), run.offset + len(data)
+    while index < len(starts) and starts[index] < end:
+        at = starts[index] - run.offset
+        if at > 0 and looks_like_record(data, at) and (side.begin is not None or _opening(data, at, side)):
             return at
+        index += 1
     if upgraded:
         found = HELLO.search(data)
         if found and looks_like_record(data, found.start()):
@@ -199,18 +207,18 @@ def _run(side: Side, run: Run, at: int) -> int:
             _messages(side, pending, marks, False)
         elif kind == codes.HANDSHAKE:
             side.encrypted_handshake_bytes += length
-            side.order.append((packet, "z"))
+            side.note(packet, "z")
             if len(side.encrypted) < codes.MAX_ENCRYPTED:
                 side.encrypted.append(EncryptedRecord(kind, offset + at, length, packet))
         elif kind == codes.CHANGE_CIPHER_SPEC:
             side.cipher_change = side.cipher_change or packet
-            side.order.append((packet, "i"))
-        elif kind == codes.ALERT:
+            side.note(packet, "i")
+        elif kind == codes.ALERT and len(side.alerts) < codes.MAX_ALERTS:
             if length == 2 and stop - start == 2:
                 side.alerts.append(Alert(data[start], data[start + 1], packet))
             else:
                 side.alerts.append(Alert(None, None, packet))
-            side.order.append((packet, "l"))
+            side.note(packet, "l")
         elif kind == codes.APPLICATION_DATA:
             if not side.application_bytes:
                 side.order.append((packet, "d"))
@@ -225,10 +233,14 @@ def _run(side: Side, run: Run, at: int) -> int:
 
 def _resume(side: Side, run: Run, at: int) -> int | None:
     """The next segment that starts with a record, after bytes that are none."""
-    for start in side.stream.starts:
-        place = start - run.offset
-        if at < place < len(run.data) and looks_like_record(run.data, place):
+    data = run.data
+    starts = side.stream.starts
+    index, end = index_at(starts, run.offset + at), run.offset + len(data)
+    while index < len(starts) and starts[index] < end:
+        place = starts[index] - run.offset
+        if place > at and looks_like_record(data, place):
             return place
+        index += 1
     return None
 
 

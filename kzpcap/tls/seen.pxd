@@ -8,4 +8,4 @@ cdef class Handshake:
     cdef public object finished_ok, finished_seen, quic
     cdef public str history, keys, chain_problem
     cdef public long long client_data_bytes, server_data_bytes, server_flight, strays
-    cdef public bint lost, cut, full, client_conflict
+    cdef public bint lost, cut, full, client_full, client_conflict

@@ -108,6 +108,8 @@ class Handshake:
         """Segments of the server's side were cut by the snapshot length."""
         self.full = False
         """The server said more messages than are kept."""
+        self.client_full = False
+        """So did the client."""
         self.malformed: int | None = None
         self.plain_answer: BytesSeen | None = None
         """What the server said where a ServerHello should stand, if that is no TLS."""

@@ -260,7 +260,7 @@ def _reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
     """Does this connection's answer belong to this TTL? In one connection for all TTLs: to the last one sent before."""
     if entry.shape != "one_connection" or outcome.answer_frame is None:
         return True
-    return ttl == max((p.ttl for p in entry.sent if p.index == index and p.frame < outcome.answer_frame), default=0)
+    return ttl == entry.highest(index, outcome.answer_frame)
 
 
 def _bounds(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[int | None, int]:
@@ -271,9 +271,9 @@ def _bounds(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple
         outcome = outcome_of(index)
         if outcome is None or not outcome.hit or outcome.answer_frame is None:
             continue
-        before = [p.ttl for p in entry.sent if p.index == index and p.frame < outcome.answer_frame]
+        before = entry.highest(index, outcome.answer_frame)
         if before:
-            uppers.append(max(before))
+            uppers.append(before)
     expired = [ttl for ttl, step in entry.steps.items() if step.hops]
     upper = min(uppers, default=None)
     return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
@@ -358,7 +358,8 @@ def _nearest(target: Series, control: Series | None, k: int) -> int:
 
 def _drop(target: Series, control: Series | None, outcome_of: Callable[[int], Outcome | None]) -> int | None:
     """The TTL from which the target draws nothing at all while the control goes on to an answer."""
-    if control is None or not _answered(control, outcome_of):
+    answered = _answered(control, outcome_of)
+    if control is None or not answered:
         return None
     silent = [
         ttl
@@ -367,8 +368,9 @@ def _drop(target: Series, control: Series | None, outcome_of: Callable[[int], Ou
         and not any((o := outcome_of(i)) is not None and (o.answered or o.hit) for i in step.connections)
     ]
     heard = [ttl for ttl in target.steps if ttl not in silent]
-    tail = [ttl for ttl in silent if ttl > max(heard, default=0)]
-    compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in _answered(control, outcome_of)]
+    last = max(heard, default=0)
+    tail = [ttl for ttl in silent if ttl > last]
+    compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
     return tail[0] if len(compared) >= 3 and tail[0] in compared else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kzpcap.capture.decode import Packet
+from kzpcap.capture.health import Notes
 from kzpcap.observations import Observation
 from kzpcap.paths.icmp import Echo, IcmpError, address
 from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
@@ -23,17 +24,27 @@ class Probes:
         self.sent: list[Sent] = []
         self.routes: list[RouteProbe] = []
         self.targets: set[str | None] = set()
+        self.left_out = 0
+        """Probes of ladders and of TCP traceroutes that were too many."""
 
     def collect(self, observation: Observation) -> None:
         """Take one connection, in any order."""
         if observation.transport != "tcp" or observation.tunnels or observation.proxied:
             return
-        if observation.probe_ttl is not None and len(self.probed) < MAX_PROBED:
+        if observation.probe_ttl is None:
+            return
+        if len(self.sent) < MAX_PROBED:
             self._add(observation)
+        else:
+            self.left_out += len(observation.probes)
 
     def syn(self, packet: Packet | None) -> None:
         """A SYN that came no further and has a low TTL: a TCP traceroute's probe."""
-        if packet is not None and packet.ttl <= MAX_ROUTE_TTL and len(self.routes) < MAX_PROBED and not packet.tunnels:
+        if packet is None or packet.ttl > MAX_ROUTE_TTL or packet.tunnels:
+            return
+        if len(self.routes) >= MAX_PROBED:
+            self.left_out += 1
+        else:
             key = (packet.sport, packet.dport)
             self.routes.append(RouteProbe(address(packet.dst), packet.ttl, packet.frame, packet.ip_id, key, 6))
 
@@ -65,10 +76,18 @@ class Probes:
 
 
 def ladders(
-    probes: Probes, surroundings: Surroundings, errors: list[IcmpError], echoes: list[Echo], udp: list[RouteProbe]
+    probes: Probes,
+    surroundings: Surroundings,
+    errors: list[IcmpError],
+    echoes: list[Echo],
+    udp: list[RouteProbe],
+    notes: Notes,
 ) -> tuple[Ladder, ...]:
-    """The judged ladders of a capture."""
+    """The judged ladders of a capture; `notes` is told of probes that were too many."""
     series: list[Series] = find_series(sorted(probes.sent, key=lambda sent: (sent.frame, sent.index)), errors)
+    left_out = probes.left_out + sum(entry.left_out for entry in series)
+    if left_out:
+        notes.add("limit", f"{left_out:,} probes of ladders or traceroutes, more than are kept: hops may be missing")
     if not series:
         return ()
     asked = [RouteProbe(e.dst, e.ttl, e.frame, 0, e.key, 1) for e in echoes if e.request and e.ttl <= MAX_ROUTE_TTL]
