@@ -5,6 +5,7 @@ Heavy imports happen inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 EXIT_NOT_A_CAPTURE = 3
 EXIT_REFERENCE_DATA = 4
 EXIT_WITNESS_MISSING = 5
+EXIT_NOT_WRITTEN = 9
 EXIT_INTERCEPTED = 10
+EXIT_PIPE = 141
 MAX_DIFFERENCES = 100
 
 app = typer.Typer(
@@ -263,6 +266,8 @@ def analyze(
             raise typer.BadParameter("it exists already", param_hint=option)
     if html is not None and ooni is not None:
         raise typer.BadParameter("one of --html and --ooni", param_hint="--ooni")
+    if evidence and ooni is None:
+        raise typer.BadParameter("it says what --ooni writes", param_hint="--evidence")
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = _keylog(keylog)
@@ -275,7 +280,7 @@ def analyze(
                 if shown:
                     raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
                 shown += 1
-                summary = _html(report, name, html)
+                summary = _html(report, name, html, sys.stdout.write if as_json else None)
             elif ooni is not None:
                 summary = _ooni(report, ooni, evidence)
             elif as_json:
@@ -300,12 +305,12 @@ def analyze(
         raise typer.Exit(EXIT_INTERCEPTED)
 
 
-def _html(report: Report, name: str, path: Path) -> Summary:
-    """Write the page of a report into a new file."""
+def _html(report: Report, name: str, path: Path, out: Callable[[str], object] | None) -> Summary:
+    """Write the page of a report into a new file, and its JSON to `out` where that is asked for too."""
     from kzpcap.report.html import write
 
     try:
-        page, summary = write(report, Path(_name(name)).name)
+        page, summary = write(report, Path(_name(name)).name, out)
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(page)
     except ImportError as error:
@@ -347,10 +352,11 @@ def handshakes(files: Files) -> None:
     from kzpcap.analysis import Reading
     from kzpcap.report.handshakes import Lines, row, time_exceeded
     from kzpcap.report.json import text
+    from kzpcap.report.text import decode
 
     bad = 0
     for path, source, notes in _captures(files, False):
-        file = Path(path).name if path != "-" else "-"
+        file = decode(os.fsencode(Path(path).name)) if path != "-" else "-"
         try:
             if isinstance(source, CaptureError):
                 raise source
@@ -498,9 +504,27 @@ def main() -> None:
     """Run, with a quiet end where the reader of a pipe has gone."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+    out = sys.stdout
     try:
-        _leave_out(app, sys.argv[1:])
-        app()
+        try:
+            _leave_out(app, sys.argv[1:])
+            app()
+        except SystemExit as end:
+            if end.code == 1 and sys.stdout is not out:  # typer puts another in its place: its reader has gone
+                raise BrokenPipeError from None
+            out.flush()
+            raise
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        _write_no_more()
+        raise SystemExit(EXIT_PIPE) from None
+    except OSError as error:
+        _write_no_more()
+        where = f"{error.filename}: " if error.filename else "cannot write: "
+        sys.stderr.write(f"kzpcap: {where}{error.strerror or error}\n")
+        raise SystemExit(EXIT_NOT_WRITTEN) from None
+
+
+def _write_no_more() -> None:
+    """Python would try once more as it ends, and complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

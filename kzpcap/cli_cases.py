@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +75,7 @@ def batch(
         bool, typer.Option("--keep-addresses", help="Keep the clients' whole addresses, not their networks alone.")
     ] = False,
     seconds: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For one capture.")] = 3600.0,
-    megabytes: Annotated[int, typer.Option("--memory-limit", metavar="MB", help="For one worker.")] = 2048,
+    megabytes: Annotated[int, typer.Option("--memory-limit", min=256, metavar="MB", help="For one worker.")] = 2048,
     retry: Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")] = False,
     witness: Annotated[
         bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
@@ -90,6 +91,7 @@ def batch(
     """
     from kzpcap.cases.work import Settings
 
+    _there(paths)
     settings = Settings(
         tuple(targets or ()),
         tuple(trusted_root or ()),
@@ -112,6 +114,14 @@ def batch(
     _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None), dask)
 
 
+def _there(paths: Sequence[str | Path]) -> None:
+    """A name that was mistyped makes no case."""
+    if not any(os.path.lexists(path) for path in paths):
+        from kzpcap.report.text import safe
+
+        raise typer.BadParameter(f"{safe(str(paths[0]))}: no such file or folder", param_hint="PATH")
+
+
 def _run(
     case: Path,
     settings: Settings,
@@ -129,6 +139,7 @@ def _run(
     from kzpcap.report.text import safe
 
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         opened = Case.create(case)
         paths, brought = what(opened)
@@ -163,6 +174,11 @@ def _run(
         raise typer.Exit(EXIT_INTERRUPTED)
     if tally.failures:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _interrupted(*_: object) -> None:
+    """A run that is told to end does so as with Ctrl-C: workers stopped, custody closed."""
+    raise KeyboardInterrupt
 
 
 def _account(tally: Tally, spent: float) -> list[str]:
@@ -250,6 +266,7 @@ def bring(
     from kzpcap.report.text import safe
     from kzpcap.sealing import SealError, identities
 
+    _there(paths)
     keys: list[object] = []
     if identity is not None:
         try:

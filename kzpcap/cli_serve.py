@@ -45,7 +45,7 @@ def serve(
     settings = _config(config)
     if listen:
         host, _, port = listen.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdigit() or not 0 < int(port) < 65_536:
             raise typer.BadParameter("HOST:PORT, as in 127.0.0.1:8317", param_hint="--listen")
         settings = replace(settings, host=host.strip("[]"), port=int(port))
     try:
@@ -66,6 +66,8 @@ def serve(
         raise typer.Exit(EXIT_CONFIG) from None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls_certificate else "http"
+    if not settings.tls_certificate:
+        _free(settings.host, settings.port)
     typer.echo(f"{scheme}://{host}:{settings.port}/  for volunteers; /review for researchers")
     if not store.tokens():
         typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")
@@ -100,10 +102,23 @@ def serve(
         raise typer.Exit(EXIT_CONFIG)
 
 
+def _free(host: str, port: int) -> None:
+    """Nothing is promised, and no token shown, where somebody listens already."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            pass
+    except OSError as error:
+        typer.echo(f"kzpcap: {host}:{port}: {error.strerror}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+
+
 def token(
-    data: Data,
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="The data folder of the service.")],
     label: Annotated[str, typer.Option("--label", help="For whom a new token is.")] = "",
-    role: Annotated[str, typer.Option("--role", help="read, or manage (may delete).")] = "read",
+    role: Annotated[
+        str, typer.Option("--role", metavar="read|manage", help="What the token is good for; manage may delete.")
+    ] = "read",
     revoke: Annotated[str, typer.Option("--revoke", metavar="ID", help="Revoke the token with this id.")] = "",
 ) -> None:
     """Give a researcher access, take it back, or list who has it."""

@@ -45,7 +45,7 @@ def test_sealed_by_scrub_and_opened_by_its_reader(tmp_path, key):
     place = tmp_path / "case"
     done = run("case", "import", str(out), "--case", str(place), "--identity", str(tmp_path / "key.txt"))
     assert done.returncode == 0, done.stderr
-    assert b"1 new intercepted connections" in done.stdout
+    assert b"1 new intercepted connection\n" in done.stdout
     (capture,) = (place / "captures").iterdir()
     assert file_digest(capture) == capture.stem
     assert capture.stat().st_mode & 0o777 == 0o600

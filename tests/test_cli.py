@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import resource
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -128,7 +131,7 @@ def test_handshakes():
     assert lines[1]["server_name"] == "www.facebook.com"
     assert lines[1]["certificate_sha256"][0].startswith("2cf11ab305d222c9")
     assert lines[1]["server_hello"]["cipher"] == "0x009c"
-    assert lines[3] == {"record": "file", "file": "capture.pcapng", "packets": 62, "error": None}
+    assert lines[3] == {"record": "file", "file": "capture.pcapng", "packets": 62, "given_up": 0, "error": None}
 
 
 def test_explain_and_all_show_every_connection():
@@ -172,3 +175,84 @@ def test_help_answers_at_once(limit):
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(spent) < limit
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full to write to")
+@pytest.mark.parametrize("command", [("analyze",), ("analyze", "--json"), ("handshakes",), ("certificates",)])
+def test_a_full_disk_is_told_in_a_line(command):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "kzpcap", *command, str(QAZNET)], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 9
+    assert done.stderr == b"kzpcap: cannot write: No space left on device\n"
+
+
+def test_a_reader_that_has_gone_ends_it_quietly():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kzpcap", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+def test_a_closed_standard_input_is_told():
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m kzpcap analyze - <&-"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (3, b"kzpcap: standard input: standard input is closed\n")
+
+
+def test_json_and_page_at_once(tmp_path):
+    done = run("analyze", "--json", "--html", str(tmp_path / "page.html"), str(QAZNET))
+    assert json.loads(done.stdout)["connections"]
+    assert (tmp_path / "page.html").exists()
+    assert run("analyze", "--evidence", str(QAZNET)).returncode == 2
+
+
+def test_what_a_file_is_called_is_valid_json(tmp_path):
+    path = tmp_path / os.fsdecode(b"bad\xff\xfename.pcapng")
+    try:
+        path.write_bytes(QAZNET.read_bytes())
+    except OSError:
+        pytest.skip("this system names no file so")
+    rows = [json.loads(line) for line in run("handshakes", os.fsencode(path)).stdout.splitlines()]
+    assert {row["file"] for row in rows} == {"bad\\xff\\xfename.pcapng"}
+
+
+def test_a_mistyped_name_makes_no_case(tmp_path):
+    for command in ("batch", "case import"):
+        done = run(*command.split(), str(tmp_path / "nothing"), "--case", str(tmp_path / "case"))
+        assert done.returncode == 2
+        assert b"no such file or folder" in done.stderr
+    assert not (tmp_path / "case").exists()
+
+
+def test_a_run_that_is_told_to_end_stops_its_workers(disk, tmp_path):
+    """With SIGTERM as with Ctrl-C: custody is closed, and no worker goes on alone."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kzpcap", "batch", str(disk), "--case", str(tmp_path / "case"), "--jobs", "2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("case/custody/*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode in (130, 0)
+    deadline = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
+def test_files_laid_one_behind_the_other_are_both_read(tmp_path):
+    one, two = (CAPTURES / name / "capture.pcap" for name in ("lab-clean", "lab-kz-three-runs"))
+    (tmp_path / "both.pcap").write_bytes(one.read_bytes() + two.read_bytes())
+    read = [json.loads(run("analyze", "--json", str(path)).stdout) for path in (one, two, tmp_path / "both.pcap")]
+    packets = [document["capture"]["packets"]["read"] for document in read]
+    assert packets[0] + packets[1] == packets[2]
+    (note,) = (note for note in read[2]["capture"]["notes"] if note["kind"] == "joined")
+    assert note["offset"] == one.stat().st_size
+    assert len(read[2]["connections"]) == len(read[0]["connections"]) + len(read[1]["connections"])

@@ -120,7 +120,7 @@ def test_to_this_machine_from_the_command_line(server):
     assert done.returncode == 0, done.stderr
     receipt = told.split("to write down: ")[1].split()[0]
     assert server.wait(receipt).state == DONE
-    assert "the same answers" in told, "what is handed on is shown first"
+    assert "the same state for" in told, "what is handed on is shown first"
 
 
 def test_sealed_for_the_researcher_alone(server):

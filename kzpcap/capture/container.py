@@ -118,15 +118,9 @@ class Records:
             raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
         magic = pieces.u32(self.data, 0, False)
         if magic in PCAP_MAGICS:
-            self.big, self.tick, self.header = PCAP_MAGICS[magic]
             if self.size < 24:
                 raise CaptureError("a pcap file header that is cut short", self.size)
-            minor = pieces.u16(self.data, 6, self.big)
-            # Version 2.3 and before wrote the two lengths the other way round (libpcap, sf-pcap.c: lengths_swapped).
-            self.swap_lengths = pieces.u16(self.data, 4, self.big) == 2 and minor < 3
-            self.snaplen = pieces.u32(self.data, 16, self.big)
-            self.link_type = pieces.u32(self.data, 20, self.big) & 0x03FFFFFF  # FCS bits stand above
-            self.pos = 24
+            self._pcap_header(0)
             return codes.PCAP
         if magic == SHB:
             return codes.PCAPNG
@@ -139,6 +133,16 @@ class Records:
             self.pos = 16
             return codes.SNOOP
         raise NotACapture(f"not a capture: {looks_like(bytes(self.raw[:64]))}")
+
+    def _pcap_header(self, at: int) -> None:
+        """Take in the file header of a pcap, of which all 24 bytes are there."""
+        self.big, self.tick, self.header = PCAP_MAGICS[pieces.u32(self.data, at, False)]
+        minor = pieces.u16(self.data, at + 6, self.big)
+        # Version 2.3 and before wrote the two lengths the other way round (libpcap, sf-pcap.c: lengths_swapped).
+        self.swap_lengths = pieces.u16(self.data, at + 4, self.big) == 2 and minor < 3
+        self.snaplen = pieces.u32(self.data, at + 16, self.big)
+        self.link_type = pieces.u32(self.data, at + 20, self.big) & 0x03FFFFFF  # FCS bits stand above
+        self.pos = at + 24
 
     def shorten(self, size: int) -> None:
         """Read no further than `size`: the file has lost what lay behind."""
@@ -170,6 +174,8 @@ class Records:
             original = pieces.u32(self.data, self.pos + 12, self.big)
             if self.swap_lengths:
                 captured, original = original, captured
+            if captured == 0 and original == 0 and self._another_pcap():
+                continue
             if captured > codes.MAX_CAPTURED:
                 if not self._resynchronise_pcap(f"a record claims {captured} captured bytes"):
                     return False
@@ -185,6 +191,14 @@ class Records:
             self.time_ns = seconds * 1_000_000_000 + fraction * self.tick
             self.pos = start + captured
             return True
+
+    def _another_pcap(self) -> bool:
+        """Does the header of another capture stand here, in place of a record? Files are laid one behind the other."""
+        if self.size - self.pos < 24 or pieces.u32(self.data, self.pos, False) not in PCAP_MAGICS:
+            return False
+        self.notes.add("joined", "another capture begins here: files were laid one behind the other", offset=self.pos)
+        self._pcap_header(self.pos)
+        return True
 
     def _cut(self, what: str, there: int) -> None:
         self.truncated = True

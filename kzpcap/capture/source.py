@@ -369,6 +369,8 @@ def _is_capture(source: Source) -> bool:
 def _open(path: str, notes: Notes) -> IO[bytes]:
     """The file of a path, seekable: pipes and standard input are spooled."""
     if path == "-":
+        if sys.stdin is None:
+            raise CaptureError("standard input is closed")
         file: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
         _copy(sys.stdin.buffer, file, MAX_STDIN, None, notes)
         return file

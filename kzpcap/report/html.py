@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,10 +84,12 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
     return {"hops": hops, "k": k, "effect": effect, "edge": ladder["bound"] == "exact", "height": 46 * len(hops) + 60}
 
 
-def write(report: Report, name: str) -> tuple[str, Summary]:
-    """The page of a report, and its counts; `name` is what the capture is called on it."""
+def write(report: Report, name: str, also: Callable[[str], object] | None = None) -> tuple[str, Summary]:
+    """The page of a report, and its counts; `name` is what the capture is called on it, `also` is given the JSON."""
     out = io.StringIO()
     summary = report_json.write(report, out.write)
+    if also is not None:
+        also(out.getvalue())
     return render(report, json.loads(out.getvalue()), name), summary
 
 
