@@ -24,6 +24,7 @@ from kzpcap.observations import Observation
 from kzpcap.paths.networks import Networks
 from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
+from kzpcap.reference.targets import Targets
 from kzpcap.responders import Alike, Responders
 from kzpcap.signers import Signers
 from kzpcap.spill import Spill
@@ -220,6 +221,11 @@ class Surroundings:
             if comparison.is_copy(issuer_seen):
                 return genuine, frame, comparison
         return None
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The target lists, for names that were not asked for in what was captured."""
+        return Targets(self.chains.reference.target_lists)
 
     @cached_property
     def addresses_of_names(self) -> dict[str, dict[str, int]]:

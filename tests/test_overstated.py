@@ -247,6 +247,19 @@ def test_a_clients_certificate_is_not_the_servers(tmp_path):
     assert len(one.observation.client_chain) == 2
 
 
+def test_a_servers_side_alone_tells_for_which_listed_name_its_certificate_is(tmp_path):
+    """The hello was not captured: what was asked is open, and no target is counted."""
+    key, leaf = Authority.make("LAB box", JULY_2019).issue(["www.facebook.com"], JULY_2019, strong=True)
+    del key
+    capture = Capture(JULY_2019)
+    rsa_handshake(Connection(capture, 50_001), "www.facebook.com", [der(leaf)], random.Random(1))
+    capture.packets = [one for one in capture.packets if one[1][:6] == b"\x02\x00\x5e\x00\x53\x00"]
+    (one,) = judged(tmp_path, capture)
+    assert one.observation.target is None
+    (told,) = (remark for remark in one.verdict.remarks if "which is on the list" in remark.says)
+    assert told.says.startswith("the certificate is for www.facebook.com, which is on the list kz-2019")
+
+
 # both legs in one file
 
 

@@ -535,6 +535,7 @@ REMARKS: tuple[Fact, ...] = (
     facts.certificate_logged,
     facts.resigned_copy,
     facts.certificate_for_another_name,
+    facts.certificate_for_listed_name,
     facts.chain_is_specimen,
     facts.server_genuine_for_other_names,
     facts.hello_by_another_sender,

@@ -55,6 +55,7 @@ from kzpcap.verdict.facts.marks import (
 )
 from kzpcap.verdict.facts.missing import (
     absent,
+    certificate_for_listed_name,
     clock_contradicted,
     failed_with,
     inner_name_encrypted,
@@ -107,6 +108,7 @@ __all__ = [
     "bears_names_of_known_ca",
     "certificate_changes_for_name",
     "certificate_for_another_name",
+    "certificate_for_listed_name",
     "certificate_logged",
     "certificate_visible",
     "chain_is_specimen",

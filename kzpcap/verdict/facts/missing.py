@@ -126,6 +126,23 @@ def name_not_captured(observation: Observation, surroundings: Surroundings) -> F
     return Finding(observation.name_status in ("cut", "no_hello"), "the name that was asked for was not captured")
 
 
+@needs(CHAIN, NAMELESS)
+def certificate_for_listed_name(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The name asked for is not in the capture, and the certificate is for one on a list: of a server's side alone."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None or observation.name_status not in ("cut", "no_hello"):
+        return Finding(False, "no certificate, or the name that was asked for is there")
+    moment = surroundings.moment(observation.time_ns)
+    for name in facts.leaf.dns_names:
+        found = surroundings.targets.match(name.lower(), moment)
+        if found is not None and found.exact:
+            says = (
+                f"the certificate is for {found.name}, which is on the list {found.list_id}; what was asked for is open"
+            )
+            return Finding(True, says, chain_frames(observation))
+    return Finding(False, "the certificate is for no name on a list")
+
+
 @needs(NAMELESS)
 def inner_name_encrypted(observation: Observation, surroundings: Surroundings | None = None) -> Finding:
     """The name on the wire is one that servers publish for ECH: the name asked is in the encrypted part."""

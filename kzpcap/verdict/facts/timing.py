@@ -27,6 +27,7 @@ def answered_sooner_than_the_syn(observation: Observation, surroundings: Surroun
     reach = -(-took * KM_PER_MS // 1_000_000)
     says = (
         f"the ServerHello came after {took / 1e6:.1f} ms, no SYN-ACK of this address in under {shortest / 1e6:.1f} ms:"
-        f" whoever sent it is within {reach:,} km by the speed of light"
+        f" if no earlier copy of the ClientHello was missed, whoever sent it is within {reach:,} km by the speed of"
+        " light"
     )
     return Finding(True, says, (hello.frame, answer.frame))
