@@ -22,9 +22,9 @@ cdef class Records:
     cpdef object shorten(self, Py_ssize_t size)
     cpdef bint advance(self) except -1
     @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long")
+    cdef bint _next_pcap(self) except -1
     cdef void _pcap_header(self, Py_ssize_t at) except *
     cdef bint _another_pcap(self) except -1
-    cdef bint _next_pcap(self) except -1
     cdef bint _next_snoop(self) except -1
     @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")
     cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
