@@ -190,6 +190,7 @@ class Records:
             self.original = original if original > captured else captured
             self.time_ns = seconds * 1_000_000_000 + fraction * self.tick
             self.pos = start + captured
+            pieces.ahead(self.data, self.pos)
             return True
 
     def _another_pcap(self) -> bool:
@@ -296,6 +297,7 @@ class Records:
                 continue
             start = self.pos
             self.pos += length + (-length & 3)
+            pieces.ahead(self.data, self.pos)
             if kind == 6 or kind == 2 or kind == 3:
                 if self._packet(kind, start, length):
                     return True

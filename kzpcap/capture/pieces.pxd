@@ -2,6 +2,21 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcmp, memcpy
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define kzpcap_prefetch(address) __builtin_prefetch(address)
+    #else
+    #define kzpcap_prefetch(address) ((void)(address))
+    #endif
+    """
+    void kzpcap_prefetch(const void* address) noexcept
+
+cdef inline void ahead(const unsigned char[::1] data, long long at) noexcept:
+    if 0 <= at < data.shape[0] - 64:
+        kzpcap_prefetch(&data[at])
+        kzpcap_prefetch(&data[at + 64])
+
 cdef inline const unsigned char* _whole(const unsigned char[::1] data, long long at, long long size) except NULL:
     """Where `size` bytes lie; one check for all of them, after which the compiler makes one load."""
     if not 0 <= at <= data.shape[0] - size:

@@ -20,6 +20,10 @@ def u32(data: bytes, at: int, big: bool) -> int:
     return data[at + 3] << 24 | data[at + 2] << 16 | data[at + 1] << 8 | data[at]
 
 
+def ahead(data: bytes, at: int) -> None:
+    """Say that the bytes at `at` are read next: the processor fetches them beside what it does (nothing, in Python)."""
+
+
 def piece(data: bytes, at: int, stop: int) -> bytes:
     """The bytes from `at` to `stop`."""
     return bytes(data[at:stop])

@@ -26,19 +26,16 @@ def carries(certificate: Certificate, name: str) -> bool:
     patterns = certificate.dns_names
     if not patterns and not certificate.has_san and certificate.common_name:
         patterns = (certificate.common_name,)
-    return _any_matches(patterns, name)
-
-
-@kept(1_024, LONG)
-def _any_matches(patterns: tuple[str, ...], name: str) -> bool:
-    return any(pattern.isascii() and _matches(pattern.lower().rstrip("."), name) for pattern in patterns)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    if pattern == name:
-        return True
-    head, dot, tail = pattern.partition(".")
-    if not dot or "*" not in head or "*" in tail or "." not in tail:
-        return False
     label, _, rest = name.partition(".")
-    return rest == tail and head == "*" and bool(label)
+    wild = f"*.{rest}" if label and "." in rest and "*" not in rest else name
+    as_compared = name.isascii() and not name.endswith(".")
+    if as_compared and (name in patterns or wild in patterns):  # nearly every certificate writes its names so
+        return True
+    known = _compared(patterns)
+    return name in known or wild in known
+
+
+@kept(512, LONG)
+def _compared(patterns: tuple[str, ...]) -> frozenset[str]:
+    """A certificate's names as they are compared; one is asked for many names."""
+    return frozenset([pattern.lower().rstrip(".") for pattern in patterns if pattern.isascii()])
