@@ -5,7 +5,6 @@ Heavy imports happen inside the commands, so that --help answers at once.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kzpcap import __version__, cli_case_reports, cli_cases, cli_scrub, cli_serve
+from kzpcap.cli_common import (
+    EXIT_FAILED,
+    EXIT_INTERCEPTED,
+    EXIT_MISSING,
+    EXIT_NOT_A_CAPTURE,
+    EXIT_REFERENCE_DATA,
+    Asn,
+    Genuine,
+    InterceptionCAs,
+    KeyLogFile,
+    Targets,
+    TrustedRoots,
+    opens_with_tshark,
+    secrets_of,
+)
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -25,12 +39,6 @@ if TYPE_CHECKING:
     from kzpcap.reference import Reference
     from kzpcap.report.summary import Summary
 
-EXIT_NOT_A_CAPTURE = 3
-EXIT_REFERENCE_DATA = 4
-EXIT_WITNESS_MISSING = 5
-EXIT_NOT_WRITTEN = 9
-EXIT_INTERCEPTED = 10
-EXIT_PIPE = 141
 MAX_DIFFERENCES = 100
 
 app = typer.Typer(
@@ -98,15 +106,6 @@ def _reference(
     from kzpcap import reference
 
     return reference.load(folder, targets, roots, cas, genuine, asn)
-
-
-def _keylog(path: Path | None) -> bytes:
-    if path is None:
-        return b""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ReferenceDataError(f"{path}: {error.strerror}") from error
 
 
 def _name(path: str) -> str:
@@ -204,40 +203,26 @@ def _progress(path: str) -> Callable[[int, int], None] | None:
     return show
 
 
-@app.command()
+@app.command(short_help="Say of each TLS connection whether it was intercepted.")
 def analyze(
     files: Files,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report: one JSON document a capture.")] = False,
     all_lines: Annotated[bool, typer.Option("--all", help="Print a line for every connection.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the evidence of every connection.")] = False,
-    targets: Annotated[
-        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
-    ] = None,
-    trusted_root: Annotated[
-        list[Path] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
-    ] = None,
-    interception_ca: Annotated[
-        list[Path] | None,
-        typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs (laboratories)."),
-    ] = None,
+    targets: Targets = None,
+    trusted_root: TrustedRoots = None,
+    interception_ca: InterceptionCAs = None,
     reference_dir: Annotated[
         Path | None, typer.Option("--reference", metavar="DIR", help="Reference data in place of the shipped.")
     ] = None,
-    keylog: Annotated[
-        Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
-    ] = None,
-    genuine: Annotated[
-        list[Path] | None,
-        typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside those of the capture."),
-    ] = None,
-    asn: Annotated[
-        Path | None,
-        typer.Option("--asn", metavar="FILE", help="AS numbers of the capture's time: MMDB, iptoasn TSV or prefix2as."),
-    ] = None,
+    keylog: KeyLogFile = None,
+    genuine: Genuine = None,
+    asn: Asn = None,
     at: At = None,
     together: Together = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one HTML file, of one capture.")
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write the report as one HTML file, of one capture (-: print it)."),
     ] = None,
     ooni: Annotated[
         Path | None,
@@ -262,19 +247,19 @@ def analyze(
     tally = Tally()
     intercepted = shown = 0
     for option, path in (("--html", html), ("--ooni", ooni)):
-        if path is not None and path.exists():
+        if path is not None and str(path) != "-" and path.exists():
             raise typer.BadParameter("it exists already", param_hint=option)
+        if as_json and str(path) == "-":
+            raise typer.BadParameter("--json writes to standard output", param_hint=option)
     if html is not None and ooni is not None:
         raise typer.BadParameter("one of --html and --ooni", param_hint="--ooni")
     if evidence and ooni is None:
         raise typer.BadParameter("it says what --ooni writes", param_hint="--evidence")
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
-        keys = _keylog(keylog)
+        keys = secrets_of(keylog)
         if witness:
-            from kzpcap.capture.witnesses import with_tshark
-
-            with_tshark.program()
+            opens_with_tshark()
         for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
             if html is not None:
                 if shown:
@@ -298,7 +283,7 @@ def analyze(
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except WitnessMissing as error:
         typer.echo(f"kzpcap: {error}", err=True)
-        raise typer.Exit(EXIT_WITNESS_MISSING) from None
+        raise typer.Exit(EXIT_MISSING) from None
     if tally.bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if exit_code and intercepted:
@@ -311,11 +296,14 @@ def _html(report: Report, name: str, path: Path, out: Callable[[str], object] | 
 
     try:
         page, summary = write(report, Path(_name(name)).name, out)
+        if str(path) == "-":
+            sys.stdout.write(page)
+            return summary
         with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
             file.write(page)
     except ImportError as error:
         typer.echo(f"kzpcap: --html needs {error.name}: pip install 'kzpcap[html]'", err=True)
-        raise typer.Exit(EXIT_WITNESS_MISSING) from None
+        raise typer.Exit(EXIT_MISSING) from None
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--html") from None
     return summary
@@ -337,16 +325,22 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
     def der(digest: str) -> bytes | None:
         return certificates[digest].der if digest in certificates else None
 
+    lines = (
+        json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n"
+        for found in measurements(json.loads(out.getvalue()), der, evidence, known)
+    )
+    if str(path) == "-":
+        sys.stdout.writelines(lines)
+        return summary
     try:
         with path.open("a", encoding="utf-8") as file:
-            for found in measurements(json.loads(out.getvalue()), der, evidence, known):
-                file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
+            file.writelines(lines)
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--ooni") from None
     return summary
 
 
-@app.command()
+@app.command(short_help="Print the TLS handshakes of captures, as JSON Lines.")
 def handshakes(files: Files) -> None:
     """Print JSON Lines: each TLS connection, each ICMP Time Exceeded, then a line for the file."""
     from kzpcap.analysis import Reading
@@ -395,12 +389,12 @@ def _file_row(file: str, reading: Any) -> dict[str, Any]:
     }
 
 
-@app.command()
+@app.command(short_help="Print every certificate of a capture, once.")
 def certificates(
     files: Files,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one a certificate.")] = False,
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write each as PEM into a folder.")] = None,
-    keylog: Annotated[Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
+    keylog: KeyLogFile = None,
     at: At = None,
     together: Together = False,
 ) -> None:
@@ -412,7 +406,7 @@ def certificates(
     tally = Tally()
     try:
         reference = _reference(None, None, None, None)
-        for _, report in _analyses(files, reference, _keylog(keylog), False, tally, at=_day(at), together=together):
+        for _, report in _analyses(files, reference, secrets_of(keylog), False, tally, at=_day(at), together=together):
             if as_json:
                 sys.stdout.writelines(text(listing.document(row)) + "\n" for row in listing.rows(report))
             else:
@@ -426,7 +420,7 @@ def certificates(
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
 
 
-@app.command()
+@app.command(short_help="Compare our reading with another program's.")
 def corroborate(
     files: Files,
     witness: Annotated[str, typer.Option("--witness", metavar="NAME", help="tshark, dpkt or scapy.")] = "tshark",
@@ -452,7 +446,7 @@ def corroborate(
             continue
         except WitnessMissing as error:
             typer.echo(f"kzpcap: {error}", err=True)
-            raise typer.Exit(EXIT_WITNESS_MISSING) from None
+            raise typer.Exit(EXIT_MISSING) from None
         for found in result.differences[:MAX_DIFFERENCES]:
             what = f"frame {found.frame}  {found.field}  ours {found.ours!r}  {witness} {found.theirs!r}  {found.what}"
             typer.echo(safe(what))
@@ -465,15 +459,15 @@ def corroborate(
     if bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
     if differing:
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_FAILED)
 
 
-app.command()(cli_cases.batch)
-app.command()(cli_scrub.scrub)
-app.command()(cli_scrub.upload)
-app.command()(cli_scrub.guide)
-app.command()(cli_serve.serve)
-app.command()(cli_serve.token)
+app.command(short_help="Judge every capture of folders, into a case.")(cli_cases.batch)
+app.command(short_help="Write a capture with all but the evidence taken out.")(cli_scrub.scrub)
+app.command(short_help="Scrub a capture, and send it to a service.")(cli_scrub.upload)
+app.command(short_help="Tell what to record, how, and at what risk.")(cli_scrub.guide)
+app.command(short_help="Take captures from volunteers over the web.")(cli_serve.serve)
+app.command(short_help="Give a researcher access, or take it back.")(cli_serve.token)
 cli_case_reports.add()
 app.add_typer(cli_cases.cases, name="case")
 
@@ -486,45 +480,3 @@ def schema() -> None:
     from kzpcap.report.json import schema as document
 
     typer.echo(json.dumps(document(), indent=2))
-
-
-def _leave_out(commands: typer.Typer, words: list[str]) -> None:
-    """Leave out the commands that are not asked for: typer reads the annotations of each before it runs one."""
-    asked = words[0] if words else ""
-    alone = [one for one in commands.registered_commands if (one.name or one.callback.__name__) == asked]  # type: ignore[union-attr]
-    groups = [one for one in commands.registered_groups if one.name == asked]
-    if alone or groups:
-        commands.registered_commands, commands.registered_groups = alone, groups
-    for group in groups:
-        if group.typer_instance is not None:
-            _leave_out(group.typer_instance, words[1:])
-
-
-def main() -> None:
-    """Run, with a quiet end where the reader of a pipe has gone."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
-    out = sys.stdout
-    try:
-        try:
-            _leave_out(app, sys.argv[1:])
-            app()
-        except SystemExit as end:
-            if end.code == 1 and sys.stdout is not out:  # typer puts another in its place: its reader has gone
-                raise BrokenPipeError from None
-            out.flush()
-            raise
-    except BrokenPipeError:
-        _write_no_more()
-        raise SystemExit(EXIT_PIPE) from None
-    except OSError as error:
-        _write_no_more()
-        where = f"{error.filename}: " if error.filename else "cannot write: "
-        sys.stderr.write(f"kzpcap: {where}{error.strerror or error}\n")
-        raise SystemExit(EXIT_NOT_WRITTEN) from None
-
-
-def _write_no_more() -> None:
-    """Python would try once more as it ends, and complain."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from kzpcap.cli_cases import EXIT_MISSING, EXIT_NO_CASE, Folder, cases, opened
+from kzpcap.cli_cases import Folder, cases, opened
+from kzpcap.cli_common import EXIT_MISSING, EXIT_NO_CASE, refused
 from kzpcap.errors import CaseError
 
 MAX_ROWS = 10_000
@@ -31,8 +32,7 @@ def summary(
     try:
         total = counting.total(opened(folder), analysis)
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
     if as_json:
         typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
         return
@@ -76,13 +76,12 @@ def report(
         }
         titles = {key: generation.title for key, generation in loaded.generations.items()}
         page = render(shown, titles, {rule.id: rule.says for rule in RULES}, made)
-        output.write_text(page, "utf-8")
     except ImportError as missing:
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
+    output.write_text(page, "utf-8")  # where that fails, it is the page that is not written, and no fault of the case
     typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes")
     typer.echo(wrap(str(made["profile"]), 2))
 
@@ -107,8 +106,7 @@ def judge(
         found = total(case)
         path = keep(case, found.analysis, found.second)
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
     if as_json:
         typer.echo(json.dumps(found.second, ensure_ascii=True, indent=1))
         return
@@ -142,8 +140,7 @@ def claims(
         for capture, report in reports(case, analysis):
             found.add(capture, report)
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
     document = claiming.document(found, claiming.claims(found, titles, explain(found.crossings)))
     if as_json:
@@ -168,8 +165,9 @@ def release(
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        if isinstance(error, OSError) and str(error.filename).startswith(str(output)):
+            raise  # it is the release that cannot be written, and no fault of the case
+        raise refused(folder, error) from None
     for path in sorted(output.iterdir()):
         typer.echo(f"{path.stat().st_size:>12,}  {safe(path.name)}")
     typer.echo("left out:" if left else "nothing was left out")
@@ -205,8 +203,7 @@ def ooni(
     except FileExistsError:
         raise typer.BadParameter("it exists already", param_hint="--output") from None
     except (CaseError, OSError, ValueError, KeyError) as error:
-        typer.echo(f"kzpcap: {safe(str(folder))}: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
     typer.echo(f"{safe(str(output))}: {count:,} measurements")
     typer.echo(wrap(EVIDENCE if evidence else PUBLIC_LINES, 2))
 
@@ -273,5 +270,10 @@ def _new(path: Path) -> None:
 
 def add() -> None:
     """Put these commands beside those that fill a case."""
-    for command in (summary, report, judge, claims, release, ooni, sql):
-        cases.command()(command)
+    cases.command(short_help="Print what a case comes to.")(summary)
+    cases.command(short_help="Write what a case comes to as one HTML file.")(report)
+    cases.command(short_help="Judge again, by the others, what one capture left open.")(judge)
+    cases.command(short_help="Print what may be said, and every alternative.")(claims)
+    cases.command(short_help="Write what may be published, as a folder.")(release)
+    cases.command(short_help="Write a case as OONI measurements.")(ooni)
+    cases.command(short_help="Ask the tables of a case (DuckDB).")(sql)

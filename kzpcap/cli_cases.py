@@ -12,6 +12,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kzpcap.cli_common import (
+    EXIT_FAILED,
+    EXIT_FAULTS,
+    EXIT_INTERRUPTED,
+    EXIT_MISSING,
+    EXIT_NO_CASE,
+    EXIT_OPEN,
+    EXIT_REFERENCE_DATA,
+    Asn,
+    Corroborate,
+    Genuine,
+    InterceptionCAs,
+    KeyLogFile,
+    Targets,
+    TrustedRoots,
+    opens_with_tshark,
+    refused,
+    secrets_of,
+)
 from kzpcap.errors import CaseError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -20,28 +39,19 @@ if TYPE_CHECKING:
     from kzpcap.cases.store import Case
     from kzpcap.cases.work import Settings
 
-EXIT_FAILED = 1
-EXIT_MISSING = 5
-EXIT_NO_CASE = 6
-EXIT_FAULTS = 7
-EXIT_INTERRUPTED = 130
-EXIT_OPEN = 8
 MAX_LINES = 50
 
 cases = typer.Typer(
     help="Fill a case and ask it: what it comes to, what may be said of it, what may be published.",
+    short_help="Fill a case, ask it, and write what may be published.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a case.")]
-TrustedRoots = Annotated[
-    list[str] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
-]
-InterceptionCAs = Annotated[
-    list[str] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
-]
 Into = Annotated[Path, typer.Option("--case", metavar="DIR", help="The folder of the case; made if it is not there.")]
 Jobs = Annotated[int, typer.Option("--jobs", min=0, metavar="N", help="Worker processes (0: one a core).")]
+Seconds = Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For one capture.")]
+Megabytes = Annotated[int, typer.Option("--memory-limit", min=256, metavar="MB", help="For one worker.")]
 
 
 def opened(folder: Path) -> Case:
@@ -61,25 +71,19 @@ def batch(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Captures, and folders to search for them.")],
     case: Into,
     jobs: Jobs = 0,
-    targets: Annotated[
-        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
-    ] = None,
+    targets: Targets = None,
     trusted_root: TrustedRoots = None,
     interception_ca: InterceptionCAs = None,
-    genuine: Annotated[
-        list[str] | None, typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside.")
-    ] = None,
-    asn: Annotated[str | None, typer.Option("--asn", metavar="FILE", help="AS numbers of the captures' time.")] = None,
-    keylog: Annotated[str | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE.")] = None,
+    genuine: Genuine = None,
+    asn: Asn = None,
+    keylog: KeyLogFile = None,
     keep_addresses: Annotated[
         bool, typer.Option("--keep-addresses", help="Keep the clients' whole addresses, not their networks alone.")
     ] = False,
-    seconds: Annotated[float, typer.Option("--time-limit", metavar="SECONDS", help="For one capture.")] = 3600.0,
-    megabytes: Annotated[int, typer.Option("--memory-limit", min=256, metavar="MB", help="For one worker.")] = 2048,
+    seconds: Seconds = 3600.0,
+    megabytes: Megabytes = 2048,
     retry: Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")] = False,
-    witness: Annotated[
-        bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
-    ] = False,
+    witness: Corroborate = False,
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.")
     ] = None,
@@ -89,29 +93,46 @@ def batch(
     Captures are found by content, also inside archives. What was judged before under the same version, data and options
     is not judged again.
     """
-    from kzpcap.cases.work import Settings
-
     _there(paths)
-    settings = Settings(
-        tuple(targets or ()),
-        tuple(trusted_root or ()),
-        tuple(interception_ca or ()),
-        tuple(genuine or ()),
-        asn,
-        keylog,
-        None,
-        keep_addresses,
-        witness,
-    )
-    if witness:
-        from kzpcap.capture.witnesses import with_tshark
-
-        try:
-            with_tshark.program()
-        except WitnessMissing as missing:
-            typer.echo(f"kzpcap: {missing}", err=True)
-            raise typer.Exit(EXIT_MISSING) from None
+    settings = _settings(targets, trusted_root, interception_ca, genuine, asn, keylog, keep_addresses, witness)
     _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None), dask)
+
+
+def _settings(
+    targets: list[str] | None,
+    trusted_roots: list[Path] | None,
+    interception_cas: list[Path] | None,
+    genuine: list[Path] | None,
+    asn: Path | None,
+    keylog: Path | None,
+    keep_addresses: bool,
+    witness: bool,
+) -> Settings:
+    """What decides the reports of a run; ends here where the witness is not installed or the key log cannot be read."""
+    from kzpcap.cases.work import Settings
+    from kzpcap.report.text import safe
+
+    if witness:
+        opens_with_tshark()
+    try:
+        secrets_of(keylog)
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+
+    def names(paths: list[Path] | None) -> tuple[str, ...]:
+        return tuple(map(str, paths or ()))
+
+    return Settings(
+        targets=tuple(targets or ()),
+        trusted_roots=names(trusted_roots),
+        interception_cas=names(interception_cas),
+        genuine=names(genuine),
+        asn=str(asn) if asn else None,
+        keylog=str(keylog) if keylog else None,
+        keep_addresses=keep_addresses,
+        witness=witness,
+    )
 
 
 def _there(paths: Sequence[str | Path]) -> None:
@@ -155,10 +176,9 @@ def _run(
         raise typer.Exit(EXIT_MISSING) from None
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
-        raise typer.Exit(4) from None
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except OSError as error:
-        typer.echo(f"kzpcap: {safe(str(case))}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(case, error) from None
     if sys.stderr.isatty():
         sys.stderr.write("\r\x1b[K")
     for name, why in tally.failures[:MAX_LINES]:
@@ -243,7 +263,7 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-@cases.command("import")
+@cases.command("import", short_help="Take what volunteers sent into a case, and judge it.")
 def bring(
     paths: Annotated[
         list[Path],
@@ -254,15 +274,21 @@ def bring(
         Path | None, typer.Option("--identity", "-i", metavar="FILE", help="The age identity that opens sealed files.")
     ] = None,
     jobs: Jobs = 0,
+    targets: Targets = None,
     trusted_root: TrustedRoots = None,
     interception_ca: InterceptionCAs = None,
+    genuine: Genuine = None,
+    asn: Asn = None,
+    keylog: KeyLogFile = None,
+    seconds: Seconds = 3600.0,
+    megabytes: Megabytes = 2048,
+    witness: Corroborate = False,
 ) -> None:
     """Take what volunteers sent into a case: open what is sealed, keep the captures in the case, and judge them.
 
     Custody tells of each where it came from, the digest of the sealed file, and what the volunteer told.
     """
     from kzpcap.cases.bring import bring as take
-    from kzpcap.cases.work import Settings
     from kzpcap.report.text import safe
     from kzpcap.sealing import SealError, identities
 
@@ -281,11 +307,11 @@ def bring(
         brought = take(into, paths, keys)
         return brought.captures, brought
 
-    settings = Settings(trusted_roots=tuple(trusted_root or ()), interception_cas=tuple(interception_ca or ()))
-    _run(case, settings, jobs, 3600.0, 2048, False, brought_in)
+    settings = _settings(targets, trusted_root, interception_ca, genuine, asn, keylog, False, witness)
+    _run(case, settings, jobs, seconds, megabytes, False, brought_in)
 
 
-@cases.command()
+@cases.command(short_help="Have the custody digest time-stamped (RFC 3161).")
 def stamp(
     folder: Folder,
     request: Annotated[
@@ -322,11 +348,10 @@ def stamp(
     except FileExistsError:
         raise typer.BadParameter("it exists already", param_hint="--request") from None
     except (CaseError, OSError) as error:
-        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
 
 
-@cases.command()
+@cases.command(short_help="Check a case against its custody.")
 def verify(
     folder: Folder,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read the originals again, too.")] = False,
@@ -348,8 +373,7 @@ def verify(
     except ReferenceDataError as error:
         raise typer.BadParameter(safe(str(error)), param_hint="--tsa") from None
     except OSError as error:
-        typer.echo(f"kzpcap: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_NO_CASE) from None
+        raise refused(folder, error) from None
     for fault in found.faults:
         typer.echo(f"WRONG  {safe(fault.path)}: {safe(fault.says)}")
     for fault in found.open:

@@ -12,6 +12,15 @@ from typing import IO, TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from kzpcap.cli_common import (
+    EXIT_MISSING,
+    EXIT_NOT_A_CAPTURE,
+    EXIT_NOT_WRITTEN,
+    EXIT_REFERENCE_DATA,
+    InterceptionCAs,
+    Targets,
+    TrustedRoots,
+)
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -19,10 +28,6 @@ if TYPE_CHECKING:
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import Scrubbed
 
-EXIT_NOT_A_CAPTURE = 3
-EXIT_REFERENCE_DATA = 4
-EXIT_MISSING = 5
-EXIT_NOT_WRITTEN = 9
 MAX_SHOWN = 40
 
 
@@ -47,15 +52,9 @@ def scrub(
     accept: Annotated[
         bool, typer.Option("--accept-losses", help="Write even where some answer differs from the original's.")
     ] = False,
-    targets: Annotated[
-        list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
-    ] = None,
-    trusted_root: Annotated[
-        list[Path] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
-    ] = None,
-    interception_ca: Annotated[
-        list[Path] | None, typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs.")
-    ] = None,
+    targets: Targets = None,
+    trusted_root: TrustedRoots = None,
+    interception_ca: InterceptionCAs = None,
 ) -> None:
     """Write a capture with everything but the evidence taken out, and prove that it gives the same answers.
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kzpcap.cli_common import EXIT_MISSING, EXIT_USAGE
+
 if TYPE_CHECKING:
     from kzpcap.upload.config import Config
-
-EXIT_MISSING = 5
-EXIT_CONFIG = 2
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="The data folder; made if it is not there.")]
 
@@ -28,7 +27,7 @@ def _config(path: Path | None) -> Config:
         return load(path)
     except ConfigError as error:
         typer.echo(f"kzpcap: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_CONFIG) from None
+        raise typer.Exit(EXIT_USAGE) from None
 
 
 def serve(
@@ -63,7 +62,7 @@ def serve(
         store = Store(data)
     except OSError as error:
         typer.echo(f"kzpcap: {data}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_CONFIG) from None
+        raise typer.Exit(EXIT_USAGE) from None
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls_certificate else "http"
     if not settings.tls_certificate:
@@ -95,11 +94,11 @@ def serve(
         options.load()
     except OSError as error:  # ssl.SSLError is one
         typer.echo(f"kzpcap: tls_certificate, tls_key: {error}", err=True)
-        raise typer.Exit(EXIT_CONFIG) from None
+        raise typer.Exit(EXIT_USAGE) from None
     server = uvicorn.Server(options)
     server.run(sockets)
     if not server.started:
-        raise typer.Exit(EXIT_CONFIG)
+        raise typer.Exit(EXIT_USAGE)
 
 
 def _free(host: str, port: int) -> None:
@@ -110,7 +109,7 @@ def _free(host: str, port: int) -> None:
             pass
     except OSError as error:
         typer.echo(f"kzpcap: {host}:{port}: {error.strerror}", err=True)
-        raise typer.Exit(EXIT_CONFIG) from None
+        raise typer.Exit(EXIT_USAGE) from None
 
 
 def token(

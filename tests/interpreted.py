@@ -55,6 +55,6 @@ if __name__ == "__main__":
         print(json.dumps(each(json.load(sys.stdin))))
     else:
         install()
-        from kzpcap.cli import main
+        from kzpcap.__main__ import main
 
         main()

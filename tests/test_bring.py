@@ -262,3 +262,17 @@ def test_what_scrubbing_cost_is_in_custody(tmp_path):
     case = Case.create(tmp_path / "second")
     (beside,) = bring(case, [other.parent], []).beside.values()
     assert beside == {"imported_from": str(other)}
+
+
+def test_what_is_brought_is_judged_under_the_options_of_batch(tmp_path):
+    targets = tmp_path / "targets.txt"
+    targets.write_text("nowhere.example\n")
+    options = ["--targets", str(targets), "--memory-limit", "512"]
+    assert run("case", "import", str(RCKU), "--case", str(tmp_path / "sent"), *options).returncode == 0
+    assert run("batch", str(RCKU), "--case", str(tmp_path / "found"), *options).returncode == 0
+    analyses = {log.lines[0]["analysis"] for name in ("sent", "found") for log in logs(Case(tmp_path / name))}
+    assert len(analyses) == 1
+    for name in ("sent", "found"):
+        document = json.loads(run("case", "summary", str(tmp_path / name), "--json").stdout)
+        assert document["states"] == {"genuine": 2, "intercepted": 1}
+        assert not document["targets"], "the list that was given has none of its names"

@@ -256,3 +256,47 @@ def test_files_laid_one_behind_the_other_are_both_read(tmp_path):
     (note,) = (note for note in read[2]["capture"]["notes"] if note["kind"] == "joined")
     assert note["offset"] == one.stat().st_size
     assert len(read[2]["connections"]) == len(read[0]["connections"]) + len(read[1]["connections"])
+
+
+def test_a_page_and_measurements_can_be_printed():
+    page = run("analyze", "--html", "-", str(QAZNET))
+    assert page.returncode == 0
+    assert page.stdout.startswith(b"<!doctype html>")
+    lines = run("analyze", "--ooni", "-", str(QAZNET)).stdout.splitlines()
+    assert json.loads(lines[0])["test_name"]
+    assert not (ROOT / "-").exists()
+    both = run("analyze", "--json", "--html", "-", str(QAZNET))
+    assert both.returncode == 2
+    assert not both.stdout
+
+
+def test_a_key_log_that_opens_nothing_is_told(tmp_path):
+    keys = tmp_path / "keys.log"
+    keys.write_text(f"CLIENT_RANDOM {'0' * 64} {'1' * 96}\n")
+    for more in ([], ["--json"]):
+        done = run("analyze", "--keylog", str(keys), *more, str(QAZNET))
+        assert done.returncode == 0
+        assert b"keys.log: no line of it has a SERVER_HANDSHAKE_TRAFFIC_SECRET: it opens nothing" in done.stderr
+    keys.write_text(f"SERVER_HANDSHAKE_TRAFFIC_SECRET {'0' * 64} {'1' * 64}\n")
+    assert not run("analyze", "--keylog", str(keys), str(QAZNET)).stderr
+
+
+@pytest.mark.parametrize("group", [[], ["case"]])
+def test_every_command_is_described_in_a_line(group):
+    listed = run(*group, "--help").stdout.decode().split("Commands:\n")[1].splitlines()
+    assert len(listed) >= 10
+    for line in listed:
+        assert re.fullmatch(r"  [a-z]+ +\S.*\.", line), line
+        assert not line.endswith("...")
+
+
+def test_what_cannot_be_written_is_no_fault_of_the_case(tmp_path):
+    case = tmp_path / "case"
+    assert run("batch", str(QAZNET), "--case", str(case)).returncode == 0
+    long = tmp_path / ("x" * 300)
+    for command in ("report", "release"):
+        done = run("case", command, str(case), "-o", str(long))
+        assert done.returncode == 9, done.stderr
+        assert b"File name too long" in done.stderr
+        assert b"Traceback" not in done.stderr
+        assert b"case:" not in done.stderr

@@ -33,6 +33,7 @@ ROWS = [
     ["corroborate", "scrub", "guide"],
     ["cases"],
     ["upload"],
+    ["cli_common"],
     ["cli_cases", "cli_scrub", "cli_serve"],
     ["cli_case_reports"],
     ["cli"],
@@ -41,7 +42,7 @@ ROWS = [
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
     "orjson": ("report.json",),
-    "typer": ("cli", "cli_cases", "cli_case_reports", "cli_scrub", "cli_serve"),
+    "typer": ("__main__", "cli", "cli_cases", "cli_case_reports", "cli_common", "cli_scrub", "cli_serve"),
     "rfc3161_client": ("cases.stamps",),
     "starlette": ("upload",),
     "jinja2": ("upload", "report.html", "report.case_page"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -125,14 +126,19 @@ def _logged(timestamps: tuple[Checked, ...]) -> str:
     return "; ".join(parts)
 
 
+def _spaced(name: str) -> str:
+    """A distinguished name whose parts can be told apart, and lines broken between them."""
+    return re.sub(r"(?<!\\),(?=\S)", ", ", name)
+
+
 def show(report: Report, out: Callable[[str], object]) -> None:
     """Print every certificate for a reader."""
     for row in rows(report):
         certificate = row.certificate
         out(f"{certificate.sha256}\n")
         if certificate.subject:
-            out(wrap(f"subject  {safe(certificate.subject)}", 2, 11) + "\n")
-            out(wrap(f"issuer   {safe(certificate.issuer)}", 2, 11) + "\n")
+            out(wrap(f"subject  {_spaced(safe(certificate.subject))}", 2, 11) + "\n")
+            out(wrap(f"issuer   {_spaced(safe(certificate.issuer))}", 2, 11) + "\n")
             names = ", ".join(certificate.dns_names[:6]) + (" ..." if len(certificate.dns_names) > 6 else "")
             if names:
                 out(wrap(f"names    {safe(names)}", 2, 11) + "\n")

@@ -1,0 +1,98 @@
+"""What the command lines share: exit statuses, options, and how an error is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kzpcap.errors import ReferenceDataError
+
+EXIT_FAILED = 1
+"""A capture of a run failed, or a file that was named is none; two readers differ."""
+EXIT_USAGE = 2
+EXIT_NOT_A_CAPTURE = 3
+EXIT_REFERENCE_DATA = 4
+EXIT_MISSING = 5
+"""Something that the command needs is not installed."""
+EXIT_NO_CASE = 6
+"""No case, or it cannot be read, or a wrong query."""
+EXIT_FAULTS = 7
+EXIT_OPEN = 8
+EXIT_NOT_WRITTEN = 9
+EXIT_INTERCEPTED = 10
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+"""The reader of a pipe has gone."""
+
+Targets = Annotated[
+    list[str] | None, typer.Option("--targets", metavar="NAME|FILE", help="Target lists (default: all shipped).")
+]
+TrustedRoots = Annotated[
+    list[Path] | None, typer.Option("--trusted-root", metavar="PEM", help="Further trust anchors (laboratories).")
+]
+InterceptionCAs = Annotated[
+    list[Path] | None,
+    typer.Option("--interception-ca", metavar="PEM", help="Further interception CAs (laboratories)."),
+]
+Genuine = Annotated[
+    list[Path] | None,
+    typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside those of the capture."),
+]
+Asn = Annotated[
+    Path | None,
+    typer.Option("--asn", metavar="FILE", help="AS numbers of the capture's time: MMDB, iptoasn TSV or prefix2as."),
+]
+KeyLogFile = Annotated[
+    Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
+]
+Corroborate = Annotated[
+    bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
+]
+
+
+def secrets_of(path: Path | None) -> bytes:
+    """The lines of an SSLKEYLOGFILE; one that opens nothing is told, ReferenceDataError where it cannot be read."""
+    if path is None:
+        return b""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ReferenceDataError(f"{path}: {error.strerror}") from error
+    from kzpcap.tls.keylog import SERVER_HANDSHAKE, KeyLog
+
+    if not KeyLog().add(text):
+        from kzpcap.report.text import safe
+
+        typer.echo(
+            f"kzpcap: {safe(str(path))}: no line of it has a {SERVER_HANDSHAKE.decode()}: it opens nothing", err=True
+        )
+    return text
+
+
+def told(where: Path | str, error: Exception) -> str:
+    """One line for what went wrong with a file or folder: the file that the system names, or `where`."""
+    from kzpcap.report.text import safe
+
+    named = error.filename if isinstance(error, OSError) and error.filename else where
+    says = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return f"kzpcap: {safe(str(named))}: {safe(str(says))}"
+
+
+def refused(case: Path, error: Exception) -> typer.Exit:
+    """Tell why a case gives no answer; the exit to raise."""
+    typer.echo(told(case, error), err=True)
+    return typer.Exit(EXIT_NO_CASE)
+
+
+def opens_with_tshark() -> None:
+    """End here where tshark is wanted and not installed."""
+    from kzpcap.capture.witnesses import with_tshark
+    from kzpcap.errors import WitnessMissing
+
+    try:
+        with_tshark.program()
+    except WitnessMissing as missing:
+        typer.echo(f"kzpcap: {missing}", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
