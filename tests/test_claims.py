@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, vantage_days, wilson
+from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, through, vantage_days, wilson
 from kzpcap.cases.crossings import NOT_KNOWN
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports
@@ -186,3 +186,8 @@ def test_on_the_command_line_with_a_witness(tmp_path):
     assert "+ an independent reader agrees, and nowhere differs" in text
     dossier = json.loads(run("case", "claims", "--json", str(tmp_path / "case")).stdout)
     assert dossier["claims"][0]["support"]["witness_agrees"] == 1
+
+
+def test_two_routers_told_as_one_network_are_told_once():
+    assert through("1.2.0.0/16", "1.2.0.0/16").endswith("on a path through routers in 1.2.0.0/16")
+    assert through("1.2.0.0/16", "1.3.0.0/16").endswith("on a path through 1.2.0.0/16 and 1.3.0.0/16")

@@ -77,6 +77,29 @@ def test_a_client_s_network_is_told_only_among_others(released):
             assert row["client_as"] or not row["client_network"]
 
 
+def test_claims_of_place_name_the_routers_as_the_report_does(released):
+    case, out, _ = released
+    document = json.loads((out / "claims.json").read_text())
+    exact = json.loads(run("case", "claims", str(case), "--json").stdout)
+    places = [claim for claim in document["claims"] if claim["about"] == "place"]
+    assert len(places) == sum(claim["about"] == "place" for claim in exact["claims"]) > 0
+    page = (out / "report.html").read_text()
+    for claim in places:
+        assert all(re.fullmatch(r"\d+\.\d+\.0\.0/16", end) for end in claim["edge"]), "too few networks saw them"
+        assert f"through {claim['edge'][0]} and {claim['edge'][1]}" in claim["says"]
+        assert f"through {claim['edge'][0]} and {claim['edge'][1]}" in page
+
+
+def test_an_edge_seen_from_both_sides_may_be_one_box(released):
+    case, out, _ = released
+    said = " ".join(run("case", "summary", str(case)).stdout.decode().split())
+    one = "a box on a path through 92.47.151.210 and 95.56.243.92: 2 intercepted"
+    assert one in said
+    assert "and a box on a path through 95.56.243.92 and 92.47.151.210, the other way: it may be the same one" in said
+    page = (out / "report.html").read_text()
+    assert "and on one through 95.56.0.0/16 and 92.47.0.0/16, the other way: it may be the same box (in each" in page
+
+
 def test_an_existing_folder_stays(released, tmp_path):
     case, *_ = released
     (tmp_path / "mine").mkdir()

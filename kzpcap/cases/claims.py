@@ -31,7 +31,7 @@ from kzpcap.cases.crossings import (
 )
 from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
-from kzpcap.report.words import count
+from kzpcap.report.words import count, ends
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
@@ -250,8 +250,12 @@ def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> li
     ]
     best = {edge for one in explained.explanations[:1] for group in one.groups for edge in group.edges}
     for edge, support in found.by_edge.items():
-        says = f"TLS to listed names was intercepted on a path through {edge.before} and {edge.after}"
-        claim = _claim(says, "place", "known_generation:" if support.verified == support.connections else "", support)
+        claim = _claim(
+            through(edge.before, edge.after),
+            "place",
+            "known_generation:" if support.verified == support.connections else "",
+            support,
+        )
         alone = edge in best and len(explained.explanations) == 1
         claim = replace(claim, edge=edge)
         made.append(_with(claim, "no other set of edges explains the case as well", alone))
@@ -259,6 +263,11 @@ def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> li
         made = [_with(claim, "no trust anchor or interception CA of a laboratory", False) for claim in made]
     order = ("publishable", "corroborated", "observed")
     return sorted(made, key=lambda one: (order.index(one.level), -one.support.connections, one.says))
+
+
+def through(before: str, after: str) -> str:
+    """On which path, in fixed words."""
+    return f"TLS to listed names was intercepted on a path through {ends(before, after)}"
 
 
 def by(identity: str, titles: dict[str, str]) -> str:

@@ -19,6 +19,7 @@ from kzpcap.cases.crossings import SERVER, START, network_of
 TOLD = "The public profile: hours, networks, listed names; what was left out is counted at the end."
 ENOUGH = 3
 """Networks from which something must have been seen."""
+AS_NETWORKS = "addresses of routers and servers, told as networks"
 NAMED = "known_generation:"
 """Whose issuer names are told: the others' may be a company's, or a volunteer's own."""
 
@@ -42,14 +43,7 @@ def public(document: dict[str, Any], known_keys: frozenset[str]) -> tuple[dict[s
     captures["failed"] = len(captures["failed"])
     captures["first"], captures["last"] = _down(captures["first"]), _up(captures["last"])
     _times(across["timeline"], left)
-    known = {
-        row[end]
-        for row in across["edges"]
-        if row["vantage_networks_exact"] >= ENOUGH
-        for end in ("before", "after")
-        if not row[end].endswith(SERVER)
-    }
-    _routers(across, known, left)
+    _routers(across, widely_known(across), left)
     _keys(across, listed, known_keys, left)
     _servers(across, left)
     contradictions = across["explanations"]["contradictions"]
@@ -107,6 +101,17 @@ def _up(stamp: str | None) -> str | None:
     return (whole if whole == moment else whole + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def widely_known(across: dict[str, Any]) -> set[str]:
+    """The routers whose addresses may be told: the ladders of three networks name an edge of theirs."""
+    return {
+        row[end]
+        for row in across["edges"]
+        if row["vantage_networks_exact"] >= ENOUGH
+        for end in ("before", "after")
+        if not row[end].endswith(SERVER)
+    }
+
+
 def node(name: str, known: set[str]) -> str:
     """A router or server of an edge for others: its address only where it is known widely enough, else its network."""
     if name in known or name == START:
@@ -123,7 +128,7 @@ def _routers(across: dict[str, Any], known: set[str], left: Counter[str]) -> Non
     def cut(edge: dict[str, Any]) -> None:
         for end in ("before", "after"):
             shown = node(edge[end], known)
-            left["addresses of routers and servers, told as networks"] += shown != edge[end]
+            left[AS_NETWORKS] += shown != edge[end]
             edge[end] = shown
 
     for row in across["edges"]:

@@ -26,7 +26,7 @@ from kzpcap import __version__, reference
 from kzpcap.cases import claims as claiming
 from kzpcap.cases.crossings import NOT_KNOWN, network_of, vantages
 from kzpcap.cases.custody import latest, logs, reference_of
-from kzpcap.cases.public import ENOUGH, TOLD, public, published_keys
+from kzpcap.cases.public import AS_NETWORKS, ENOUGH, TOLD, node, public, published_keys, widely_known
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
@@ -52,12 +52,14 @@ Volunteers are not a sample: no share here is one of a population.
 def release(case: Case, place: Path) -> dict[str, int]:
     """Write the folder, which must not exist, and is there when it is whole; what was left out, counted by kind."""
     found = total(case)
-    document, left = public(found.document(), published_keys())
+    exact = found.document()
+    document, left = public(exact, published_keys())
+    known = widely_known(exact["across"])
     heads = {log.run: log.head for log in logs(case) if log.head}
     made = {"profile": TOLD, "heads": heads, "reference": reference_of(case, found.analysis), "suppressed": left}
     folder = Path(tempfile.mkdtemp(prefix=".kzpcap-", dir=place.absolute().parent))
     try:
-        _write(case, folder, document, made, left)
+        _write(case, folder, document, made, left, known)
         folder.chmod(0o755)
         folder.rename(place)
     except BaseException:
@@ -66,7 +68,14 @@ def release(case: Case, place: Path) -> dict[str, int]:
     return dict(sorted(left.items()))
 
 
-def _write(case: Case, folder: Path, document: dict[str, Any], made: dict[str, Any], left: dict[str, int]) -> None:
+def _write(
+    case: Case,
+    folder: Path,
+    document: dict[str, Any],
+    made: dict[str, Any],
+    left: dict[str, int],
+    routers: set[str],
+) -> None:
     from kzpcap.report.case_page import render
 
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
@@ -82,7 +91,7 @@ def _write(case: Case, folder: Path, document: dict[str, Any], made: dict[str, A
             for measurement in measurements(report, case.certificate, False, known):
                 file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
     dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(gathered.crossings)))
-    _json(folder / "claims.json", _public_claims(dossier, document, left))
+    _json(folder / "claims.json", _public_claims(dossier, routers, left))
     _connections(folder / "connections.csv", rows, behind, left)
     with (folder / "left-out.csv").open("x", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -133,15 +142,17 @@ def _connections(
         writer.writerows([*row, count] for row, count in sorted(merged.items()))
 
 
-def _public_claims(dossier: dict[str, Any], document: dict[str, Any], left: dict[str, int]) -> dict[str, Any]:
-    """The dossier without captures and frames; a claim of place only where its routers may be told."""
-    told = {(row["before"], row["after"]) for row in document["across"]["edges"]}
+def _public_claims(dossier: dict[str, Any], known: set[str], left: dict[str, int]) -> dict[str, Any]:
+    """The dossier without captures and frames, its routers told as the report beside it tells them."""
     kept = []
     for claim in dossier["claims"]:
-        if claim["edge"] is not None and tuple(claim["edge"]) not in told:
-            what = "claims of place whose routers may not be told"
-            left[what] = left.get(what, 0) + 1
-            continue
         support = {key: value for key, value in claim["support"].items() if key != "examples"}
-        kept.append({**claim, "support": support})
+        told = {**claim, "support": support}
+        if claim["edge"] is not None:
+            edge = [node(end, known) for end in claim["edge"]]
+            hidden = sum(shown != end for shown, end in zip(edge, claim["edge"], strict=True))
+            if hidden:
+                left[AS_NETWORKS] = left.get(AS_NETWORKS, 0) + hidden
+                told |= {"edge": edge, "says": claiming.through(*edge)}
+        kept.append(told)
     return {**dossier, "claims": kept}

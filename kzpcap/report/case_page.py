@@ -33,7 +33,7 @@ def render(document: dict[str, Any], titles: dict[str, str], rules: dict[str, st
     across = document["across"]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean, "short": _short}
-    environment.globals |= {"edge_words": words.edge_words, "group_words": words.group_words}
+    environment.globals |= {"edge_words": words.edge_words, "explanation_words": words.explanation_words}
     return environment.get_template("case.html").render(
         d=document,
         a=across,
@@ -104,8 +104,13 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
     explained = across["explanations"]["explanations"]
     for one in explained if len(explained) == 1 else ():
         if all(len(group["edges"]) == 1 for group in one["groups"]):
-            ways = [f"through {words.edge_words(group['edges'][0])}" for group in one["groups"]]
-            yield f"Interception is on a path {', and on one '.join(ways)} (in this direction)."
+            ways = [
+                f"through {words.edge_words(group['edges'][0])}"
+                + (", the other way: it may be the same box" if again else "")
+                for group, again in words.from_both_sides(one["groups"])
+            ]
+            which = "this" if len(ways) == 1 else "each"
+            yield f"Interception is on a path {', and on one '.join(ways)} (in {which} direction)."
     off = [one for one in across["timeline"]["periods"] if one["is"] == "off"]
     for one in off[:6]:
         yield f"It {words.period_words(one, both_times)}.".replace("It surely off", "It was surely off")

@@ -99,8 +99,8 @@ def _explanations(found: dict[str, Any]) -> Iterator[str]:
     for number, one in enumerate(found["explanations"][:5]):
         if number:
             yield "  or, less likely:"
-        for place, group in enumerate(one["groups"]):
-            yield wrap(f"{'and ' if place else ''}{group_words(group)}", 2, 4)
+        for place, told in enumerate(explanation_words(one)):
+            yield wrap(f"{'and ' if place else ''}{told}", 2, 4)
     if len(found["explanations"]) > 5:
         yield f"  (+{len(found['explanations']) - 5} more: --json has them)"
     for said in found["contradictions"]:
@@ -111,10 +111,25 @@ def _explanations(found: dict[str, Any]) -> Iterator[str]:
             yield f"    {number:>7,} {why}"[:80]
 
 
-def group_words(group: dict[str, Any]) -> str:
+def explanation_words(one: dict[str, Any]) -> Iterator[str]:
+    """The groups of an explanation, one sentence each; an edge told before from its other side may be the same box."""
+    for group, again in from_both_sides(one["groups"]):
+        yield _group_words(group, again)
+
+
+def from_both_sides(groups: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Each group, and whether it is one edge between the routers of an earlier one, crossed the other way."""
+    told = set[tuple[str, str]]()
+    for group in groups:
+        edges = [(edge["before"], edge["after"]) for edge in group["edges"]]
+        yield group, len(edges) == 1 and edges[0][::-1] in told
+        told.update(edges if len(edges) == 1 else ())
+
+
+def _group_words(group: dict[str, Any], again: bool) -> str:
     """One group of an explanation: a single edge, or several that cannot be told apart."""
     edges = [edge_words(edge) for edge in group["edges"]]
-    where = f"a box on a path through {edges[0]}"
+    where = f"a box on a path through {edges[0]}" + (", the other way: it may be the same one" if again else "")
     if len(edges) > 1:
         where = f"a box on one of {len(edges)} edges that cannot be told apart: {'; '.join(edges[:6])}"
         where += f" (+{len(edges) - 6} more)" if len(edges) > 6 else ""
@@ -128,7 +143,12 @@ def edge_words(edge: dict[str, Any]) -> str:
     """An edge in a sentence."""
     silent = edge["routers_not_seen_between"]
     between = f" ({silent} router{'' if silent == 1 else 's'} between them not seen)" if silent else ""
-    return f"{edge['before']} and {edge['after']}{between}"
+    return f"{ends(edge['before'], edge['after'])}{between}"
+
+
+def ends(before: str, after: str) -> str:
+    """The routers of an edge, behind "through"; told as networks, both may be in one."""
+    return f"routers in {before}" if before == after else f"{before} and {after}"
 
 
 def _timeline(when: dict[str, Any]) -> Iterator[str]:
