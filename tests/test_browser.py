@@ -7,7 +7,7 @@ import os
 import pytest
 
 from kzpcap.upload.language import NAMES, WORDS
-from tests.conftest import CHROMIUM, NO_BROWSER
+from tests.conftest import CHROMIUM, NO_BROWSER, run
 from tests.service import LADDER
 
 WIDTHS = {"phone": 360, "desktop": 1280}
@@ -68,3 +68,18 @@ def test_accessible(server, browser, path, lang):
     found = [one for one in axe.Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
     assert found == [], [(one["id"], one["nodes"][0]["html"]) for one in found]
     context.close()
+
+
+@NO_BROWSER
+@pytest.mark.parametrize("width", WIDTHS.values())
+def test_every_state_and_reason_of_a_report_is_on_the_screen(browser, tmp_path, width):
+    assert run("analyze", str(LADDER), "--html", str(tmp_path / "report.html")).returncode == 0
+    page = browser.new_page(viewport={"width": width, "height": 800}, java_script_enabled=False)
+    page.goto((tmp_path / "report.html").as_uri())
+    cells = page.locator(".rows td").all()
+    assert len(cells) > 50
+    for cell in cells:
+        place = cell.bounding_box()
+        assert place["x"] >= 0
+        assert place["x"] + place["width"] <= width, cell.inner_text()
+    page.close()
