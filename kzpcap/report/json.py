@@ -17,14 +17,13 @@ import orjson
 from kzpcap.report import model, twin
 from kzpcap.report.ladders import document as ladder_document
 from kzpcap.report.summary import Summary
+from kzpcap.report.text import UNSEEN
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
 
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-"""What a terminal may act on or a reader cannot see; JSON's own escapes cover what is below 0x20."""
 
 
 def text(value: object) -> str:
@@ -33,11 +32,12 @@ def text(value: object) -> str:
         found = orjson.dumps(value).decode()
     except orjson.JSONEncodeError:  # an integer of more than 64 bits, half of a surrogate pair, more depth than it has
         found = ENCODER.encode(value)
-    return found if found.isascii() and "\x7f" not in found else HIDDEN.sub(_escape, found)
+    return found if found.isascii() and "\x7f" not in found else UNSEEN.sub(_escape, found)
 
 
 def _escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    units = found[0].encode("utf-16-be")  # RFC 8259 section 7: two escapes for what is beyond the first plane
+    return "".join([f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)])
 
 
 def cut_address(address: str) -> str:

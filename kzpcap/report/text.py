@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import unicodedata
 from datetime import UTC, datetime
@@ -9,6 +10,13 @@ from functools import lru_cache
 
 WIDTH = 80
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+UNSEEN = re.compile(
+    "[\x7f-\x9f\u2028\u2029\u202a-\u202e\ufff9-\ufffb"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
+    "\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""What a terminal may act on, and what a reader cannot see: controls and separators, then Unicode's
+Default_Ignorable_Code_Point (DerivedCoreProperties.txt)."""
 
 
 def decode(raw: bytes) -> str:
@@ -24,7 +32,7 @@ def safe(text: str) -> str:
 
 
 def _visible(char: str) -> str:
-    if unicodedata.category(char) not in HIDDEN:
+    if unicodedata.category(char) not in HIDDEN and not UNSEEN.match(char):
         return char
     code = ord(char)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65_536 else f"\\U{code:08x}"
