@@ -82,6 +82,23 @@ def test_a_hello_over_two_datagrams_has_the_frames_of_both():
     assert (client.messages[0].first_frame, client.messages[0].packet.frame) == (1, 2)
 
 
+def test_a_server_that_was_recorded_before_the_client_is_read(monkeypatch):
+    hello, answer = message(1, client_hello_body(b"quic.example")), message(2, b"\3\3" + b"\7" * 32 + b"\0\x13\1\0")
+    servers = [(1, initial(crypto(at, answer[at : at + 24]), at, label="server in")) for at in (0, 24)]
+    clients = [(0, initial(crypto(0, hello), 1))]
+    for datagrams in ([*servers, *clients], [servers[0], *clients, servers[1]]):
+        client, server, direction = quic.read(Flow(*datagrams))
+        assert direction == 0
+        assert client.messages[0].body == hello[4:]
+        assert server.messages[0].body == answer[4:]
+    assert quic.read(Flow(*servers)) is None
+    tries = []
+    real = quic.unprotect
+    monkeypatch.setattr(quic, "unprotect", lambda *given: tries.append(1) or real(*given))
+    quic.read(Flow(*servers * 2_000, *clients))
+    assert len(tries) <= 2 * 2 * (quic.MAX_FAILED + 1)
+
+
 def test_other_keys_open_nothing():
     raw = bytearray(initial(crypto(0, b"\1\0\0\0"), 1))
     raw[-1] ^= 1

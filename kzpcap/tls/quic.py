@@ -299,18 +299,30 @@ def read(flow: Flow) -> tuple[Side, Side, int] | None:
     return None
 
 
+def _initials(flow: Flow) -> Iterator[tuple[Packet, LongHeader]]:
+    for packet in flow.packets:
+        for header in coalesced(packet.payload):
+            if header.kind == INITIAL:
+                yield packet, header
+
+
 def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     keys: list[tuple[Keys, Keys]] = []
     tried: set[tuple[int, bytes]] = set()
     opened: list[bytes] = []
     """Connection IDs by which a client's Initial was opened: a server that switches versions keeps to them."""
     streams = (Crypto(), Crypto())
+    early: list[tuple[Packet, LongHeader]] = []
+    """The server's Initials that were recorded before any of the client's, which has the connection ID."""
     version: int | None = None
     failed = 0
-    for packet in flow.packets:
-        from_client = packet.direction == client
-        for header in coalesced(packet.payload):
-            if header.kind != INITIAL or failed >= MAX_FAILED:
+    for initials in (_initials(flow), early):
+        for packet, header in initials:
+            from_client = packet.direction == client
+            if failed >= MAX_FAILED:
+                break
+            if not from_client and not keys and len(early) < MAX_FAILED:
+                early.append((packet, header))
                 continue
             payload = None
             for ours, theirs in reversed(keys):
@@ -338,8 +350,8 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                 version = header.version
             for offset, data in frames:
                 streams[0 if from_client else 1].add(offset, data, packet)
-    if not keys:
-        return None
+        if not keys:
+            return None
     sides = tuple(
         _side(stream, [p for p in flow.packets if (p.direction == client) == (index == 0)])
         for index, stream in enumerate(streams)
