@@ -255,6 +255,10 @@ def test_what_scrubbing_cost_is_in_custody(tmp_path):
     assert [line["sidecar"] for line in lines] == [
         {"imported_from": str(out), "scrubbed": "evidence", "answers_lost": len(lost)}
     ]
+    said = " ".join(run("case", "summary", str(tmp_path / "case")).stdout.decode().split())
+    assert f"1 capture came scrubbed; 1 of them lost {len(lost)} answer" in said
+    captures = json.loads(run("case", "summary", str(tmp_path / "case"), "--json").stdout)["captures"]
+    assert (captures["scrubbed"], captures["scrubbed_with_answers_lost"], captures["answers_lost"]) == (1, 1, len(lost))
     other = tmp_path / "other" / "scrubbed.pcapng"  # a manifest of another file says nothing of this one
     other.parent.mkdir()
     shutil.copy(RCKU, other)

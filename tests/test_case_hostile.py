@@ -165,11 +165,15 @@ def test_a_control_s_certificates_are_not_published(ladder):
                 assert iteration["handshake"]["peer_certificates"] == []
 
 
-def test_a_place_is_told_by_its_pair_and_not_by_a_part_of_the_words(document):
-    shown = copy.deepcopy(document)
-    shown["across"]["edges"][0].update(before="2.3.4.5", after="8.8.2.2")
+def test_a_router_is_told_by_its_own_address_and_not_by_a_part_of_the_words():
     claim = {"about": "place", "edge": ["92.3.4.5", "8.8.2.29"], "says": "through 92.3.4.5 and 8.8.2.29", "support": {}}
-    assert _public_claims({"claims": [claim]}, shown, {})["claims"] == []
+    left = {}
+    (told,) = _public_claims({"claims": [claim]}, {"2.3.4.5", "8.8.2.2", "92.3.4.0"}, left)["claims"]
+    assert told["edge"] == ["92.3.0.0/16", "8.8.0.0/16"]
+    assert told["says"].endswith("through 92.3.0.0/16 and 8.8.0.0/16")
+    assert left == {"addresses of routers and servers, told as networks": 2}
+    (told,) = _public_claims({"claims": [claim]}, set(claim["edge"]), {})["claims"]
+    assert told["edge"] == claim["edge"]
 
 
 def test_three_networks_must_have_it_exactly_and_a_server_is_no_router(document):

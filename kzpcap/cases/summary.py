@@ -49,6 +49,8 @@ class Total:
     reasons: Counter[str] = field(default_factory=Counter)
     failed: dict[str, str] = field(default_factory=dict)
     not_captures: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    """Capture that was scrubbed before it came -> answers of the original's that its copy does not give."""
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -64,6 +66,9 @@ class Total:
                 "with_interception": self.captures_intercepted,
                 "failed": dict(sorted(self.failed.items())),
                 "not_captures": self.not_captures,
+                "scrubbed": len(self.lost),
+                "scrubbed_with_answers_lost": sum(map(bool, self.lost.values())),
+                "answers_lost": sum(self.lost.values()),
                 "packets": self.packets,
                 "first": self.first,
                 "last": self.last,
@@ -114,7 +119,7 @@ def judged_otherwise(case: Case, analysis: str) -> int:
 
 
 def _custody(case: Case, found: Total) -> None:
-    """What never became a result: each file's last word under this analysis."""
+    """What never became a result, each file's last word under this analysis, and what scrubbing had cost."""
     last: dict[str, dict[str, Any]] = {}
     for log in logs(case):
         if log.lines and log.lines[0].get("analysis") == found.analysis:
@@ -128,6 +133,9 @@ def _custody(case: Case, found: Total) -> None:
             found.not_captures += 1
         elif line.get("outcome") not in ("analysed", "already there"):
             found.failed[name] = line.get("why") or str(line.get("outcome"))
+        elif "scrubbed" in (told := line.get("sidecar") or {}):
+            cost = told.get("answers_lost")
+            found.lost[line["sha256"]] = max(cost, 0) if isinstance(cost, int) else 0
 
 
 def _add(found: Total, report: dict[str, Any]) -> None:
@@ -172,6 +180,8 @@ def lines(found: Total) -> Iterator[str]:
         yield f"  results of {words.count(found.others, 'other analysis', 'other analyses')} stand beside it"
     if found.otherwise:
         yield from wrap(words.judged_otherwise(found.otherwise), 2).split("\n")
+    if found.lost:
+        yield from wrap(words.scrubbed(found.document()["captures"]), 2).split("\n")
     if found.laboratory:
         yield "  LABORATORY: trust anchors or interception CAs were given on the command line"
     yield ""

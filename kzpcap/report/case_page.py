@@ -43,6 +43,7 @@ def render(document: dict[str, Any], titles: dict[str, str], rules: dict[str, st
         means=MEANS,
         findings=list(findings(document, titles)),
         periods=[(one["is"], words.period_words(one, both_times)) for one in across["timeline"]["periods"]],
+        scrubbed=words.scrubbed(document["captures"]) if document["captures"]["scrubbed"] else "",
         figures=dict(figures(across)),
         paths=[path_figure(path) for path in across["paths"]],
         reasons=[(rule, rules.get(rule, ""), count) for rule, count in document["reasons"].items()],

@@ -43,6 +43,16 @@ def judged_otherwise(captures: int) -> str:
     )
 
 
+def scrubbed(captures: dict[str, Any]) -> str:
+    """How many captures came scrubbed, and what that had cost, as their manifests tell."""
+    came = f"{count(captures['scrubbed'], 'capture')} came scrubbed"
+    if not captures["answers_lost"]:
+        return f"{came}, with every answer that the original gave"
+    hit = captures["scrubbed_with_answers_lost"]
+    lost = count(captures["answers_lost"], "answer")
+    return f"{came}; {hit:,} of them lost {lost} that the original gave"
+
+
 def lines(across: dict[str, Any]) -> Iterator[str]:
     """Edges, their explanation, and on and off; at most 80 columns."""
     for part in _lines(cleaned(across)):
