@@ -33,7 +33,8 @@ from kzpcap.report.handshakes import Lines
 from kzpcap.report.text import cell, day_and_time, rfc3339
 from kzpcap.tls import records
 from kzpcap.tls.messages import numbers
-from kzpcap.verdict.ladders import Outcome, judge_ladders
+from kzpcap.verdict.ladders import judge_ladders
+from kzpcap.verdict.outcomes import Outcome
 from kzpcap.verdict.rules import State
 from tests.build import client_hello, packets, record, server_hello_body
 from tests.conftest import CAPTURES, run

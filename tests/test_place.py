@@ -10,8 +10,10 @@ from kzpcap.paths.ladders import Exceeded, Route, Sent, Series, Step, find_serie
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
-from kzpcap.verdict.ladders import Hop, Outcome, judge_ladders
+from kzpcap.verdict.ladders import judge_ladders
+from kzpcap.verdict.outcomes import Outcome
 from kzpcap.verdict.place import describe
+from kzpcap.verdict.routers import Hop
 from kzpcap.verdict.rules import State
 
 FORGED = Outcome(State.INTERCEPTED, "x", False, True, 10_000, None)

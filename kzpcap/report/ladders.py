@@ -7,7 +7,8 @@ from typing import Any
 
 from kzpcap.paths.networks import Networks
 from kzpcap.report.text import safe, wrap
-from kzpcap.verdict.ladders import Hop, Ladder
+from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.routers import Hop
 
 ANSWERS = {
     "intercepted": "forged certificate",

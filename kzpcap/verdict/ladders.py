@@ -7,9 +7,8 @@
   intercepts sits at it or beyond.
 - Nor is it exact where the target was not asked at the TTL before, or was silent once where the control was heard: the
   box's answer may have been lost, and the box sits nearer.
-- Hops below k are named by the target's own Time Exceeded; hop k by the control only where both series agree at
-  every TTL below k at which both were answered. A traceroute to the same address may fill in what neither showed;
-  one to another address only if it goes the probes' way before and after the hop, and that is said.
+
+The hops beside the edge are named in routers.py; what came back is read in outcomes.py.
 """
 
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
@@ -19,42 +18,19 @@ from typing import NamedTuple
 
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
-from kzpcap.verdict.rules import State
-
-
-class Outcome(NamedTuple):
-    """How a ladder's connection ended: state, whether its chain was publicly trusted, the frame of the answer."""
-
-    state: State
-    rule_id: str
-    trusted: bool
-    answered: bool
-    answer_frame: int | None
-    failed: str | None
-    answer_ttl: int | None = None
-    identity: str = ""
-    """The interceptor's."""
-
-    @property
-    def hit(self) -> bool:
-        """Did what came back show an interceptor or a blocker?"""
-        return self.state in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
-
-
-class Hop(NamedTuple):
-    """A router on the path; `address` None where it was not seen."""
-
-    ttl: int
-    address: str | None
-    seen_by: str | None = None
-    """target, control or traceroute."""
-    others: tuple[str, ...] = ()
-    """Further addresses that answered at this TTL: the paths differ."""
-
-    @property
-    def known(self) -> bool:
-        """Was any router seen here?"""
-        return bool(self.address or self.others)
+from kzpcap.verdict.outcomes import (
+    SILENCES,
+    OutcomeOf,
+    answered_at,
+    bounds_of_answer,
+    copies_ttl,
+    dropped_at,
+    effect_of,
+    outlives,
+    reached,
+    split,
+)
+from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop
 
 
 class StepOutcome(NamedTuple):
@@ -105,15 +81,9 @@ class Ladder(NamedTuple):
         return min(counts, key=lambda ttl: (-counts[ttl], ttl), default=None)
 
 
-MIN_COPIED = 3
-SILENCES = 2
-"""As often nobody answered: once may be loss."""
-EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
-
-
 def judge_ladders(
     series: list[Series],
-    outcome_of: Callable[[int], Outcome | None],
+    outcome_of: OutcomeOf,
     is_target: Callable[[str | None], bool],
     routes: dict[str, Route],
 ) -> tuple[Ladder, ...]:
@@ -129,13 +99,13 @@ def judge_ladders(
     return tuple(found)
 
 
-def _hits(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> bool:
+def _hits(entry: Series, outcome_of: OutcomeOf) -> bool:
     outcomes = (outcome_of(index) for step in entry.steps.values() for index in step.connections)
     return any(outcome is not None and outcome.hit for outcome in outcomes)
 
 
 def _roles(
-    members: list[Series], outcome_of: Callable[[int], Outcome | None], is_target: Callable[[str | None], bool]
+    members: list[Series], outcome_of: OutcomeOf, is_target: Callable[[str | None], bool]
 ) -> tuple[list[Series], list[Series]]:
     """Listed names are targets; where no listed name is among them, the series that differs is the target."""
     targets = [entry for entry in members if is_target(entry.name)]
@@ -151,39 +121,36 @@ def _roles(
     return targets, controls
 
 
-def _judge(
-    target: Series, control: Series | None, outcome_of: Callable[[int], Outcome | None], routes: dict[str, Route]
-) -> Ladder:
+def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes: dict[str, Route]) -> Ladder:
     notes: list[str] = []
     route = routes.get(target.server)
-    hits, clean = _split(target, outcome_of)
-    effect = _effect(target, hits, outcome_of)
+    hits, clean = split(target, outcome_of)
+    effect = effect_of(target, hits, outcome_of)
     k = min(hits) if hits else None
     late: int | None = None
     if target.shape == "one_connection" and k is not None:
-        upper, lower = _bounds(target, outcome_of)
+        upper, lower = bounds_of_answer(target, outcome_of)
         if upper is not None and lower < upper:
             late = upper
             notes.append(
                 f"one connection for all TTLs, and the answer came late: it belongs to a TTL from {lower} to {upper}"
             )
         k = lower
-    dropped = _drop(target, control, outcome_of) if k is None else None
+    dropped = dropped_at(target, control, outcome_of) if k is None else None
     if dropped is not None:
         k, effect, hits = dropped, "silence", {t for t in target.steps if t >= dropped}
-    control_ttls = _answered(control, outcome_of)
-    trusted = _answered(control, outcome_of, trusted=True)
+    control_ttls = answered_at(control, outcome_of)
+    trusted = answered_at(control, outcome_of, trusted=True)
     if k is None:
         return Ladder(
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
-            None, None, min(trusted, default=None), None, None, None, _last_answering(target, BEYOND_ANY_TTL),
+            None, None, min(trusted, default=None), None, None, None, last_answering(target, None),
             "unknown", 0, len(target.steps), False, None, route.destination_ttl if route else None, tuple(notes),
             _steps(target, control, outcome_of),
         )  # fmt: skip
-    outlives = _outlives(control, control_ttls, k)
     destination = route.destination_ttl if route else None
-    exact = outlives or (destination is not None and destination == k)
-    copies = _copies_ttl(target, hits, outcome_of)
+    exact = outlives(control, control_ttls, k) or (destination is not None and destination == k)
+    copies = copies_ttl(target, hits, outcome_of)
     if late is not None or copies:
         exact = False
     elif not exact:
@@ -194,15 +161,14 @@ def _judge(
             f"from TTL {nearest} to {k - 1} the target drew nothing, or was not asked, and a lost answer cannot be told"
             f" from none: the box may sit as near as hop {nearest}"
         )
-    agrees = _agree(target, control, k)
+    agrees = agree(target, control, k)
     if control is not None and not agrees:
         notes.append("target and control took different paths (load balancing)")
     seen_by = (("target", target), ("control", control if agrees else None))
-    clean_hop, first_hop = _name_hop(nearest - 1, seen_by, route, target), _name_hop(k, seen_by, route, target)
+    clean_hop, first_hop = name_hop(nearest - 1, seen_by, route, target), name_hop(k, seen_by, route, target)
     if not copies:
         clean_hop, first_hop = (
-            _from_elsewhere(hop, routes, target, control if agrees else None, k, notes)
-            for hop in (clean_hop, first_hop)
+            from_elsewhere(hop, routes, target, control if agrees else None, k, notes) for hop in (clean_hop, first_hop)
         )
     later_clean = [ttl for ttl in clean if ttl > k]
     inferred = None
@@ -218,7 +184,7 @@ def _judge(
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
-        _last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
+        last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), _first_hits(target, outcome_of),
         min([probe.time_ns for probe in target.sent]), max([probe.time_ns for probe in target.sent]),
@@ -227,7 +193,7 @@ def _judge(
     )  # fmt: skip
 
 
-def _first_hits(target: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[int | None, ...]:
+def _first_hits(target: Series, outcome_of: OutcomeOf) -> tuple[int | None, ...]:
     """For each run of a ladder with one connection per TTL, the smallest TTL that was intercepted or blocked."""
     if target.shape == "one_connection":
         return ()
@@ -236,99 +202,6 @@ def _first_hits(target: Series, outcome_of: Callable[[int], Outcome | None]) -> 
         hits = [probe.ttl for probe in run if (outcome := outcome_of(probe.index)) is not None and outcome.hit]
         found.append(min(hits, default=None))
     return tuple(found)
-
-
-BEYOND_ANY_TTL = 1 << 16
-
-
-def _split(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[set[int], set[int]]:
-    """The TTLs at which something came back that shows an interceptor, and those with a trusted chain."""
-    hits, clean = set(), set()
-    for ttl, step in entry.steps.items():
-        for index in step.connections:
-            outcome = outcome_of(index)
-            if outcome is None:
-                continue
-            if outcome.hit and _reached(entry, step.ttl, index, outcome):
-                hits.add(ttl)
-            elif outcome.trusted:
-                clean.add(ttl)
-    return hits, clean
-
-
-def _reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
-    """Does this connection's answer belong to this TTL? In one connection for all TTLs: to the last one sent before."""
-    if entry.shape != "one_connection" or outcome.answer_frame is None:
-        return True
-    return ttl == entry.highest(index, outcome.answer_frame)
-
-
-def _bounds(entry: Series, outcome_of: Callable[[int], Outcome | None]) -> tuple[int | None, int]:
-    """(upper, lower) of the answering TTL in one connection: the last TTL sent before the answer; one above the
-    highest that drew a Time Exceeded."""
-    uppers = []
-    for index in {probe.index for probe in entry.sent}:
-        outcome = outcome_of(index)
-        if outcome is None or not outcome.hit or outcome.answer_frame is None:
-            continue
-        before = entry.highest(index, outcome.answer_frame)
-        if before:
-            uppers.append(before)
-    expired = [ttl for ttl, step in entry.steps.items() if step.hops]
-    upper = min(uppers, default=None)
-    return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
-
-
-def _copies_ttl(entry: Series, hits: set[int], outcome_of: Callable[[int], Outcome | None]) -> bool:
-    """Does the TTL of the answers rise by one with each step of the probes' TTL, over three steps at least?"""
-    pairs = {
-        (ttl, outcome.answer_ttl)
-        for ttl in hits
-        for index in entry.steps[ttl].connections
-        if (outcome := outcome_of(index)) is not None and outcome.hit and outcome.answer_ttl is not None
-    }
-    return len(pairs) >= MIN_COPIED and len({ttl - answer for ttl, answer in pairs}) == 1
-
-
-def _effect(entry: Series, hits: set[int], outcome_of: Callable[[int], Outcome | None]) -> str | None:
-    for ttl in sorted(hits):
-        for index in entry.steps[ttl].connections:
-            outcome = outcome_of(index)
-            if outcome is not None and outcome.hit:
-                if outcome.state is State.INTERFERED:
-                    return EFFECTS.get(outcome.failed or "", "reset")
-                return "certificate" if outcome.state is State.INTERCEPTED else "suspected_certificate"
-    return None
-
-
-def _answered(entry: Series | None, outcome_of: Callable[[int], Outcome | None], trusted: bool = False) -> list[int]:
-    """The TTLs at which a series got a TLS answer (with `trusted`, a publicly trusted chain)."""
-    if entry is None:
-        return []
-    found = []
-    for ttl, step in entry.steps.items():
-        for index in step.connections:
-            outcome = outcome_of(index)
-            if outcome is None or not (outcome.trusted if trusted else outcome.answered):
-                continue
-            if _reached(entry, ttl, index, outcome):
-                found.append(ttl)
-                break
-    return sorted(found)
-
-
-def _outlives(control: Series | None, answered: list[int], k: int) -> bool:
-    """Did the control go further than TTL k: a router there or beyond passed it on, or it was answered only later?
-
-    One answer that is missing may be lost: so twice nobody answered a control from TTL k on.
-    """
-    if control is None or (answered and answered[0] <= k):
-        return False
-    if any(control.hops_at(ttl) for ttl in control.steps if ttl >= k):
-        return True
-    if not answered or control.shape != "connection_per_ttl":
-        return False
-    return sum(len(step.connections) for ttl, step in control.steps.items() if k <= ttl < answered[0]) >= SILENCES
 
 
 def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
@@ -356,104 +229,6 @@ def _nearest(target: Series, control: Series | None, k: int) -> int:
     return nearest
 
 
-def _drop(target: Series, control: Series | None, outcome_of: Callable[[int], Outcome | None]) -> int | None:
-    """The TTL from which the target draws nothing at all while the control goes on to an answer."""
-    answered = _answered(control, outcome_of)
-    if control is None or not answered:
-        return None
-    silent = [
-        ttl
-        for ttl, step in sorted(target.steps.items())
-        if not step.hops
-        and not any((o := outcome_of(i)) is not None and (o.answered or o.hit) for i in step.connections)
-    ]
-    heard = [ttl for ttl in target.steps if ttl not in silent]
-    last = max(heard, default=0)
-    tail = [ttl for ttl in silent if ttl > last]
-    compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
-    return tail[0] if len(compared) >= 3 and tail[0] in compared else None
-
-
-def _agree(target: Series, control: Series | None, k: int) -> bool:
-    """Do both series name the same routers at every TTL below k at which both were answered?"""
-    if control is None:
-        return False
-    for ttl in range(1, k):
-        ours, theirs = set(target.hops_at(ttl)), set(control.hops_at(ttl))
-        if ours and theirs and ours != theirs:
-            return False
-    return True
-
-
-def _name_hop(
-    ttl: int, series: tuple[tuple[str, Series | None], ...], route: Route | None, target: Series
-) -> Hop | None:
-    """The router at a TTL: by the target's own probes, the control's where they may speak for it, a traceroute."""
-    if ttl < 1:
-        return None
-    for who, entry in series:
-        seen = entry.hops_at(ttl) if entry else ()
-        if seen:
-            return Hop(ttl, seen[0] if len(seen) == 1 else None, who, seen if len(seen) > 1 else ())
-    if route is not None and _route_agrees(route, target):
-        found = tuple(route.hops.get(ttl, ()))
-        if len(found) == 1:
-            return Hop(ttl, found[0], "traceroute")
-        if found:
-            return Hop(ttl, None, "traceroute", found)
-    return Hop(ttl, None)
-
-
-def _route_agrees(route: Route, target: Series) -> bool:
-    """A traceroute to the same address counts unless it contradicts the probes somewhere."""
-    return all(
-        not target.hops_at(ttl) or not seen or set(target.hops_at(ttl)) & set(seen) for ttl, seen in route.hops.items()
-    )
-
-
-MIN_AGREEING = 3
-
-
-def _from_elsewhere(
-    hop: Hop | None, routes: dict[str, Route], target: Series, control: Series | None, k: int, notes: list[str]
-) -> Hop | None:
-    """A hop that the probes do not show, by a traceroute to another address that goes their way before it and after it.
-
-    Ways to different addresses share their first hops and part somewhere: so the routers are the same at every TTL
-    below the hop, three at least and none silent, and the control's own probes meet the traceroute again beyond. Of
-    several such the one to the lowest address, so that runs agree.
-    """
-    if hop is None or hop.known or control is None or hop.ttl <= MIN_AGREEING:
-        return hop
-    below = range(1, hop.ttl)
-    for destination in sorted(routes):
-        route = routes[destination]
-        seen = tuple(route.hops.get(hop.ttl, ()))
-        if destination == target.server or len(seen) != 1:
-            continue
-        before = all(target.hops_at(ttl) and set(target.hops_at(ttl)) == set(route.hops.get(ttl, ())) for ttl in below)
-        after = any(
-            control.hops_at(ttl) and set(control.hops_at(ttl)) == set(route.hops.get(ttl, ()))
-            for ttl in control.steps
-            if ttl > hop.ttl and ttl >= k
-        )
-        if before and after:
-            notes.append(
-                f"hop {hop.ttl} is named by a traceroute to another address, {destination}, which goes the probes' way"
-                " before and after it"
-            )
-            return Hop(hop.ttl, seen[0], f"traceroute to {destination}")
-    return hop
-
-
-def _last_answering(target: Series, k: int) -> Hop | None:
-    below = [ttl for ttl, step in target.steps.items() if step.hops and ttl < k]
-    if not below:
-        return None
-    seen = target.hops_at(max(below))
-    return Hop(max(below), seen[0] if len(seen) == 1 else None, "target", seen if len(seen) > 1 else ())
-
-
 def _placement(target: Series, control: Series | None, k: int, destination: int | None) -> str:
     """in_path, on_path (a Time Exceeded came beside the answer), at_destination, unknown."""
     if destination is not None and destination == k:
@@ -465,21 +240,19 @@ def _placement(target: Series, control: Series | None, k: int, destination: int 
     return "unknown"
 
 
-def _steps(
-    target: Series, control: Series | None, outcome_of: Callable[[int], Outcome | None]
-) -> tuple[StepOutcome, ...]:
+def _steps(target: Series, control: Series | None, outcome_of: OutcomeOf) -> tuple[StepOutcome, ...]:
     ttls = sorted(set(target.steps) | set(control.steps if control else ()))
     return tuple(StepOutcome(ttl, _side(target, ttl, outcome_of), _side(control, ttl, outcome_of)) for ttl in ttls)
 
 
-def _side(entry: Series | None, ttl: int, outcome_of: Callable[[int], Outcome | None]) -> dict[str, object] | None:
+def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, object] | None:
     step = entry.steps.get(ttl) if entry else None
     if entry is None or step is None:
         return None
     answer, frame = "silence", None
     for index in step.connections:
         outcome = outcome_of(index)
-        if outcome is None or not _reached(entry, ttl, index, outcome):
+        if outcome is None or not reached(entry, ttl, index, outcome):
             continue
         if outcome.hit:
             answer, frame = outcome.state.value, outcome.answer_frame

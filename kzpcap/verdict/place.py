@@ -11,7 +11,8 @@ from kzpcap.reference import Product
 from kzpcap.signers import Signing
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
-from kzpcap.verdict.ladders import EFFECTS, Ladder
+from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.outcomes import EFFECTS
 from kzpcap.verdict.rules import State
 
 HOUR_NS = 3_600_000_000_000

@@ -9,7 +9,8 @@ from kzpcap.paths.icmp import Echo, IcmpError, address
 from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import judge
-from kzpcap.verdict.ladders import Ladder, Outcome, judge_ladders
+from kzpcap.verdict.ladders import Ladder, judge_ladders
+from kzpcap.verdict.outcomes import Outcome
 
 MAX_PROBED = 100_000
 MAX_ROUTE_TTL = 40

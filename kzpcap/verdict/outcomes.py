@@ -1,0 +1,145 @@
+"""What came back on a ladder: how its connections ended, at which TTLs, and how far a control outlived its target."""
+
+# Annotations are not postponed: NamedTuple would compile each of them at every start.
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kzpcap.paths.ladders import Series
+from kzpcap.verdict.rules import State
+
+MIN_COPIED = 3
+SILENCES = 2
+"""As often nobody answered: once may be loss."""
+EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
+
+
+class Outcome(NamedTuple):
+    """How a ladder's connection ended: state, whether its chain was publicly trusted, the frame of the answer."""
+
+    state: State
+    rule_id: str
+    trusted: bool
+    answered: bool
+    answer_frame: int | None
+    failed: str | None
+    answer_ttl: int | None = None
+    identity: str = ""
+    """The interceptor's."""
+
+    @property
+    def hit(self) -> bool:
+        """Did what came back show an interceptor or a blocker?"""
+        return self.state in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
+
+
+OutcomeOf = Callable[[int], Outcome | None]
+"""How the connection of this number ended."""
+
+
+def split(entry: Series, outcome_of: OutcomeOf) -> tuple[set[int], set[int]]:
+    """The TTLs at which something came back that shows an interceptor, and those with a trusted chain."""
+    hits, clean = set(), set()
+    for ttl, step in entry.steps.items():
+        for index in step.connections:
+            outcome = outcome_of(index)
+            if outcome is None:
+                continue
+            if outcome.hit and reached(entry, step.ttl, index, outcome):
+                hits.add(ttl)
+            elif outcome.trusted:
+                clean.add(ttl)
+    return hits, clean
+
+
+def reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
+    """Does this connection's answer belong to this TTL? In one connection for all TTLs: to the last one sent before."""
+    if entry.shape != "one_connection" or outcome.answer_frame is None:
+        return True
+    return ttl == entry.highest(index, outcome.answer_frame)
+
+
+def bounds_of_answer(entry: Series, outcome_of: OutcomeOf) -> tuple[int | None, int]:
+    """(upper, lower) of the answering TTL in one connection: the last TTL sent before the answer; one above the
+    highest that drew a Time Exceeded."""
+    uppers = []
+    for index in {probe.index for probe in entry.sent}:
+        outcome = outcome_of(index)
+        if outcome is None or not outcome.hit or outcome.answer_frame is None:
+            continue
+        before = entry.highest(index, outcome.answer_frame)
+        if before:
+            uppers.append(before)
+    expired = [ttl for ttl, step in entry.steps.items() if step.hops]
+    upper = min(uppers, default=None)
+    return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
+
+
+def copies_ttl(entry: Series, hits: set[int], outcome_of: OutcomeOf) -> bool:
+    """Does the TTL of the answers rise by one with each step of the probes' TTL, over three steps at least?"""
+    pairs = {
+        (ttl, outcome.answer_ttl)
+        for ttl in hits
+        for index in entry.steps[ttl].connections
+        if (outcome := outcome_of(index)) is not None and outcome.hit and outcome.answer_ttl is not None
+    }
+    return len(pairs) >= MIN_COPIED and len({ttl - answer for ttl, answer in pairs}) == 1
+
+
+def effect_of(entry: Series, hits: set[int], outcome_of: OutcomeOf) -> str | None:
+    """What came back at the smallest TTL with an effect: a certificate, a reset, an alert, a plain answer, silence."""
+    for ttl in sorted(hits):
+        for index in entry.steps[ttl].connections:
+            outcome = outcome_of(index)
+            if outcome is not None and outcome.hit:
+                if outcome.state is State.INTERFERED:
+                    return EFFECTS.get(outcome.failed or "", "reset")
+                return "certificate" if outcome.state is State.INTERCEPTED else "suspected_certificate"
+    return None
+
+
+def answered_at(entry: Series | None, outcome_of: OutcomeOf, trusted: bool = False) -> list[int]:
+    """The TTLs at which a series got a TLS answer (with `trusted`, a publicly trusted chain)."""
+    if entry is None:
+        return []
+    found = []
+    for ttl, step in entry.steps.items():
+        for index in step.connections:
+            outcome = outcome_of(index)
+            if outcome is None or not (outcome.trusted if trusted else outcome.answered):
+                continue
+            if reached(entry, ttl, index, outcome):
+                found.append(ttl)
+                break
+    return sorted(found)
+
+
+def outlives(control: Series | None, answered: list[int], k: int) -> bool:
+    """Did the control go further than TTL k: a router there or beyond passed it on, or it was answered only later?
+
+    One answer that is missing may be lost: so twice nobody answered a control from TTL k on.
+    """
+    if control is None or (answered and answered[0] <= k):
+        return False
+    if any(control.hops_at(ttl) for ttl in control.steps if ttl >= k):
+        return True
+    if not answered or control.shape != "connection_per_ttl":
+        return False
+    return sum(len(step.connections) for ttl, step in control.steps.items() if k <= ttl < answered[0]) >= SILENCES
+
+
+def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) -> int | None:
+    """The TTL from which the target draws nothing at all while the control goes on to an answer."""
+    answered = answered_at(control, outcome_of)
+    if control is None or not answered:
+        return None
+    silent = [
+        ttl
+        for ttl, step in sorted(target.steps.items())
+        if not step.hops
+        and not any((o := outcome_of(i)) is not None and (o.answered or o.hit) for i in step.connections)
+    ]
+    heard = [ttl for ttl in target.steps if ttl not in silent]
+    last = max(heard, default=0)
+    tail = [ttl for ttl in silent if ttl > last]
+    compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
+    return tail[0] if len(compared) >= 3 and tail[0] in compared else None
