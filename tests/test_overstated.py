@@ -20,7 +20,7 @@ from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.certificates.resigned import compare
 from kzpcap.report.summary import Summary
-from kzpcap.verdict.facts.certificates import resumes_intercepted_session
+from kzpcap.verdict.facts.interception import resumes_intercepted_session
 from kzpcap.verdict.shapes import shaped_issuer
 from tests.conftest import CAPTURES
 

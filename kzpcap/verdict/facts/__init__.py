@@ -16,36 +16,25 @@ from kzpcap.verdict.facts.addresses import (
     address_of_the_names_owner,
 )
 from kzpcap.verdict.facts.certificates import (
-    bears_names_of_known_ca,
     certificate_for_another_name,
     certificate_logged,
     certificate_visible,
+    name_matches,
+    unreadable,
+)
+from kzpcap.verdict.facts.hidden import fell_to_tls12, hidden_answer_differs, refused_hidden_certificate
+from kzpcap.verdict.facts.interception import (
+    bears_names_of_known_ca,
     chain_is_specimen,
     chain_verified_to_interception_key,
     chain_verified_to_supplied_ca,
-    finished_verified,
     imitates_known_ca,
-    issuer_missing,
     key_seen_intercepting,
     leaf_signed_by_known_intermediate,
     may_be_resigned_copy,
-    name_matches,
-    path_unfit_for_tls,
-    possession_proved,
-    possession_refuted,
-    private_root,
-    publicly_trusted,
     resigned_copy,
     resumes_intercepted_session,
-    root_public_at_another_time,
-    self_signed,
-    signed_by_national_ca,
-    trust_disputed,
-    trusted_by_supplied_anchor,
-    unreadable,
-    within_dates,
 )
-from kzpcap.verdict.facts.hidden import fell_to_tls12, hidden_answer_differs, refused_hidden_certificate
 from kzpcap.verdict.facts.marks import (
     issuer_shaped_as_in_2018_to_2020,
     leaf_seen_intercepting,
@@ -66,6 +55,7 @@ from kzpcap.verdict.facts.missing import (
     probe_unanswered,
     tls13_not_kept,
 )
+from kzpcap.verdict.facts.possession import finished_verified, possession_proved, possession_refuted
 from kzpcap.verdict.facts.quic import quic_tried_before, quic_turned_back
 from kzpcap.verdict.facts.senders import (
     alert_by_another_sender,
@@ -93,6 +83,18 @@ from kzpcap.verdict.facts.stacks import (
     timestamps_break,
 )
 from kzpcap.verdict.facts.timing import answered_sooner_than_the_syn
+from kzpcap.verdict.facts.trust import (
+    issuer_missing,
+    path_unfit_for_tls,
+    private_root,
+    publicly_trusted,
+    root_public_at_another_time,
+    self_signed,
+    signed_by_national_ca,
+    trust_disputed,
+    trusted_by_supplied_anchor,
+    within_dates,
+)
 
 __all__ = [
     "absent",
