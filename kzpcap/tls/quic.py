@@ -7,6 +7,7 @@ come out of order; datagrams may hold several packets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ MAX_VERSIONS = 32
 MAX_FAILED = 128
 """Initials of a flow that no keys open, after which no more are tried."""
 INITIAL, HANDSHAKE, RETRY = 0, 2, 3
+PADDING = re.compile(rb"[\0\1]+")
+"""PADDING and PING frames (RFC 9000 section 19.1, 19.2): one byte each."""
 
 
 class LongHeader(NamedTuple):
@@ -221,9 +224,10 @@ def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
     found: list[tuple[int, bytes]] = []
     try:
         while reader.left() > 0:
-            kind = reader.uint(1)
-            if kind in (0, 1):
+            if padding := PADDING.match(payload, reader.pos):  # most of a client's first datagram
+                reader.pos = padding.end()
                 continue
+            kind = reader.uint(1)
             if kind in (2, 3):
                 varint(reader)
                 varint(reader)

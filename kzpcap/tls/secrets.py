@@ -9,7 +9,7 @@ from typing import Any
 
 def extract(salt: bytes, key: bytes, digest: str = "sha256") -> bytes:
     """HKDF-Extract."""
-    return hmac.new(salt, key, digest).digest()
+    return hmac.digest(salt, key, digest)
 
 
 def expand_label(secret: bytes, label: str, length: int, digest: str = "sha256", context: bytes = b"") -> bytes:
@@ -18,7 +18,7 @@ def expand_label(secret: bytes, label: str, length: int, digest: str = "sha256",
     info = length.to_bytes(2, "big") + bytes([len(full)]) + full + bytes([len(context)]) + context
     out, block, counter = b"", b"", 1
     while len(out) < length:
-        block = hmac.new(secret, block + info + bytes([counter]), digest).digest()
+        block = hmac.digest(secret, block + info + bytes([counter]), digest)
         out += block
         counter += 1
     return out[:length]
