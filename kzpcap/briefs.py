@@ -264,15 +264,22 @@ class Briefs:
 
     @cached_property
     def failures(self) -> Groups:
-        """Attempts with names that were reset or fell silent, by client, server and name, and by time."""
-        return self.grouped(self.by_time(self.having(ATTEMPT | FAILED | NAMED)), self.clients, self.servers, self.names)
+        """Attempts with names that were reset or fell silent, by client, server, name and transport, and by time."""
+        return self._tries(FAILED)
 
     @cached_property
     def successes(self) -> Groups:
         """Attempts with names that got through, likewise."""
-        return self.grouped(
-            self.by_time(self.having(ATTEMPT | THROUGH | NAMED)), self.clients, self.servers, self.names
-        )
+        return self._tries(THROUGH)
+
+    def _tries(self, came_to: int) -> Groups:
+        rows = self.by_time(self.having(ATTEMPT | NAMED | came_to))
+        return self.grouped(rows, self.clients, self.servers, self.names, self.over_quic)
+
+    @cached_property
+    def over_quic(self) -> array[int]:
+        """Of each row: 1 for QUIC. What UDP comes to says nothing of TCP."""
+        return array("b", (flags & QUIC != 0 for flags in self.flags))
 
     @cached_property
     def genuine(self) -> Groups:

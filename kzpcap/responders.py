@@ -9,8 +9,9 @@ from collections import Counter
 from functools import cached_property
 from typing import NamedTuple
 
-from kzpcap.briefs import LISTED, NAMED, THROUGH, Briefs, endpoint, key
+from kzpcap.briefs import LISTED, NAMED, THROUGH, TRUSTED, Briefs, endpoint, key
 from kzpcap.observations import Observation
+from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import options, shared_clocks, signature
 
 MAX_STACKS = 65_536
@@ -117,6 +118,24 @@ class Responders:
                 ttl = briefs.hello_ttls[row]
                 found.append(Answer(row, stack, ttl if ttl >= 0 else None))
         return found
+
+    def answers_so(self, observation: Observation, ttl: int) -> int | None:
+        """The row of a trusted handshake of this server whose SYN-ACK and ServerHello came from as far away as this
+        connection's SYN-ACK and a packet with this TTL: then a device before the server answers SYNs in its place."""
+        briefs, answered = self.briefs, observation.syn_ack
+        if answered is None:
+            return None
+        for row in briefs.endpoints.of(endpoint(hash(observation.server[0]), observation.server[1]), MAX_ANSWERS):
+            stack, hello = self.stacks[briefs.stacks[row]], briefs.hello_ttls[row]
+            if (
+                stack is not None
+                and briefs.flags[row] & TRUSTED
+                and hello >= 0
+                and differ(stack.ttl, answered.ttl) is False
+                and differ(hello, ttl) is False
+            ):
+                return row
+        return None
 
     def frames(self, answers: list[Answer]) -> tuple[int, ...]:
         """The frames of the SYN-ACKs of some answers."""

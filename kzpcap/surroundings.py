@@ -139,7 +139,7 @@ class Surroundings:
         facts = self.chain_facts(observation)
         if observation.chain and observation.chain_seen:
             for session in observation.issued_session:
-                self._session_keys.append(hash((observation.client[0], observation.server[0], session)))
+                self._session_keys.append(hash((observation.client[0], session)))
                 self._session_numbers.append(observation.number)
         signed = _issuer_key(facts) if facts is not None else None
         private = facts is not None and signed is not None and signed.startswith("key ") and not facts.interception_ca
@@ -315,14 +315,15 @@ class Surroundings:
         return list(frames.values())
 
     def full_handshake(self, observation: Observation) -> Issued | None:
-        """The handshake in which the session that a connection resumes was issued, with the same client and server."""
+        """The handshake in which the session that a connection resumes was issued to the same client, by any address:
+        only who holds the issuer's keys can take a ticket, and the one box may answer for every server."""
         session = observation.resumed_session
         if session is None:
             return None
         if self._resuming is not observation:
             self._resuming, self._resumed = observation, None
             hello = observation.hello_first_frame or observation.first_frame
-            for row in self._sessions.of(hash((observation.client[0], observation.server[0], session)), MAX_EXAMPLES):
+            for row in self._sessions.of(hash((observation.client[0], session)), MAX_EXAMPLES):
                 full = self.observations.get(self._session_numbers[row])
                 if full.chain_seen is not None and full.chain_seen.frame < hello:  # what is resumed was issued before
                     self._resumed = Issued(
@@ -341,8 +342,8 @@ class Surroundings:
         return Groups(range(len(self._session_keys)), self._session_keys)
 
     def controls(self, observation: Observation, low: int, high: int) -> list[Attempt]:
-        """Connections that got through between two times, with another name than this one: to the same server with a
-        name on no list, or of the same client within ten minutes to any name on no list. Bounded."""
+        """Connections that got through between two times, over this transport, with another name than this one: to the
+        same server with a name on no list, or of the same client within ten minutes to any name on no list. Bounded."""
         found: dict[int, Attempt] = {}
         first = max(low, observation.time_ns - CONTROL_WINDOW)
         last = min(high, observation.time_ns + CONTROL_WINDOW)
@@ -353,7 +354,7 @@ class Surroundings:
         ):
             at, stop = rows.between(groups, hash(wanted), begin, end)
             for row in groups.rows[at : min(stop, at + MAX_CONTROLS)]:
-                if rows.names[row] != name:
+                if rows.names[row] != name and rows.over_quic[row] == (observation.transport == "quic"):
                     attempt = rows.attempt(row)
                     found.setdefault(attempt.frame, attempt)
         return sorted(found.values(), key=_time)
@@ -374,14 +375,14 @@ class Surroundings:
         ]
 
     def failures(self, observation: Observation) -> Tries:
-        """All attempts of this client at this server and name that were reset or fell silent."""
+        """All attempts of this client at this server and name, over this transport, that were reset or fell silent."""
         rows = self.briefs
         low, high = rows.failures.span(_triple(observation))
         some = [rows.attempt(row) for row in rows.failures.rows[low : min(high, low + MAX_EXAMPLES)]]
         return Tries(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
 
     def successes(self, observation: Observation, low: int, high: int) -> Tries:
-        """The attempts of this client at this server and name that got through, after one time and before another."""
+        """Those of them that got through, after one time and before another."""
         rows = self.briefs
         at, stop = rows.between(rows.successes, _triple(observation), low + 1, high - 1)
         some = [rows.attempt(row) for row in rows.successes.rows[at : min(stop, at + MAX_EXAMPLES)]]
@@ -420,7 +421,8 @@ def _time(attempt: Attempt) -> int:
 
 
 def _triple(observation: Observation) -> int:
-    return hash((hash(observation.client[0]), hash(observation.server[0]), key(observation.server_name)))
+    over_quic = int(observation.transport == "quic")
+    return hash((hash(observation.client[0]), hash(observation.server[0]), key(observation.server_name), over_quic))
 
 
 def _issuer_key(facts: ChainFacts) -> str | None:

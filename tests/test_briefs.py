@@ -116,7 +116,10 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
         beside = {
             one.first_frame
             for one in everyone
-            if through(one) and one.server_name != mine.server_name and low <= one.time_ns <= high
+            if through(one)
+            and one.server_name != mine.server_name
+            and low <= one.time_ns <= high
+            and one.transport == mine.transport
             if one.server[0] == mine.server[0]
             or (one.client[0] == mine.client[0] and abs(one.time_ns - mine.time_ns) <= CONTROL_WINDOW)
         }
@@ -128,6 +131,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             for one in everyone
             if (one.client[0], one.server[0], one.server_name) == (mine.client[0], mine.server[0], mine.server_name)
             and one.server_name is not None
+            and one.transport == mine.transport
         ]
         failed = sorted((one for one in same if one.failed in ("silent", "reset")), key=lambda one: one.time_ns)
         failures = around.failures(mine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -107,12 +108,74 @@ def test_a_reset_is_an_effect_of_its_own():
     assert (ladder.interceptor_ttl, ladder.effect) == (5, "reset")
 
 
+SECOND = 1_000_000_000
+
+
+def sent_again(built, times):
+    """Each probe of a series sent so often, these seconds after the first."""
+    entry, outcomes = built
+    first = list(entry.sent)
+    entry.sent = [
+        replace(one, frame=one.frame + number, time_ns=one.time_ns * 10 * SECOND + round(after * SECOND))
+        for one in first
+        for number, after in enumerate(times)
+    ]
+    for step in entry.steps.values():
+        step.frames = [step.ttl * 10 + number for number in range(len(times))]
+    return entry, outcomes
+
+
 def test_a_drop_needs_a_control_that_goes_on():
     silent = dict.fromkeys(range(1, 10), SILENT)
-    ladder = judged(series("vk.com", silent, routers(1, 4)), series(None, genuine_from(8), routers(1, 8)))
+    control = sent_again(series(None, genuine_from(8), routers(1, 8)), [5])
+    ladder = judged(sent_again(series("vk.com", silent, routers(1, 4)), [0, 1]), control)
     assert (ladder.interceptor_ttl, ladder.effect, ladder.bound) == (4, "silence", "exact")
+    assert ladder.placement == "in_path"
     alone = judged(series("vk.com", silent, routers(1, 4)))
     assert alone.interceptor_ttl is None, "silence is not blocking"
+
+
+@pytest.mark.parametrize("times", [[0], [5.1, 5.3, 5.7]], ids=["once", "behind the control"])
+def test_a_router_that_answers_once_a_second_is_no_edge(times):
+    silent = dict.fromkeys(range(1, 10), SILENT)
+    control = sent_again(series(None, genuine_from(8), routers(1, 8)), [5])
+    ladder = judged(sent_again(series("vk.com", silent, routers(1, 4)), times), control)
+    assert (ladder.interceptor_ttl, ladder.effect, ladder.bound) == (4, "silence", "at_or_beyond")
+    assert ladder.placement == "unknown"
+    assert any("limit of answers" in note for note in ladder.notes)
+
+
+def test_a_control_on_a_longer_way_shows_no_edge():
+    ladder = judged(
+        series("vk.com", forged_from(6), routers(1, 6)), series(None, genuine_from(8), routers(1, 3) | routers(3, 8, 9))
+    )
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (6, "at_or_beyond", "unknown")
+    assert any("had not met" in note for note in ladder.notes)
+
+
+def test_ways_that_part_and_meet_again_before_the_box_show_it():
+    parted = routers(1, 3) | routers(3, 5, 9) | routers(5, 8)
+    ladder = judged(series("vk.com", forged_from(6), routers(1, 6)), series(None, genuine_from(8), parted))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (6, "exact", "in_path")
+
+
+def test_a_control_of_another_day_shows_no_edge():
+    control, outcomes = series(None, genuine_from(8), routers(1, 8))
+    control.sent = [replace(one, time_ns=one.time_ns + 30 * 86_400 * SECOND) for one in control.sent]
+    ladder = judged(series("vk.com", forged_from(5), routers(1, 5)), (control, outcomes))
+    assert (ladder.bound, ladder.control_server_name, ladder.first_intercepted_hop.address) == (
+        "at_or_beyond", None, None,
+    )  # fmt: skip
+
+
+def test_whoever_answers_pings_is_not_the_server_where_the_control_goes_on():
+    route = Route("203.0.113.1", {ttl: {f"10.0.0.{ttl}": ttl} for ttl in range(1, 5)}, destination_ttl=5)
+    ladder = judged(
+        series("vk.com", forged_from(5), routers(1, 5)),
+        series(None, genuine_from(8), routers(1, 8)),
+        routes={"203.0.113.1": route},
+    )
+    assert (ladder.placement, ladder.bound) == ("in_path", "exact")
 
 
 def test_one_silence_is_loss():

@@ -93,6 +93,12 @@ class Series:
         at = bisect_left(frames, frame)
         return ttls[at - 1] if at else 0
 
+    @property
+    def times(self) -> tuple[int, int]:
+        """When its first and its last probe were sent."""
+        times = [probe.time_ns for probe in self.sent]
+        return min(times, default=0), max(times, default=0)
+
     def hops_at(self, ttl: int) -> tuple[str, ...]:
         """The routers whose Time Exceeded answered this TTL."""
         step = self.steps.get(ttl)

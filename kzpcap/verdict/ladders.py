@@ -3,7 +3,8 @@
 - A ladder concludes only by what came back: a forged certificate, a reset, an alert, a block page; for a drop, by
   silence where the control still drew answers. A merely earlier TLS answer is nothing.
 - An edge is exact only if a control outlives the target at that TTL: a router there or beyond answered it, or twice
-  nobody did before it was answered. A control that is answered from the same TTL on shows a TCP terminator: whoever
+  nobody did before it was answered, and it had met the target's way at the last TTL that shows both, within an hour.
+  A control that is answered from the same TTL on shows a TCP terminator: whoever
   intercepts sits at it or beyond.
 - Nor is it exact where the target was not asked at the TTL before, or was silent once where the control was heard: the
   box's answer may have been lost, and the box sits nearer.
@@ -29,8 +30,12 @@ from kzpcap.verdict.outcomes import (
     outlives,
     reached,
     split,
+    surely_silent,
 )
-from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop
+from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, parted
+
+HOUR_NS = 3_600_000_000_000
+"""In which a control speaks for a target, and a ladder for other connections, as over the captures of a case."""
 
 
 class StepOutcome(NamedTuple):
@@ -94,9 +99,17 @@ def judge_ladders(
     found = []
     for members in groups.values():
         targets, controls = _roles(members, outcome_of, is_target)
-        control = max(controls, key=lambda entry: len(entry.steps), default=None)
-        found += [_judge(target, control, outcome_of, routes) for target in targets]
+        for target in targets:
+            near = (entry for entry in controls if _apart(target, entry) <= HOUR_NS)
+            control = max(near, key=lambda entry: len(entry.steps), default=None)
+            found.append(_judge(target, control, outcome_of, routes))
     return tuple(found)
+
+
+def _apart(one: Series, other: Series) -> int:
+    """Nanoseconds between two series; 0 where they were sent together."""
+    (first, last), (begin, end) = one.times, other.times
+    return max(begin - last, first - end, 0)
 
 
 def _hits(entry: Series, outcome_of: OutcomeOf) -> bool:
@@ -149,10 +162,21 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             _steps(target, control, outcome_of),
         )  # fmt: skip
     destination = route.destination_ttl if route else None
-    exact = outlives(control, control_ttls, k) or (destination is not None and destination == k)
+    beside = control if not parted(target, control, k) else None
+    further = outlives(beside, control_ttls, k)
+    ends_here = destination == k and not further
+    exact = further or ends_here
     copies = copies_ttl(target, hits, outcome_of)
     if late is not None or copies:
         exact = False
+    elif exact and dropped is not None and not surely_silent(target, control, k):
+        exact, beside = False, None
+        notes.append(
+            f"the target was not twice silent at TTL {k} beyond what a router's limit of answers explains: what drops"
+            " it sits at this hop or beyond"
+        )
+    elif not exact and control is not None and beside is None:
+        notes.append("the control had not met the target's way again: that it went further shows no edge on that")
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
     nearest = k if copies or dropped is not None else _nearest(target, control, k)
@@ -184,10 +208,10 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
-        last_answering(target, k), _placement(target, control, k, destination), len([t for t in hits if t >= k]),
+        last_answering(target, k), _placement(target, beside, k, ends_here), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), _first_hits(target, outcome_of),
-        min([probe.time_ns for probe in target.sent]), max([probe.time_ns for probe in target.sent]),
+        *target.times,
         tuple(sorted({outcome.identity for outcome in map(outcome_of, {probe.index for probe in target.sent})
                       if outcome is not None and outcome.hit and outcome.identity})),
     )  # fmt: skip
@@ -229,9 +253,9 @@ def _nearest(target: Series, control: Series | None, k: int) -> int:
     return nearest
 
 
-def _placement(target: Series, control: Series | None, k: int, destination: int | None) -> str:
+def _placement(target: Series, control: Series | None, k: int, ends_here: bool) -> str:
     """in_path, on_path (a Time Exceeded came beside the answer), at_destination, unknown."""
-    if destination is not None and destination == k:
+    if ends_here:
         return "at_destination"
     if target.hops_at(k):
         return "on_path"

@@ -1,6 +1,7 @@
 """What came back on a ladder: how its connections ended, at which TTLs, and how far a control outlived its target."""
 
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ from kzpcap.verdict.rules import State
 MIN_COPIED = 3
 SILENCES = 2
 """As often nobody answered: once may be loss."""
+LIMIT_NS = 1_000_000_000
+"""Routers answer one probe, and the next only after a while: Linux's net.ipv4.icmp_ratelimit is a second."""
 EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
 
 
@@ -143,3 +146,14 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
     tail = [ttl for ttl in silent if ttl > last]
     compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
     return tail[0] if len(compared) >= 3 and tail[0] in compared else None
+
+
+def surely_silent(target: Series, control: Series | None, k: int) -> bool:
+    """Was the target twice unanswered at TTL k, not counting the second in which a control had used an answer up?"""
+    asked = sorted(probe.time_ns for probe in control.sent if probe.ttl == k) if control is not None else []
+    alone = 0
+    for probe in target.sent:
+        if probe.ttl == k:
+            before = bisect_right(asked, probe.time_ns)
+            alone += not before or probe.time_ns - asked[before - 1] >= LIMIT_NS
+    return alone >= SILENCES

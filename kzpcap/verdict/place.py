@@ -11,12 +11,9 @@ from kzpcap.reference import Product
 from kzpcap.signers import Signing
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
-from kzpcap.verdict.ladders import Ladder
+from kzpcap.verdict.ladders import HOUR_NS, Ladder
 from kzpcap.verdict.outcomes import EFFECTS
 from kzpcap.verdict.rules import State
-
-HOUR_NS = 3_600_000_000_000
-"""Before and after a ladder in which it tells the way of other connections, as over the captures of a case."""
 
 
 def place_of(verdict: Verdict, observation: Observation, ladders: Iterable[Ladder]) -> Place | None:

@@ -40,6 +40,18 @@ def agree(target: Series, control: Series | None, k: int) -> bool:
     return True
 
 
+def parted(target: Series, control: Series | None, k: int) -> bool:
+    """Do the two name different routers at the last TTL below k at which both were answered? Ways that part may meet
+    again, and are as long then; ways that have not met yet need not be."""
+    if control is None:
+        return False
+    for ttl in range(k - 1, 0, -1):
+        ours, theirs = set(target.hops_at(ttl)), set(control.hops_at(ttl))
+        if ours and theirs:
+            return not ours & theirs
+    return False
+
+
 def name_hop(
     ttl: int, series: tuple[tuple[str, Series | None], ...], route: Route | None, target: Series
 ) -> Hop | None:

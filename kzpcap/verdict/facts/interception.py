@@ -185,7 +185,7 @@ def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -
 
 @needs(RESUMED)
 def resumes_intercepted_session(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The session that is resumed was issued, to this client by this server, behind an interception certificate."""
+    """The session that is resumed was issued, to this client, behind an interception certificate."""
     if not observation.resumed:
         return Finding(False, "not a resumed session")
     full = surroundings.full_handshake(observation)

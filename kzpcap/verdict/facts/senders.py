@@ -6,7 +6,7 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
 from kzpcap.observations import IGNORED, Absent, Mark, Observation, Reaction
-from kzpcap.paths.hops import differ
+from kzpcap.paths.hops import FRESH_TTLS, differ
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import (
     ALERT,
@@ -29,13 +29,21 @@ MINUTE = 60_000_000_000
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
 
 
-def _another_sender(observation: Observation, mark: Mark, what: str) -> Finding:
-    """Does a packet's TTL show another sender than that of the SYN-ACK?"""
+def _another_sender(observation: Observation, surroundings: Surroundings, mark: Mark, what: str) -> Finding:
+    """Does a packet's TTL show another sender than that of the SYN-ACK, and than the server itself elsewhere?"""
     syn_ack = observation.syn_ack
     if syn_ack is None:
         return Finding(None, f"no SYN-ACK to compare the {what} with", (mark.frame,))
     frames = (syn_ack.frame, mark.frame)
     two = differ(syn_ack.ttl, mark.ttl)
+    if two and mark.what not in HELLOS:
+        alike = surroundings.responders.answers_so(observation, mark.ttl)
+        if alike is not None:
+            says = (
+                f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}, and as far apart in a handshake of this"
+                " server that is trusted: another device answers SYNs in its place"
+            )
+            return Finding(None, says, (*frames, surroundings.briefs.frame(alike)))
     if two:
         return Finding(True, f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders", frames)
     if two is None:
@@ -61,7 +69,6 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | No
 @needs(RESET)
 def reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ClientHello was answered with a reset that did not come from the sender of the SYN-ACK."""
-    del surroundings
     mark = _after_hello(observation, observation.resets)
     if mark is None:
         if observation.absent is Absent.ONE_SIDED:
@@ -70,7 +77,7 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
     if observation.reaction is Reaction.WENT_ON:
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
     ignored = _ignored(observation, mark)
-    return ignored or _another_sender(observation, mark, "reset")
+    return ignored or _another_sender(observation, surroundings, mark, "reset")
 
 
 def _ignored(observation: Observation, mark: Mark) -> Finding | None:
@@ -93,7 +100,6 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
 
     A box before the server may answer SYNs in its place; what the server itself sends then has another TTL throughout.
     """
-    del surroundings
     hello = observation.server_hello
     after = [mark for mark in observation.resets if hello is not None and mark.frame > hello.frame]
     mark = next((one for one in after if one.checksum_ok and one.what != IGNORED), after[0] if after else None)
@@ -104,7 +110,7 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
     ignored = _ignored(observation, mark)
     if ignored is not None:
         return ignored
-    found = _another_sender(observation, mark, "reset")
+    found = _another_sender(observation, surroundings, mark, "reset")
     if found.value and not differ(hello.ttl, mark.ttl):
         return Finding(False, f"the reset has the ServerHello's TTL ({mark.ttl})", (hello.frame, mark.frame))
     return found
@@ -124,6 +130,9 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     if observation.client_closed is not None and observation.client_closed < mark.frame:
         return Finding(False, "the client itself had closed before", (observation.client_closed, mark.frame))
     frames = (observation.syn.frame, mark.frame)
+    if observation.syn.ttl in FRESH_TTLS:
+        says = f"recorded beside the client (TTL {observation.syn.ttl} in its SYN), whose own tools may send this"
+        return Finding(None, says, frames)
     if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
         return Finding(False, "the client's reset has the TTL of its own packets", frames)
     two = differ(observation.syn.ttl, mark.ttl)
@@ -144,11 +153,10 @@ def plain_answer(observation: Observation, surroundings: Surroundings) -> Findin
 @needs(PLAIN)
 def plain_answer_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The plain answer did not come from the sender of the SYN-ACK."""
-    del surroundings
     mark = next((m for m in observation.server_marks if m.frame == observation.plain_frame), None)
     if observation.plain_frame is None or mark is None:
         return Finding(False, "no plain answer")
-    return _another_sender(observation, mark, "plain answer")
+    return _another_sender(observation, surroundings, mark, "plain answer")
 
 
 @needs(ALERT)
@@ -170,7 +178,7 @@ def alert_by_another_sender(observation: Observation, surroundings: Surroundings
     mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
     if not found.value or mark is None:
         return Finding(False, "no alert in answer to the ClientHello")
-    return _another_sender(observation, mark, "alert")
+    return _another_sender(observation, surroundings, mark, "alert")
 
 
 @needs(CONFLICT)
@@ -211,11 +219,10 @@ def dispute(
 @needs(OTHER_TTL)
 def hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ServerHello did not come from the sender of the SYN-ACK."""
-    del surroundings
     mark = answering(observation)
     if mark is None or (observation.syn_ack is not None and observation.syn_ack.ttl == mark.ttl):
         return Finding(False, "no ServerHello, or it has the SYN-ACK's TTL")
-    return _another_sender(observation, mark, HELLOS[mark.what])
+    return _another_sender(observation, surroundings, mark, HELLOS[mark.what])
 
 
 @needs(UNANSWERED)
@@ -245,10 +252,12 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if not surroundings.genuine_here(server, name) and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
     here = sum([control.server == hash(server) for control in around])
-    kind = "to the same server" if here else "of the same client within ten minutes"
+    kind = "to the same server" if here else "of the same client within ten minutes, to other servers,"
     if here and here < len(around):
         kind = f"({here} to the same server, the others of the same client within ten minutes)"
     says = f"{count} attempts failed; {len(around)} controls {kind} got through, {len(between)} of them in between"
+    if not here:
+        says += ": that this server was down is not excluded"
     return Finding(True, says, frames)
 
 
