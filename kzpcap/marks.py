@@ -82,7 +82,7 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
 def server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
     """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
     named: dict[int, str] = {}
-    answer = handshake.server_hello
+    answer = handshake.first_answer
     if answer is not None:
         named[answer.seen.frame] = "server_hello"
     if handshake.chains:

@@ -99,6 +99,8 @@ class Observation(NamedTuple):
     """The first and the last TCP timestamp (TSval) that the client is seen to send."""
     odd_acks: tuple[int, ...]
     """Frames of the server's segments that acknowledge what the client had not sent."""
+    ppp: bool = False
+    """Over PPP or PPPoE: the other end of the link is the provider's, or a tunnel's."""
     client_closed: int | None = None
     """Where there are resets: the frame in which the client itself closed, by FIN or by a reset with its SYN's TTL."""
     transport: str = "tcp"

@@ -86,6 +86,7 @@ class Observer:
             "given_up": flow.given_up,
             "duplicates": flow.duplicates,
             "tunnels": first.tunnels,
+            "ppp": first.ppp,
             "client_stamps": client_stamps(sent),
             "odd_acks": ()
             if flow.given_up or flow.protocol != codes.TCP
@@ -114,7 +115,8 @@ class Observer:
         other = _other_chain(handshake)
         ech = hello is not None and hello.extension(ECH) is not None
         answer = handshake.server_hello
-        server = answer.hello if answer else None
+        first = handshake.first_answer
+        server = first.hello if first else None
         version = server.version if server else None
         newest = version is not None and is_tls13(version)
         others = _other_names(handshake, raw)
@@ -289,7 +291,10 @@ def _possession(
         return None, None, None
     proof = handshake.certificate_verify
     if proof is not None:
-        return certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed), proof.seen.frame, None
+        outcome = certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed)
+        if outcome is Possession.REFUTED and not handshake.finished_ok:
+            outcome = Possession.NOT_CAPTURED  # what was signed is not what was captured: Finished tells which
+        return outcome, proof.seen.frame, None
     exchange, answer = handshake.key_exchange, handshake.server_hello
     if exchange is None:
         whole = handshake.client_key_exchange is not None or "n" in handshake.history
@@ -380,6 +385,8 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     answer = handshake.server_hello
     if handshake.resumed:
         return Absent.RESUMED
+    if answer is None and handshake.first_answer is not None:
+        return _absent_behind_retry(handshake)
     if answer is not None and is_tls13(answer.hello.version):
         if handshake.chain_problem:
             return Absent.MALFORMED
@@ -397,6 +404,13 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     if handshake.key_exchange or "n" in handshake.history or handshake.server_cipher_change:
         return Absent.NOT_SENT
     return Absent.LIMIT if flow.given_up else Absent.NOT_REACHED
+
+
+def _absent_behind_retry(handshake: Handshake) -> Absent:
+    """A HelloRetryRequest, and nothing that answers the second ClientHello."""
+    if handshake.cut:
+        return Absent.TRUNCATED
+    return Absent.NOT_CAPTURED if handshake.lost or handshake.server_data else Absent.NOT_REACHED
 
 
 def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:

@@ -60,6 +60,7 @@ def packets(data, size=1_400, first_frame=10, seq=1, sport=443, dport=40_000):
     for number, at in enumerate(range(0, len(data), size)):
         packet = Packet()
         packet.frame, packet.seq, packet.flags, packet.ttl = first_frame + number, seq + at, 24, 57
+        packet.ack = 1
         packet.sport, packet.dport = sport, dport
         packet.payload = data[at : at + size]
         packet.captured = packet.length = len(packet.payload)

@@ -9,14 +9,24 @@ import sys
 import pytest
 
 from tests.conftest import CAPTURES
-from tests.test_overstated import judged, rules, states
+from tests.test_overstated import damaged, judged, rules, states
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.authorities import copy_of
 from recipes.packets import ACK, OTHER, PSH, RST, SERVER, SPRING_2026, SYN, Capture, Connection
 from recipes.quic import Datagrams, unanswered
-from recipes.tls import Authority, client_context, client_hello, openssl, record, server_context
+from recipes.tls import (
+    Authority,
+    client_context,
+    client_hello,
+    der,
+    openssl,
+    record,
+    rsa_handshake,
+    server_context,
+)
 
-V12 = ssl.TLSVersion.TLSv1_2
+V12, V13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +153,112 @@ def test_an_interceptors_ticket_is_its_own_at_any_address(public, tmp_path):
     openssl(Connection(capture, 50_002, "198.51.100.8"), "vk.com", forged, client, session)
     found = judged(tmp_path, capture, [public], [box])
     assert rules(found) == ["signed-by-supplied-interception-ca", "resumes-intercepted-session"]
+
+
+def asked_again(context, name):
+    """The first flight, the HelloRetryRequest and the second flight of a real pair."""
+    to_client, from_client, to_server, from_server = (ssl.MemoryBIO() for _ in range(4))
+    client = client_context().wrap_bio(to_client, from_client, server_hostname=name)
+    server = context.wrap_bio(to_server, from_server, server_side=True)
+    flights = []
+    for end, out, into in (
+        (client, from_client, to_server),
+        (server, from_server, to_client),
+        (client, from_client, None),
+    ):
+        with pytest.raises(ssl.SSLWantReadError):
+            end.do_handshake()
+        flights.append(out.read())
+        if into is not None:
+            into.write(flights[-1])
+    return flights
+
+
+@pytest.mark.parametrize(
+    ("ttl", "rule"), [(125, "reset-by-another-sender"), (57, "reset-once"), (None, "no-certificate")]
+)
+def test_a_retry_is_no_answer(ttl, rule, public, tmp_path):
+    """What becomes of the second hello is told of it, and no such connection got through."""
+    capture = Capture(SPRING_2026)
+    context = server_context(*public.issue(["vk.com"], SPRING_2026), V13)
+    context.set_ecdh_curve("secp384r1")
+    for port in (50_001, 50_002, 50_003):
+        first, retry, second = asked_again(context, "vk.com")
+        connection = Connection(capture, port)
+        connection.open()
+        connection.send(0, first)
+        connection.send(1, retry, wait=0.03)
+        connection.packet(0, PSH | ACK, second)
+        if ttl:
+            connection.packet(1, RST | ACK, wait=0.011, ttl=ttl)
+    found = judged(tmp_path, capture, [public])
+    assert rules(found) == [rule] * 3
+    for one in found:
+        assert one.observation.server_hello is None
+        assert one.observation.absent.value == "NOT_REACHED"
+        assert one.observation.version == 0x0304
+
+
+def test_a_capture_that_misses_the_first_segment_has_no_plain_answer(tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, client_hello("vk.com", random.Random(1)))
+    at = len(capture.packets)
+    connection.send(1, random.Random(2).randbytes(4_000), wait=0.03, ttl=61)
+    del capture.packets[at]
+    (one,) = judged(tmp_path, capture)
+    assert one.verdict.rule.id == "handshake-not-captured"
+
+
+@pytest.mark.parametrize("kind", ["genuine", "forged"])
+def test_a_damaged_hello_refutes_no_key_of_tls13(kind, public, tmp_path):
+    """CertificateVerify is over the transcript: where Finished does not fit either, it is another than was captured."""
+    box = Authority.make("LAB interception CA", SPRING_2026)
+    capture, client = Capture(SPRING_2026), client_context()
+    client.keylog_filename = str(tmp_path / "keys")
+    context = server_context(*(public if kind == "genuine" else box).issue(["vk.com"], SPRING_2026), V13)
+    openssl(Connection(capture, 50_001), "vk.com", context, client)
+    hello = next(frame for _, frame in capture.packets if frame[54:55] == b"\x16")
+    damaged(capture, hello[80:120])
+    (one,) = judged(tmp_path, capture, [public], [box], (tmp_path / "keys").read_bytes())
+    assert one.observation.possession.value == "not_captured"
+    assert one.verdict.state.value == {"genuine": "genuine", "forged": "intercepted"}[kind]
+
+
+@pytest.mark.parametrize("over", ["ethernet", "pppoe"])
+def test_the_other_end_of_pppoe_is_no_device_of_the_volunteers(over, public, tmp_path):
+    capture, box, rng = Capture(SPRING_2026), Authority.make("Company CA", SPRING_2026), random.Random(7)
+    context = server_context(*public.issue(["news.example"], SPRING_2026), V12)
+    openssl(Connection(capture, 50_700, OTHER), "news.example", context, client_context())
+    genuine = public.issue(["vk.com"], SPRING_2026, strong=True)[1]
+    rsa_handshake(Connection(capture, 50_701), "vk.com", [der(genuine)], rng)
+
+    class Near(Connection):
+        def open(self) -> None:
+            self.ttl[1] = 64
+            self.packet(0, SYN)
+            self.packet(1, SYN | ACK, wait=0.0006)
+            self.packet(0, ACK)
+
+    rsa_handshake(Near(capture, 50_702), "vk.com", [der(copy_of(genuine, box)), der(box.certificate)], rng)
+    if over == "pppoe":
+        capture.packets = [
+            (when, frame[:12] + b"\x88\x64\x11\0\0\x11" + (len(frame) - 12).to_bytes(2, "big") + b"\0\x21" + frame[14:])
+            for when, frame in capture.packets
+        ]
+    last = judged(tmp_path, capture, [public])[-1].verdict
+    assert last.state.value == "intercepted"
+    assert last.place.where == {"ethernet": "volunteer_side", "pppoe": "unknown"}[over]
+
+
+def test_a_datagram_bears_nothing_of_the_packet_before(public, tmp_path):
+    """Whether a hello was sent again is told by sequence numbers, which UDP has not."""
+    told = set()
+    for first in (True, False):
+        capture = Capture(SPRING_2026)
+        if first:
+            Connection(capture, 50_900, OTHER).packet(0, SYN)
+        unanswered(Datagrams(capture, 57_000, SERVER), "vk.com", 4)
+        told.add(rules(judged(tmp_path, capture))[-1])
+    assert len(told) == 1

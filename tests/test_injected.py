@@ -156,7 +156,7 @@ def test_junk_over_the_signature_refutes_no_key(who, spoilt, tmp_path):
     rules = {
         ("box", True): "signed-by-supplied-interception-ca",
         ("box", False): "interception-chain-in-dispute",
-        ("public", True): "conflicting-server-bytes",
+        ("public", True): "trusted-by-supplied-anchor",  # the copy that is read proves who holds the key
         ("public", False): "conflicting-server-bytes",
     }
     assert connection.observation.conflicts

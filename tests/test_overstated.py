@@ -46,19 +46,21 @@ V12 = ssl.TLSVersion.TLSv1_2
 DAY = datetime.timedelta(days=1)
 
 
-def judged(tmp_path, capture, trusted=(), intercepting=()):
+def judged(tmp_path, capture, trusted=(), intercepting=(), keylog=b""):
     """Each connection of a capture with its verdict, and the summary."""
     capture.write(tmp_path / "capture.pcapng")
-    return judged_file(tmp_path, "capture.pcapng", trusted, intercepting)
+    return judged_file(tmp_path, "capture.pcapng", trusted, intercepting, keylog)
 
 
-def judged_file(tmp_path, name, trusted=(), intercepting=()):
+def judged_file(tmp_path, name, trusted=(), intercepting=(), keylog=b""):
     files = {}
     for kind, authorities in (("trusted", trusted), ("intercepting", intercepting)):
         files[kind] = [tmp_path / f"{kind}{number}.pem" for number, _ in enumerate(authorities)]
         for path, authority in zip(files[kind], authorities, strict=True):
             path.write_bytes(pem(authority.certificate))
-    report = analyze(str(tmp_path / name), reference.load(None, None, files["trusted"], files["intercepting"]))
+    report = analyze(
+        str(tmp_path / name), reference.load(None, None, files["trusted"], files["intercepting"]), keylog=keylog
+    )
     found = list(report.connections())
     report.close()
     return found

@@ -182,6 +182,15 @@ def test_plain_answer():
     assert found.server_hello is None
 
 
+@pytest.mark.parametrize("change", [{"seq": 601}, {"first_frame": 5}], ids=["behind a gap", "before the hello"])
+def test_what_is_no_answer_to_the_hello_is_no_plain_answer(change):
+    """The middle of an answer whose first segments were not captured, and a banner that came before."""
+    client, answer = packets(client_hello(), sport=40_000, dport=443), packets(b"\xd7!\x84>" * 9, **change)
+    found = handshake.read_streams((reassemble(client), reassemble(answer[1:])))
+    assert found.client_hello is not None
+    assert found.plain_answer is None
+
+
 @pytest.mark.parametrize(
     ("client", "server", "protocol", "requested"),
     [

@@ -7,7 +7,7 @@ cdef class Packet:
     cdef public long long ttl, ip_id, tos, outer_ttl, tunnels, sport, dport, seq
     cdef public long long ack, flags, window, options_length, payload_at, captured, length, fragment_at
     cdef public long long fragment_end, fragment_offset, fragment_id, fragment_protocol, depth, trailer_at, direction
-    cdef public bint dont_fragment, more_fragments, plain_udp, checksum_ok
+    cdef public bint dont_fragment, more_fragments, plain_udp, checksum_ok, ppp
     cdef public bytes src, dst, payload, options
 
 cdef long long be16(const unsigned char[::1] data, long long at) except -1

@@ -44,6 +44,7 @@ class Packet:
         self.dont_fragment = False
         self.outer_ttl = -1
         self.tunnels = 0
+        self.ppp = False
         self.sport = 0
         self.dport = 0
         self.seq = 0
@@ -98,6 +99,7 @@ def decode(p: Packet, data: bytes, at: int, captured: int, original: int, link_t
     """Fill `p` from one captured packet; `captured` bytes at `at`, `original` bytes on the wire."""
     p.depth = 0
     p.tunnels = 0
+    p.ppp = False
     p.outer_ttl = -1
     p.protocol = 0
     p.version = 0
@@ -330,6 +332,7 @@ def pppoe(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 
 def ppp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     """RFC 1661; address and control (RFC 1662) and a compressed protocol field are optional."""
+    p.ppp = True
     if end - at >= 2 and data[at] == 0xFF and data[at + 1] == 3:
         at += 2
     if end - at < 2:
@@ -643,7 +646,10 @@ def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
     p.l4_at = at
     p.sport = sport
     p.dport = dport
+    p.seq = 0
+    p.ack = 0
     p.flags = 0
+    p.window = 0
     p.options_length = 0
     p.payload_at = at + 8
     p.captured = limit - at - 8

@@ -52,7 +52,7 @@ def row(file: str, flow: Flow, handshake: Handshake) -> dict[str, Any]:
     seen = handshake.client_hello
     hello = seen.hello if seen else None
     answered = handshake.server_hello
-    answer = answered.hello if answered and not answered.hello.is_retry else None
+    answer = answered.hello if answered else None
     chain = handshake.chains[0] if handshake.chains and handshake.chains[0].complete else None
     reason = absent_reason(handshake, flow)
     return {

@@ -134,7 +134,7 @@ def _opened(
         if hellos[0].alternative:
             client = records.read(reassemble(client.stream.packets, True))
     hello, answer = handshake.client_hello, handshake.server_hello
-    if hello is None or answer is None or answer.hello.is_retry or not is_tls13(answer.hello.version):
+    if hello is None or answer is None or not is_tls13(answer.hello.version):
         return handshake
     secret = keys.secrets.get(hello.hello.random)
     if secret is None or (flow is None and not server.encrypted):
@@ -237,9 +237,8 @@ def _build(
             version = answer.hello.version
             break
     found = Handshake(transport, direction)
-    if server.begin is None and server.stream.runs and hellos:
-        run = server.stream.runs[0]
-        found.plain_answer = BytesSeen(run.data[:1024], _seen(server.stream.packet_at(run.offset)))
+    if server.begin is None and hellos:
+        found.plain_answer = _plain_answer(client, server, hellos[0].first_frame)
     client_data = _first_data(client)
     server_data = _first_data(server)
     found.client_hellos = hellos
@@ -273,6 +272,25 @@ def _build(
     found.client_conflict = bool(client.stream.conflicts)
     found.strays = client.stream.strays + server.stream.strays
     return found
+
+
+def _plain_answer(client: records.Side, server: records.Side, asked: int) -> BytesSeen | None:
+    """The first bytes that the server sent behind the ClientHello of a frame, if they are no TLS record.
+
+    They begin where the client had acknowledged the server's stream with its hello: anything later is a part of an
+    answer whose beginning was not captured, anything earlier no answer.
+    """
+    if not server.stream.runs:
+        return None
+    run = server.stream.runs[0]
+    first = server.stream.packet_at(run.offset)
+    if first.frame < asked or (20 <= run.data[0] <= 24 and run.data[1:2] == b"\3"):
+        return None
+    for packet in client.stream.packets:
+        if packet.frame == asked:
+            begins = server.stream.from_start and run.offset == 0 if packet.flags & SYN else packet.ack == first.seq
+            return BytesSeen(run.data[:1024], _seen(first)) if begins else None
+    return None
 
 
 def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:

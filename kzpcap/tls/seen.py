@@ -135,16 +135,22 @@ class Handshake:
 
     @property
     def server_hello(self) -> ServerHelloSeen | None:
-        """The ServerHello that is no HelloRetryRequest, else that."""
+        """The ServerHello that is no HelloRetryRequest: a retry answers no hello, it asks for another."""
         for seen in self.server_hellos:
             if not seen.hello.is_retry:
                 return seen
-        return self.server_hellos[0] if self.server_hellos else None
+        return None
+
+    @property
+    def first_answer(self) -> ServerHelloSeen | None:
+        """The ServerHello, else the HelloRetryRequest: both choose version and cipher suite."""
+        answer = self.server_hello
+        return answer or (self.server_hellos[0] if self.server_hellos else None)
 
     @property
     def version(self) -> int | None:
         """The negotiated version."""
-        seen = self.server_hello
+        seen = self.first_answer
         return seen.hello.version if seen else None
 
     @property

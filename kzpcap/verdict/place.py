@@ -103,6 +103,8 @@ def on_the_volunteers_side(
         return verdict
     if observation.proxied or is_local(observation.server[0]):
         return verdict
+    if observation.ppp:  # whoever stands at the other end of the link is no device of the user's
+        return verdict
     if sent.ttl not in FRESH_TTLS:
         return verdict
     product = next((one for one in products if one.local and identity == f"product:{one.id}"), None)

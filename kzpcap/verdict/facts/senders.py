@@ -191,6 +191,15 @@ def server_bytes_conflict(observation: Observation, surroundings: Surroundings) 
 
 
 @needs(CONFLICT)
+def conflict_without_proof(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The server's bytes came in two versions, and nothing that is signed over this handshake shows whose it was."""
+    found = answer(server_bytes_conflict, observation, surroundings)
+    if found.value and (observation.possession is Possession.PROVED or observation.finished_ok):
+        return Finding(False, "bytes conflict, and the handshake that is read was signed", found.frames)
+    return found
+
+
+@needs(CONFLICT)
 def answer_in_dispute(observation: Observation, surroundings: Surroundings) -> Finding:
     """The server's bytes came in two versions, and no signature over this handshake shows that the one read was used.
 
