@@ -161,8 +161,10 @@ def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
     """The scrubbed capture, or the word why there is none."""
     from kzpcap.report.text import safe
 
+    if choices.keep & choices.drop:
+        raise typer.BadParameter(f"{safe(min(choices.keep & choices.drop))} is kept as well", param_hint="--drop")
     try:
-        return _decided(file, known, choices)
+        scrubbed = _decided(file, known, choices)
     except ReferenceDataError as error:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
@@ -171,6 +173,12 @@ def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
         one = " (one capture at a time: unpack it first)" if "archive of several captures" in str(error) else ""
         typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
         raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
+    for name in sorted((choices.keep | choices.drop) - scrubbed.chosen.met):
+        scrubbed.output.close()
+        near = scrubbed.chosen.near.get(name)
+        but = f", but one is to {safe(near)}: names are taken whole" if near else ""
+        _fail(f"nothing was written: no connection is to {safe(name)}{but}")
+    return scrubbed
 
 
 def _names(given: list[str] | None) -> frozenset[str]:

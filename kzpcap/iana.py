@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 HANDSHAKE_TYPES = {
     0: "hello_request", 1: "client_hello", 2: "server_hello", 3: "hello_verify_request", 4: "new_session_ticket",
     5: "end_of_early_data", 8: "encrypted_extensions", 11: "certificate", 12: "server_key_exchange",
@@ -32,6 +34,12 @@ TLS_VERSIONS = {
 
 TLS_PORTS = frozenset({443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 5223, 8443})
 """TCP ports where TLS is expected from the first byte (IANA service names)."""
+
+PROTOCOL = re.compile(
+    rb"http/(0\.9|1\.[01])|h[23]c?|h3-[0-9QTu]{1,6}|hq(-[0-9]{1,3})?|spdy/[0-9.]{1,4}|acme-tls/1|dot|doq|mqtt|imap|pop3|ftp|smb"
+    rb"|ntske/1|irc|sip/2|co|coap|webrtc|c-webrtc|stun\.(turn|nat-discovery)|xmpp-(client|server)|postgresql"
+)
+"""Names of application protocols (ALPN) that are registered, or as widely used: they tell of nobody."""
 
 
 def alert_name(code: int) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 
 import jsonschema
 import pytest
 
 from kzpcap.certificates.certificate import parse
 from kzpcap.iana import CIPHER_SUITES, suite_name
+from tests.build import client_hello_body, extension, message, record, server_hello_body, vector
 from tests.conftest import CAPTURES, judged, run
+
+sys.path.insert(0, str(CAPTURES))
+from recipes.packets import SPRING_2026, Capture, Connection
 
 TOP = [
     "annotations", "data_format_version", "extensions", "input", "measurement_start_time", "options", "probe_asn",
@@ -262,3 +267,24 @@ def test_names_of_suites_are_the_registry_s():
     known = pytest.importorskip("scapy.layers.tls.crypto.suites")._tls_cipher_suites
     assert {suite: known.get(suite) for suite in CIPHER_SUITES} == CIPHER_SUITES
     assert suite_name(0xFAFA) == "0xfafa"
+
+
+def test_no_name_beside_the_listed_one_and_no_words_of_the_answerers_are_told(tmp_path):
+    """The client sent another name first, and who answers chose a protocol that tells of the subscriber."""
+    chosen = extension(16, vector(vector(b"IVANOV-77015550000", 1), 2))
+    answer = record(22, message(2, server_hello_body(extensions=chosen)) + message(14, b""))
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    hellos = message(1, client_hello_body(b"private-name.example")) + message(1, client_hello_body(b"vk.com"))
+    connection.send(0, record(22, hellos))
+    connection.send(1, answer)
+    connection.close()
+    capture.write(tmp_path / "capture.pcapng")
+    assert run("batch", str(tmp_path / "capture.pcapng"), "--case", str(tmp_path / "case")).returncode == 0
+    assert run("case", "release", str(tmp_path / "case"), "-o", str(tmp_path / "out")).returncode == 0
+    assert run("analyze", str(tmp_path / "capture.pcapng"), "--ooni", str(tmp_path / "out" / "x")).returncode == 0
+    texts = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir())
+    assert b"vk.com" in texts
+    assert b"private-name" not in texts
+    assert b"IVANOV" not in texts

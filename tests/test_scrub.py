@@ -271,7 +271,7 @@ def test_apply_needs_no_more_than_the_standard_library():
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = {name for name in modules if name.startswith("kzpcap")}
     assert ours <= {f"kzpcap.capture.{name}" for name in ("codes", "container", "decode", "health")}
-    assert modules - ours <= {"__future__", "collections.abc", "dataclasses"}
+    assert modules - ours <= {"__future__", "bisect", "collections.abc", "dataclasses"}
 
 
 # the public profile

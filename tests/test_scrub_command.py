@@ -133,3 +133,20 @@ def test_the_original_is_left_as_it_is(tmp_path):
     assert command(copy, "-o", tmp_path / "out.pcapng")[0] == 0
     assert (copy.read_bytes(), copy.stat().st_mtime_ns) == before
     assert Path(copy).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "says"),
+    [
+        (["--drop", "facebook.com"], 9, b"no connection is to facebook.com, but one is to www.facebook.com"),
+        (["--keep", "nosuch.example"], 9, b"no connection is to nosuch.example\n"),
+        (["--keep", "rcku.kz", "--drop", "rcku.kz."], 2, b"rcku.kz is kept as well"),
+    ],
+)
+def test_a_name_that_is_not_there_is_no_silence(options, status, says, tmp_path):
+    """Who mistypes the name that is to be left out must not hand it on."""
+    source = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+    done = run("scrub", str(source), "-o", str(tmp_path / "out.pcapng"), *options)
+    assert done.returncode == status
+    assert says in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import ipaddress
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from tests.build import certificate_body, client_hello_body, extension, message,
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.built import qaznet_chain
 from recipes.packets import SPRING_2026
 from recipes.tls import Authority
 
@@ -67,12 +69,15 @@ class Wire:
         packet(1, "FA")
         packet(0, "A")
 
-    def scrub(self, profile="evidence", keep=(), roots=()):
+    def write(self):
         from scapy.utils import PcapWriter
 
         with PcapWriter(str(self.path), linktype=101) as out:
             for packet in self.packets:
                 out.write(packet)
+
+    def scrub(self, profile="evidence", keep=(), roots=()):
+        self.write()
         known = reference.load(None, None, list(roots)) if roots else SHIPPED
         scrubbed = scrub(str(self.path), known, Choices(profile, frozenset(keep)))
         with scrubbed.output:
@@ -373,3 +378,57 @@ def test_that_the_clock_loses_its_anchors_is_told(wire):
     assert [loss.what for loss in told] == ["its clock was anchored, and is unanchored"]
     assert told[0] not in scrubbed.proof.unexpected
     assert "its clock was anchored" in json.dumps(scrubbed.manifest)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (0, 0, 1), (1, 0)], ids=["leaf first", "twice", "last"])
+def test_a_forged_leaf_does_not_stay_wherever_it_stands(wire, order):
+    chain = qaznet_chain()
+    flight = message(2, server_hello_body()) + message(11, certificate_body(*[chain[at] for at in order]))
+    wire.tcp((0, hello(b"www.facebook.com")), (1, record(22, flight + message(14, b""))))
+    _, out = wire.scrub("public")
+    leaf, authority = (sum(der[at : at + 24] in out for at in range(0, len(der) - 24, 24)) for der in chain[:2])
+    assert leaf <= 2, "the issuer's names, which the CA has as well"
+    assert (authority > 40) == (order[0] == 0)
+
+
+def test_a_server_beside_the_volunteers_nat_is_replaced(wire):
+    """Only an error tells the address of the NAT, long after the server was met."""
+    from scapy.layers.inet import ICMP, IP, TCP
+
+    server, nat = "87.240.190.67", "87.240.190.12"
+    wire.tcp((0, hello()), (1, answer("vk.com")[0]), server=server)
+    quoted = bytes(IP(src=nat, dst=server, ttl=1) / TCP(sport=50_001, dport=443, seq=51_002))[:28]
+    wire.add(IP(src="10.0.0.1", dst="192.168.1.77", ttl=60) / ICMP(type=11) / quoted)
+    for profile in ("evidence", "public"):
+        scrubbed, out = wire.scrub(profile)
+        assert scrubbed.made.kept["ICMP errors about kept connections"] == 1
+        for address in (server, nat):
+            assert ipaddress.ip_address(address).packed not in out
+
+
+@pytest.mark.parametrize("kind", [0, 1, 5, 10, 11, 13, 16, 17, 23, 27, 34, 43, 45, 50, 17_513, 65_281])
+def test_an_extension_with_words_in_it_does_not_stay(wire, kind):
+    words = extension(kind, b"CANARY-IVANOV-77015550000")
+    answered = record(22, message(2, server_hello_body(extensions=words)) + message(14, b""))
+    asked = record(22, message(1, client_hello_body(b"vk.com", extensions=words if kind else b"")))
+    wire.tcp((0, asked), (1, answered))
+    assert b"CANARY" not in wire.scrub("public")[1]
+    wire.packets = []
+    wire.tcp((0, asked), (1, record(22, message(2, server_hello_body()) + message(14, b""))))
+    assert b"CANARY" not in wire.scrub("evidence")[1]
+
+
+@pytest.mark.parametrize("shape", ["ports used again", "clients"])
+def test_many_connections_are_scrubbed_in_time(wire, shape):
+    from scapy.layers.inet import ICMP, IP, TCP
+
+    for number in range(1_200):
+        client = f"10.0.{number >> 8}.{number & 255}" if shape == "clients" else "192.168.1.77"
+        port = 40_000 + number if shape == "clients" else 50_001
+        wire.tcp((0, hello()), port=port, client=client)
+        quoted = bytes(IP(src="87.1.2.3", dst="87.240.190.67", ttl=1) / TCP(sport=port, dport=443, seq=1))[:28]
+        wire.add(IP(src="8.8.4.4", dst=client, ttl=60) / ICMP(type=11) / quoted)
+    wire.write()
+    began = time.process_time()
+    scrub(str(wire.path), SHIPPED, Choices("public")).output.close()
+    assert time.process_time() - began < 8

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kzpcap.scrub import mask as masks
 from kzpcap.scrub.addresses import Addresses, kind_of
-from kzpcap.scrub.apply import Turn, tcp_options
+from kzpcap.scrub.apply import DAY_NS, Clock, Turn, tcp_options
 from kzpcap.scrub.mask import Policy
 from kzpcap.tls.fingerprints import ja3, ja4
 from kzpcap.tls.messages import client_hello
@@ -150,3 +150,17 @@ def test_routers_near_the_client_are_coarsened_and_others_stay():
 def test_an_address_that_stays_stands_for_nothing_else():
     addresses = Addresses(taken={ipaddress.ip_address(f"192.0.2.{n}").packed for n in range(1, 9)})
     assert addresses.client(ipaddress.ip_address("92.46.1.2").packed) == ipaddress.ip_address("192.0.2.9").packed
+
+
+def test_a_clock_that_was_set_tells_no_time_of_day():
+    """Each run begins with its day; within a run nothing moves."""
+    clock, second = Clock(), 1_000_000_000
+    noon = 18_097 * DAY_NS + 12 * 3_600 * second
+    times = {3: 5 * second, 9: noon + 7, 12: noon + 9 * second, 20: noon - 7_200 * second, 30: noon + 5 * DAY_NS + 4}
+    for frame, time_ns in times.items():
+        clock.keep(frame, time_ns)
+    shifted = {frame: time_ns + clock.shift(frame) for frame, time_ns in times.items()}
+    assert shifted == {
+        3: 0, 9: 18_097 * DAY_NS, 12: 18_097 * DAY_NS + 9 * second - 7, 20: 18_097 * DAY_NS, 30: 18_102 * DAY_NS,
+    }  # fmt: skip
+    assert Clock().shift(5) == 0

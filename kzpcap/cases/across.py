@@ -13,6 +13,7 @@ from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, network_of, vantages
+from kzpcap.report.names import listed_name
 
 MAX_PATHS = 12
 MAX_ROWS = 200
@@ -41,7 +42,7 @@ class Key:
         self.subjects.add(certificate["subject"])
         self.identities.add(identity_of(connection))
         self.certificates.add(certificate["sha256"])
-        self.names.add(connection["server_name"] or "(no name)")
+        self.names.add(listed_name(connection) or connection["server_name"] or "(no name)")
         self.captures.add(capture)
         self.networks.add(network_of(connection["client"]["address"]))
         self.first = min(self.first or connection["time"], connection["time"])
@@ -114,15 +115,15 @@ class Across:
         head = report["capture"]
         self.clocks[head["clock"]["status"]] += 1
         self.vantages[head["vantage"]["where"]] += 1
-        listed = {one["server"]["address"] for one in report["connections"] if _is_listed(one)}
+        listed = {one["server"]["address"] for one in report["connections"] if listed_name(one)}
         if listed:
             self.icmp[any(_has_icmp(ladder) for ladder in report["ladders"])] += 1
         for one in report["connections"]:
             if one["server"]["address"] in listed:
-                exact = _is_listed(one)
-                key = one["server"]["address"], one["server_name"] or "(no name)", exact
+                name = listed_name(one)
+                key = one["server"]["address"], name or one["server_name"] or "(no name)", name is not None
                 self.servers.setdefault(key, Counter())[one["state"]] += 1
-                if exact:
+                if name is not None:
                     examples = self.examples.setdefault(one["state"], [])
                     if len(examples) < edges.MAX_EXAMPLES:
                         examples.append((capture, one["frame"]))
@@ -143,7 +144,7 @@ class Across:
         twin = one.get("twin")
         if twin:
             shift = "" if twin["shift_seconds"] is None else f"{twin['shift_seconds']:+d} s"
-            key = one["server_name"] or "(no name)", shift, twin["serial_difference"] or ""
+            key = listed_name(one) or one["server_name"] or "(no name)", shift, twin["serial_difference"] or ""
             seen = self.forged.setdefault(key, [])
             genuine = certificates.get(twin["sha256"])
             if genuine is not None and chain:
@@ -250,10 +251,6 @@ class Across:
             {"server": server, "server_name": name, "listed": listed, "states": dict(sorted(states.items()))}
             for (server, name, listed), states in order[:MAX_ROWS]
         ]
-
-
-def _is_listed(connection: dict[str, Any]) -> bool:
-    return bool(connection["target"] and connection["target"]["match"] == "exact")
 
 
 def _has_icmp(ladder: dict[str, Any]) -> bool:

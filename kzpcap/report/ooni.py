@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kzpcap.iana import suite_name
+from kzpcap.iana import PROTOCOL, suite_name
+from kzpcap.report.names import asked_for_it_alone, listed_name
 
 QUIET: dict[str, Any] = {
     "certificates": [],
@@ -61,9 +62,18 @@ class Telling:
         Others' issuers may be a company's, or a volunteer's own; who intercepts may send a leaf anywhere in a chain.
         """
         chain: list[str] = connection["certificates"]
-        if self.evidence or (connection["state"] == "genuine" and _is_listed(connection)):
+        if self.evidence or (connection["state"] == "genuine" and asked_for_it_alone(connection)):
             return chain
         return [digest for digest in chain if digest in self.known]
+
+    def name(self, connection: dict[str, Any]) -> str:
+        """The name asked for; for others the listed one, though another may have been sent beside it."""
+        return (connection["server_name"] if self.evidence else listed_name(connection)) or ""
+
+    def protocol(self, connection: dict[str, Any]) -> str:
+        """The protocol that the server chose; what it made up may be anything, and is for nobody else."""
+        chosen: str = connection["alpn_chosen"] or ""
+        return chosen if self.evidence or (chosen.isascii() and PROTOCOL.fullmatch(chosen.encode())) else ""
 
 
 def measurements(
@@ -76,7 +86,7 @@ def measurements(
     certificates = document["certificates"].items()
     known = {digest for digest, one in certificates if one.get("spki_sha256") in known_keys and one.get("is_ca")}
     tell = Telling(der, evidence, frozenset(known))
-    told = [one for one in document["connections"] if evidence or _is_listed(one)]
+    told = [one for one in document["connections"] if evidence or listed_name(one)]
     shown = [one for one in told if one["probe_ttl"] is None]
     if shown:
         head = _head(document, shown, "kzpcap", "0.1.0", None, evidence)
@@ -102,10 +112,6 @@ def seconds(stamp: str) -> float:
     text, _, rest = stamp.rstrip("Z").partition(".")
     moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
     return moment + (float(f"0.{rest}") if rest else 0.0)
-
-
-def _is_listed(connection: dict[str, Any]) -> bool:
-    return bool(connection["target"] and connection["target"]["match"] == "exact")
 
 
 def _head(
@@ -193,14 +199,14 @@ def _handshake(connection: dict[str, Any], number: int, start: float, tell: Tell
         "address": _address(connection, tell.evidence),
         "cipher_suite": suite_name(int(suite, 16)) if suite else "",
         "failure": _failure(connection),
-        "negotiated_protocol": connection["alpn_chosen"] or "",
+        "negotiated_protocol": tell.protocol(connection),
         "no_tls_verify": True,
         "peer_certificates": [
             {"data": base64.b64encode(found).decode(), "format": "base64"}
             for digest in chain
             if (found := tell.der(digest)) is not None
         ],
-        "server_name": connection["server_name"] or "",
+        "server_name": tell.name(connection),
         **_times(connection, start, tell.evidence, "server_hello_ms"),
         "tags": tags,
         "tls_version": (connection["tls_version"] or "").replace("TLS ", "TLSv").replace("TLSv1.0", "TLSv1"),
@@ -228,7 +234,11 @@ def _ladder(
     """A `tlsmiddlebox` measurement; None where the target is not told."""
     server = ladder["server"]
     own = [one for one in document["connections"] if one["server"] == server and one["probe_ttl"] is not None]
-    targets = [one for one in told if one in own and one["server_name"] == ladder["server_name"]]
+    targets = [
+        one
+        for one in told
+        if one in own and one["server_name"] == ladder["server_name"] and (tell.evidence or asked_for_it_alone(one))
+    ]
     if not targets:
         return None
     start = seconds(own[0]["time"])

@@ -10,6 +10,7 @@ the new bytes; one that was wrong stays wrong, for it is a mark of injection.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -55,6 +56,35 @@ class Edit:
     """The whole payload, where it is written anew (DNS answers, ICMP)."""
 
 
+DAY_NS = 86_400 * 1_000_000_000
+JUMP_NS = 3_600 * 1_000_000_000
+
+
+@dataclass
+class Clock:
+    """What is added to the times of packets, so that each run of them begins with its day; nothing where none is kept.
+
+    A clock that was set between two packets begins a run: else what stands before it would tell the time behind it.
+    """
+
+    frames: list[int] = field(default_factory=list)
+    shifts: list[int] = field(default_factory=list)
+    last_ns: int = 0
+
+    def keep(self, frame: int, time_ns: int) -> None:
+        """Take the time of a kept packet; frames must not fall."""
+        moved = time_ns - self.last_ns
+        if not self.frames or moved < -JUMP_NS or moved > 2 * DAY_NS:
+            self.frames.append(frame)
+            self.shifts.append(-(time_ns % DAY_NS))
+        self.last_ns = time_ns
+
+    def shift(self, frame: int) -> int:
+        """Nanoseconds to add to the time of a frame."""
+        at = bisect_right(self.frames, frame)
+        return self.shifts[at - 1] if at else 0
+
+
 @dataclass
 class Plan:
     """What becomes of a capture."""
@@ -63,8 +93,7 @@ class Plan:
     """Addresses to be replaced; all others of kept packets stay."""
     turns: list[Turn] = field(default_factory=list)
     edits: dict[int, Edit] = field(default_factory=dict)
-    time_shift: int = 0
-    """Nanoseconds added to each time."""
+    clock: Clock = field(default_factory=Clock)
 
 
 @dataclass
@@ -88,7 +117,7 @@ def apply(raw: bytes, plan: Plan, out: Callable[[bytes], object]) -> Written:
         if rebuilt:
             body += PCAPDROID_TRAILER
         written.frames[packet.frame] = len(written.frames) + 1
-        time_ns = max(0, packet.time_ns + plan.time_shift) if packet.time_ns else 0
+        time_ns = max(0, packet.time_ns + plan.clock.shift(packet.frame)) if packet.time_ns else 0
         head = struct.pack("<IIIII", 0, time_ns >> 32, time_ns & 0xFFFFFFFF, len(body), len(body) + missing)
         out(_block(6, head + body))
     return written

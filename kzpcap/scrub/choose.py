@@ -52,8 +52,9 @@ class Chosen:
     roles: dict[int, Role] = field(default_factory=dict)
     observations: dict[int, Observation] = field(default_factory=dict)
     states: dict[int, State] = field(default_factory=dict)
-    known: set[int] = field(default_factory=set)
-    """Those whose chain leads to a public root, a supplied one, or an interception CA: none is a volunteer's own."""
+    known: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Those whose chain leads to a public root, a supplied one, or an interception CA: none is a volunteer's own. With
+    the SHA-256 of the CAs on that way."""
     undecided: dict[str, int] = field(default_factory=dict)
     """Names (or addresses) on no list that are not in order, with a count: the volunteer decides."""
     left_out: int = 0
@@ -61,6 +62,10 @@ class Chosen:
     beside: Counter[tuple[str, int]] = field(default_factory=Counter)
     servers: set[tuple[str, int]] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
+    met: set[str] = field(default_factory=set)
+    """The names that were asked for by name and are there."""
+    near: dict[str, str] = field(default_factory=dict)
+    """Name that was asked for -> one below it that is there."""
 
 
 def label(observation: Observation) -> str:
@@ -81,6 +86,11 @@ def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen
     wanted: dict[int, tuple[str, ...]] = {}
     for connection in report.connections():
         observation, verdict = connection.observation, connection.verdict
+        for name in (choices.keep | choices.drop) - chosen.met:
+            if label(observation) == name:
+                chosen.met.add(name)
+            elif label(observation).endswith(f".{name}"):
+                chosen.near.setdefault(name, label(observation))
         role = _by_itself(observation, verdict.state, choices, chosen, report.surroundings.certificates)
         if role is None:
             continue
@@ -110,14 +120,18 @@ def _take(chosen: Chosen, observation: Observation, role: Role, state: State, re
     chosen.roles[frame] = role
     chosen.observations[frame] = observation
     chosen.states[frame] = state
-    if _known_issuers(observation, report):
-        chosen.known.add(frame)
+    issuers = _known_issuers(observation, report)
+    if issuers is not None:
+        chosen.known[frame] = issuers
 
 
-def _known_issuers(observation: Observation, report: Report) -> bool:
-    """Does its chain lead to a public root, to one that was supplied, or to an interception CA?"""
+def _known_issuers(observation: Observation, report: Report) -> frozenset[str] | None:
+    """The CAs by which its chain leads to a public root, a supplied one or an interception CA; None where to none."""
     facts = report.surroundings.chain_facts(observation)
-    return facts is not None and bool(facts.public or facts.supplied or facts.interception)
+    paths = [path for path in (facts.public, facts.supplied, facts.interception) if path] if facts is not None else []
+    if not paths:
+        return None
+    return frozenset(one.sha256 for path in paths for one in path.certificates[1:] if one.is_ca)
 
 
 def _by_itself(
@@ -182,7 +196,7 @@ def _beside(
     # Without a name everyone gets this certificate at this address; at a proxy's it is another server's, and one of a
     # private CA may be that of the volunteer's own machine.
     nameless = observation.name_status == "absent" and not observation.proxied and observation.server in chosen.servers
-    nameless = nameless and (not observation.chain or _known_issuers(observation, report))
+    nameless = nameless and (not observation.chain or _known_issuers(observation, report) is not None)
     seen = observation.chain_seen.frame if observation.chain_seen else 0
     if seen in wanted and observation.server_name is not None:
         # The forged certificate holds the same names already: the genuine one beside it tells nothing more.

@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from kzpcap.flows import Run, Stream
+from kzpcap.iana import PROTOCOL
 from kzpcap.tls import codes, records
 from kzpcap.tls.messages import (
     ALPN,
@@ -36,24 +39,29 @@ CLIENT_HELLO, SERVER_HELLO, NEW_SESSION_TICKET, CERTIFICATE = 1, 2, 4, 11
 SERVER_KEY_EXCHANGE, CERTIFICATE_STATUS = 12, 22
 HELLO_VERSIONS = (b"\x03", b"\x7f", b"\xfb")
 """The first byte of a hello's version: SSL 3.0 and TLS, drafts, Facebook's experiments."""
-PROTOCOL = re.compile(
-    rb"http/(0\.9|1\.[01])|h[23]c?|h3-[0-9QTu]{1,6}|hq(-[0-9]{1,3})?|spdy/[0-9.]{1,4}|acme-tls/1|dot|doq|mqtt|imap|pop3|ftp|smb"
-    rb"|ntske/1|irc|sip/2|co|coap|webrtc|c-webrtc|stun\.(turn|nat-discovery)|xmpp-(client|server)|postgresql"
-)
 CONNECTION_EXTENSIONS = frozenset({KEY_SHARE, SESSION_TICKET, PRE_SHARED_KEY, ECH, 42, 44, 57})
 """What tells one connection from another: keys, tickets, early data, cookies, QUIC's parameters."""
-PLAIN_EXTENSIONS = frozenset(
-    {STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, SUPPORTED_VERSIONS, 17, 27, 34, 45, 50}
-)
-"""Extensions that say what a program can do, and nothing of who uses it (IANA's registry)."""
+LISTS = {
+    GROUPS: (2, 2), POINT_FORMATS: (1, 1), SIGNATURE_ALGORITHMS: (2, 2), SUPPORTED_VERSIONS: (1, 2), 27: (1, 2),
+    34: (2, 2), 45: (1, 1), 50: (2, 2),
+}  # fmt: skip
+"""Extensions that say what a program can do, and nothing of who uses it (IANA's registry): bytes of the length in front
+of the list, and of each number in it. One that is no such list may be anything."""
+MAX_LISTED = 64
+NO_RESPONDERS = {
+    STATUS_REQUEST: re.compile(rb"\x01\x00{4}"),
+    17: re.compile(rb"\x00[\x07\x0e](?:[\x01\x02]\x00\x04\x00{4}){1,2}"),
+}
+"""status_request and its second version as programs send them: their lists of responders and extensions are empty."""
 SIZES = {1: 1, SCT: 0, 21: 0, 22: 0, 23: 0, 28: 2, 49: 0, 13_172: 0, 65_281: 1}
 """How many bytes those have in a ClientHello that are of one size there (NPN too); padding (21) is zeros."""
 PROTOCOL_SETTINGS = frozenset({17_513, 17_613})
 """ALPS, which holds names of protocols, as ALPN does."""
-SERVER_EXTENSIONS = PLAIN_EXTENSIONS | SIZES.keys() | PROTOCOL_SETTINGS | {
-    SERVER_NAME, SESSION_TICKET, PRE_SHARED_KEY, KEY_SHARE,
+ANSWERS = {
+    SERVER_NAME: 0, 1: 1, STATUS_REQUEST: 0, 22: 0, 23: 0, 28: 2, SESSION_TICKET: 0, PRE_SHARED_KEY: 2,
+    SUPPORTED_VERSIONS: 2, 65_281: 1,
 }  # fmt: skip
-"""The same of a ServerHello: the server wrote them, for whoever came."""
+"""How many bytes they have in a ServerHello: who answers could mark a subscriber in what is longer."""
 SENTINEL = 8
 """The last bytes of ServerHello.random may be the downgrade sentinel of RFC 8446 section 4.1.3."""
 MAX_RECORDS = 4_096
@@ -77,9 +85,10 @@ class Policy:
     exact: bool = True
     """Randoms, session ids, tickets and key shares stay as they are."""
     certificates: str = "all"
-    """all, none, or issuers: the leaf is zero."""
+    """all, none, or issuers: of those none but `issuers` by their SHA-256; the leaf is zero, wherever it stands."""
     key: bytes = b""
     """Of the digests; thrown away afterwards."""
+    issuers: frozenset[str] = frozenset()
 
     def digest(self, value: bytes, purpose: bytes = b"value") -> bytes:
         """Bytes of the same length that are equal where the originals are, and say nothing else of them."""
@@ -112,14 +121,21 @@ class Mask:
     def within(self, begin: int, end: int) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, bytes], ...]]:
         """What of it lies between two stream offsets, relative to the first."""
         kept = tuple(
-            (max(one, begin) - begin, min(two, end) - begin) for one, two in self.keep if one < end and two > begin
+            (max(one, begin) - begin, min(two, end) - begin)
+            for one, two in self.keep[_one_before(self.keep, begin) : bisect_left(self.keep, (end,))]
+            if two > begin
         )
         written = tuple(
             (max(at, begin) - begin, value[max(0, begin - at) : end - at])
-            for at, value in self.put
-            if at < end and at + len(value) > begin
+            for at, value in self.put[_one_before(self.put, begin) : bisect_left(self.put, (end,))]
+            if at + len(value) > begin
         )
         return kept, written
+
+
+def _one_before(ordered: Sequence[tuple[int, Any]], begin: int) -> int:
+    """Where the last of them stands that begins before an offset, and so may reach beyond it: they do not overlap."""
+    return max(0, bisect_left(ordered, (begin,)) - 1)
 
 
 def mask(stream: Stream, from_client: bool, policy: Policy, begin: int | None, upgraded: bool = False) -> Mask:
@@ -324,8 +340,19 @@ def _client_extension(kind: int, body: bytes, begin: int, policy: Policy) -> Ite
             yield Change(begin + min(1, len(body)), begin + len(body), policy.digest(body[1:]))
         else:
             yield Change(begin, begin + len(body), policy.digest(body))
-    elif kind not in PLAIN_EXTENSIONS and (kind & 0x0F0F != 0x0A0A or len(body) > 1):
+    elif not (_is_list(kind, body) or (kind & 0x0F0F == 0x0A0A and len(body) <= 1)):
         yield Change(begin, begin + len(body))
+
+
+def _is_list(kind: int, body: bytes) -> bool:
+    """Is it one of the extensions that are lists of numbers, and such a list?"""
+    if kind in NO_RESPONDERS:
+        return NO_RESPONDERS[kind].fullmatch(body) is not None
+    if kind not in LISTS:
+        return False
+    front, size = LISTS[kind]
+    rest = len(body) - front
+    return 0 < rest <= MAX_LISTED * size and rest % size == 0 and int.from_bytes(body[:front], "big") == rest
 
 
 def _protocols(body: bytes, begin: int) -> Iterator[Change]:
@@ -400,7 +427,9 @@ def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
             ext = reader.take(min(length, reader.left()))
             if kind == KEY_SHARE and len(ext) > 2:
                 yield from _shares(ext, begin, policy, 0)
-            elif kind not in SERVER_EXTENSIONS:
+            elif kind == ALPN:
+                yield from _protocols(ext, begin)
+            elif not (_is_list(kind, ext) or (kind == KEY_SHARE and len(ext) == 2) or len(ext) <= ANSWERS.get(kind, 0)):
                 yield Change(begin, begin + len(ext))
     except ShortRead:
         yield Change(min(reader.pos, len(body)), len(body))
@@ -417,8 +446,9 @@ def certificate_list(body: bytes, policy: Policy) -> Iterator[Change]:
         while reader.left():
             length = reader.uint(3)
             begin = reader.pos
-            reader.take(min(length, reader.left()))
-            if first or policy.certificates == "none":
+            der = reader.take(min(length, reader.left()))
+            stays = policy.certificates == "issuers" and hashlib.sha256(der).hexdigest() in policy.issuers
+            if first or not stays:
                 yield Change(begin, reader.pos)
             first = False
     except ShortRead:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Flow
 from kzpcap.capture.source import Source
 from kzpcap.dns import answers
-from kzpcap.flows import Stream, both_directions, distance, reassemble
+from kzpcap.flows import Run, Stream, both_directions, distance, reassemble
 from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.scrub import datagrams, quotes
@@ -36,9 +37,10 @@ from kzpcap.tls.upgrade import Upgrade
 from kzpcap.verdict.rules import State
 
 MAX_PROBE_TTL = 40
+MAX_BESIDE = 16
+"""Flows between the same ports at one time."""
 STATUS = re.compile(rb"HTTP/[0-9]\.[0-9] [1-5][0-9]{2}(?![0-9])")
 """So much of a status line stays: version and code, and nothing that somebody wrote into it."""
-DAY_NS = 86_400 * 1_000_000_000
 Range = tuple[int, int]
 
 
@@ -55,6 +57,32 @@ class Kept:
     """For packets of the direction `forward`, and of the other."""
     forward: bytes
     data: dict[int, tuple[tuple[Range, ...], tuple[tuple[int, bytes], ...]]] = field(default_factory=dict)
+
+
+class Between:
+    """The kept flows between two ends, in order of their first frames: of one pair of ports there may be thousands."""
+
+    def __init__(self) -> None:
+        self.flows: list[Kept] = []
+
+    def add(self, kept: Kept) -> None:
+        """Take a flow; they come as they ended."""
+        insort(self.flows, kept, key=_first_of)
+
+    def before(self, frame: int) -> Kept | None:
+        """The last flow that began by then."""
+        at = bisect_right(self.flows, frame, key=_first_of)
+        return self.flows[at - 1] if at else None
+
+    def at(self, frame: int) -> Kept | None:
+        """The flow that a frame is part of: the one that has its bytes, else the newest that was there then."""
+        at = bisect_right(self.flows, frame, key=_first_of)
+        there = [one for one in self.flows[max(0, at - MAX_BESIDE) : at] if frame <= one.last]
+        return next((one for one in there if frame in one.data), there[-1] if there else None)
+
+
+def _first_of(kept: Kept) -> int:
+    return kept.first
 
 
 @dataclass
@@ -112,9 +140,13 @@ class Planner:
         self.exact = choices.profile != "public"
         self.key = key
         self.made = Made(Plan())
-        self.flows: dict[bytes, list[Kept]] = {}
+        self.flows: dict[bytes, Between] = {}
+        self.ends: dict[bytes, list[bytes]] = {}
+        """Server and ports as an error quotes them -> the clients of kept flows between these."""
         self.turns: dict[Turn, int] = {}
         self.probes: set[tuple[bytes, int, bytes, int]] = set()
+        self.probed: set[tuple[int, bytes, int]] = set()
+        """The same without the client, whose NAT an error may quote in its place."""
         self.spoken: set[tuple[bytes, int, bytes, int]] = set()
         """Connections with TLS that do not stay: their SYNs are no probes."""
         self.routers: set[bytes] = set()
@@ -178,8 +210,12 @@ class Planner:
             kept.data = {frame: (ranges, ()) for frame, ranges in stays.items()}
         elif handshake is not None:
             kept.until = self._tcp(flow, handshake, client, kept, role)
+        size = len(first.src)
         for key in (bytes(flow.key), bytes(flow.reverse)):
-            self.flows.setdefault(key, []).append(kept)
+            if key not in self.flows:
+                self.flows[key] = Between()
+                self.ends.setdefault(key[size:], []).append(key[:size])
+            self.flows[key].add(kept)
 
     def _turns(self, ends: tuple[int, int], client: int, tcp: bool) -> tuple[int, int]:
         """The numbers of both directions; direction 0 is from `ends[0]`."""
@@ -219,7 +255,8 @@ class Planner:
         if role.named and not self.exact and self.chosen.states[frame] is not State.GENUINE:
             certificates = "issuers" if frame in self.chosen.known else "none"
         names = self.raw_names if role.named else frozenset()
-        return Policy(names, self.exact and role.named, certificates, self.key)
+        issuers = self.chosen.known.get(frame, frozenset())
+        return Policy(names, self.exact and role.named, certificates, self.key, issuers)
 
     def _tcp(self, flow: Flow, handshake: Handshake, client: int, kept: Kept, role: Role) -> int:
         """The bytes that stay of a TCP flow; gives the frame after which nothing more of it is needed."""
@@ -241,6 +278,8 @@ class Planner:
                     else (stream.runs[0].offset + len(stream.runs[0].data) if stream.runs else 0)
                 )
                 self._before(made, stream, direction == client, before, begin is None, handshake, role)
+                made.keep.sort()
+                made.put.sort()
                 masks[direction].append((made, stream))
         limits = [_limit(masks[one][0][0], masks[1 - one][0][0], one == client) for one in (0, 1)]
         for packet in flow.packets:
@@ -282,6 +321,15 @@ class Planner:
 
     # the third reading: every packet
 
+    def translated(self, errors: list[IcmpError]) -> None:
+        """Learn the addresses of the clients' NAT from what errors quote, and replace servers that lie beside them."""
+        for found in errors:
+            asked, answered = packed([found.q_src]).pop(), packed([found.q_dst]).pop()
+            if asked not in self.servers and self._quoted(found, asked, answered) is not None:
+                self.addresses.client(asked)
+        for raw in sorted(self.servers):
+            self.addresses.server(raw)
+
     def packets(self, raw: bytes) -> None:
         """Ask of every packet whether it stays."""
         found = Records(raw, Notes())
@@ -319,27 +367,30 @@ class Planner:
         return "other protocols"
 
     def _edit(self, packet: Packet, edit: Edit, what: str) -> str:
+        if not self.exact and packet.time_ns:
+            self.made.plan.clock.keep(packet.frame, packet.time_ns)
         self.made.plan.edits[packet.frame] = edit
         self.made.kept[what] += 1
         return ""
 
     def _tcp_packet(self, packet: Packet, source: bytes, target: bytes, key: bytes) -> str:
-        for kept in self.flows.get(key, ()):
-            if kept.first <= packet.frame <= kept.last:
-                turn = kept.turns[0 if key == kept.forward else 1]
-                laid = kept.data.get(packet.frame)
-                if laid is not None:
-                    return self._edit(packet, Edit(packet.frame, turn, *laid), "TCP with handshake bytes")
-                bare = packet.length == 0
-                ends = packet.flags & (SYN | FIN | RST) or packet.frame in (kept.first, kept.last)
-                if (bare and packet.frame <= kept.until) or ends:
-                    return self._edit(packet, Edit(packet.frame, turn, fresh=b""), "TCP without data")
-                return "what follows the handshake of kept connections"
+        kept = self.flows[key].at(packet.frame) if key in self.flows else None
+        if kept is not None:
+            turn = kept.turns[0 if key == kept.forward else 1]
+            laid = kept.data.get(packet.frame)
+            if laid is not None:
+                return self._edit(packet, Edit(packet.frame, turn, *laid), "TCP with handshake bytes")
+            bare = packet.length == 0
+            ends = packet.flags & (SYN | FIN | RST) or packet.frame in (kept.first, kept.last)
+            if (bare and packet.frame <= kept.until) or ends:
+                return self._edit(packet, Edit(packet.frame, turn, fresh=b""), "TCP without data")
+            return "what follows the handshake of kept connections"
         probing = packet.length == 0 and packet.flags & (SYN | RST)
         if (source, packet.sport, target, packet.dport) in self.spoken:
             return "other TCP connections"
         if probing and target in self.servers and source in self.addresses.clients and packet.ttl <= MAX_PROBE_TTL:
             self.probes.add((source, packet.sport, target, packet.dport))
+            self.probed.add((packet.sport, target, packet.dport))
         elif not (probing and (target, packet.dport, source, packet.sport) in self.probes):
             return "other TCP connections"
         return self._edit(packet, Edit(packet.frame, self._probe_turn(packet)), "TCP of traceroutes")
@@ -358,10 +409,10 @@ class Planner:
         return self._turn(Turn(packet.sport, dport, shift.server_probe, shift.client_probe, *stamps, shift.server_id))
 
     def _udp_packet(self, packet: Packet, raw: bytes, source: bytes, target: bytes, key: bytes) -> str:
-        for kept in self.flows.get(key, ()):
-            if kept.first <= packet.frame <= kept.last and packet.frame in kept.data:
-                turn = kept.turns[0 if key == kept.forward else 1]
-                return self._edit(packet, Edit(packet.frame, turn, *kept.data[packet.frame]), "QUIC before encryption")
+        kept = self.flows[key].at(packet.frame) if key in self.flows else None
+        if kept is not None and packet.frame in kept.data:
+            turn = kept.turns[0 if key == kept.forward else 1]
+            return self._edit(packet, Edit(packet.frame, turn, *kept.data[packet.frame]), "QUIC before encryption")
         if packet.sport == 53:
             found = answers(bytes(raw[packet.payload_at : packet.payload_at + packet.captured]))
             if found is None or found[0] not in self.made.names or target not in self.addresses.clients:
@@ -426,13 +477,14 @@ class Planner:
         plan = self.made.plan
         if found.q_protocol == TCP and found.q_sport is not None and found.q_dport is not None:
             ports = found.q_sport.to_bytes(2, "big") + found.q_dport.to_bytes(2, "big")
-            for client in (asked, *sorted(self.addresses.clients)):
-                for kept in self.flows.get(client + answered + ports, ()):
-                    if kept.first <= found.frame:
-                        return plan.turns[kept.turns[0 if client + answered + ports == kept.forward else 1]]
-                if (client, found.q_sport, answered, found.q_dport) in self.probes:
-                    shifted = (found.q_sport + self.shifts.client_port) & 0xFFFF
-                    return Turn(shifted, found.q_dport, self.shifts.client_probe, ip_id=self.shifts.client_id)
+            clients = self.ends.get(answered + ports, [])
+            for client in [asked] if asked in clients else clients:
+                kept = self.flows[client + answered + ports].before(found.frame)
+                if kept is not None:
+                    return plan.turns[kept.turns[0 if client + answered + ports == kept.forward else 1]]
+            if (found.q_sport, answered, found.q_dport) in self.probed:
+                shifted = (found.q_sport + self.shifts.client_port) & 0xFFFF
+                return Turn(shifted, found.q_dport, self.shifts.client_probe, ip_id=self.shifts.client_id)
             return None
         if answered not in self.servers:
             return None
@@ -450,8 +502,7 @@ def make(source: Callable[[], Source], chosen: Chosen, choices: Choices, key: by
     try:
         for flow, handshake in reading.flows():
             planner.flow(flow, handshake)
-        if not planner.exact and reading.scanner.first_time > 0:
-            planner.made.plan.time_shift = -(reading.scanner.first_time % DAY_NS)
+        planner.translated(reading.icmp_errors())
     finally:
         reading.close()
     opened = source()
@@ -501,9 +552,14 @@ def _laid(
     return (), ()
 
 
+def _offset_of(run: Run) -> int:
+    return run.offset
+
+
 def _is_of(payload: bytes, offset: int, stream: Stream) -> bool:
     """Are these the bytes of the stream at that offset?"""
-    for run in stream.runs:
+    first = max(0, bisect_right(stream.runs, offset, key=_offset_of) - 1)
+    for run in stream.runs[first : bisect_left(stream.runs, offset + len(payload), key=_offset_of)]:
         begin, end = max(offset, run.offset), min(offset + len(payload), run.offset + len(run.data))
         if begin < end and payload[begin - offset : end - offset] != run.data[begin - run.offset : end - run.offset]:
             return False
