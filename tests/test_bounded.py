@@ -242,6 +242,15 @@ def tar_of(size):
     return info.tobuf() + bytes(1024)
 
 
+def tar_with(kind, records):
+    """A pax header of these records, and an empty member behind it."""
+    body = b"".join(b"%d %s\n" % (len(record) + 4, record) for record in records)
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = kind, len(body)
+    padded = body + bytes(-len(body) % 512)
+    return info.tobuf(tarfile.USTAR_FORMAT) + padded + tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT) + bytes(1024)
+
+
 def zip_of(members):
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
@@ -250,13 +259,27 @@ def zip_of(members):
     return body.getvalue()
 
 
+def zip_with_a_dictionary(size):
+    """A member packed with LZMA that asks for so much memory."""
+    body = io.BytesIO()
+    with zipfile.ZipFile(body, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("x.pcap", b"\xd4\xc3\xb2\xa1" + bytes(20))
+    data = bytearray(body.getvalue())
+    at = 30 + len("x.pcap") + 5
+    data[at : at + 4] = size.to_bytes(4, "little")
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (tar_of(300 << 20), "a header of 314,572,800 bytes at offset 0: refused"),
-        (zip_of(1_000), "a directory of 246,000 bytes: refused"),
+        (tar_of(300 << 20), "not unpacked: a header of 314,572,800 bytes at offset 0"),
+        (tar_with(b"g", [b"%05d=v" % number for number in range(600)]), "not unpacked: a header of 6,600 bytes"),
+        (tar_with(b"x", [b"GNU.sparse.major=1"]), "not unpacked: a sparse file with its map in its data at offset 0"),
+        (zip_of(1_000), "not unpacked: a directory of 246,000 bytes"),
+        (zip_with_a_dictionary((1 << 32) - 1), "packed with a dictionary of more memory than is given"),
     ],
-    ids=["tar", "zip"],
+    ids=["tar", "tar for all", "tar with holes", "zip", "zip with LZMA"],
 )
 def test_headers_that_would_be_read_whole_are_bounded(data, why, tmp_path, monkeypatch):
     monkeypatch.setattr(source, "MAX_DIRECTORY", 200_000)

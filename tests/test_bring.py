@@ -147,6 +147,23 @@ def test_an_export_with_what_was_told_and_tricks(tmp_path, key):
     assert not list(case.runs.iterdir())
 
 
+def test_a_file_with_holes_is_not_unpacked(tmp_path):
+    """Three kilobytes of tar would be three gigabytes in the case."""
+    archive = tmp_path / "export.tar"
+    info = tarfile.TarInfo("u1/big.pcap")
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:410] = b"%011o\0%011o\0" % (3 << 30, 0)
+    header[483:495] = b"%011o\0" % (3 << 30)
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    archive.write_bytes(bytes(header) + bytes(1024))
+    brought = bring(Case.create(tmp_path / "case"), [archive], [])
+    assert brought.skipped == [(f"{archive}/u1/big.pcap", "no plain file")]
+    assert not brought.captures
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 100_000
+
+
 def test_a_broken_archive_is_a_failure_and_its_beginning_is_kept(tmp_path):
     archive = tmp_path / "export.tar"
     with tarfile.open(archive, "w") as out:

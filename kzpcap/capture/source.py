@@ -38,6 +38,12 @@ MAX_DIRECTORY = 16 << 20
 """Bytes of a zip archive's directory, which is read whole."""
 MAX_LONG_HEADER = 1 << 20
 """Bytes of one of a tar archive's headers for long names, which are read whole too."""
+MAX_GLOBAL_HEADER = 4_096
+"""The same of one for all members that follow, each of which gets a copy."""
+SPARSE_MAP = b"GNU.sparse.major=1"
+"""In the header of a member whose map of holes stands in its data, to be read whole as well."""
+LZMA = 14
+"""The method of a zip member (APPNOTE.TXT 4.4.5)."""
 
 
 def _zstd(file: Any) -> Any:
@@ -250,12 +256,23 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
     file.seek(0)
     spent = 0
     try:
-        _bounded(file, kind)
+        refuse_unbounded(file, kind)
+    except (ValueError, OSError) as error:
+        yield "(archive)", CaptureError(f"the {kind} archive is not unpacked: {error}"), Notes()
+        return
+    try:
         if kind == "zip":
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
                 for entry in entries[:MAX_MEMBERS]:
                     if not entry.is_dir():
+                        if entry.compress_type == LZMA and _dictionary(file, entry.header_offset) > MAX_DICTIONARY:
+                            yield (
+                                entry.filename,
+                                CaptureError("packed with a dictionary of more memory than is given"),
+                                Notes(),
+                            )
+                            continue
                         member, notes, size = _member(lambda: archive.open(entry), source.size, spent)  # noqa: B023
                         spent += size
                         yield entry.filename, member, notes
@@ -264,6 +281,7 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
         else:
             with tarfile.open(fileobj=file, mode="r:") as tape:
                 for number, info in enumerate(tape):
+                    tape.members = []  # type: ignore[attr-defined]  # it would keep each, and all that its headers say
                     if number >= MAX_MEMBERS:
                         yield "(archive)", _too_many(None), Notes()
                         break
@@ -286,8 +304,16 @@ def _members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureE
         yield "(archive)", CaptureError(f"the {kind} archive is damaged or encrypted: {error}"), Notes()
 
 
-def _bounded(file: IO[bytes], kind: str) -> None:
-    """Refuse an archive whose headers alone would take the memory: both modules read them whole."""
+def _dictionary(file: IO[bytes], at: int) -> int:
+    """How much memory a zip member packed with LZMA asks for (APPNOTE.TXT 5.8.8), by its local header's place."""
+    file.seek(at)
+    head = file.read(30)
+    file.seek(at + 30 + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"))
+    return int.from_bytes(file.read(9)[5:9], "little")
+
+
+def refuse_unbounded(file: IO[bytes], kind: str) -> None:
+    """ValueError for an archive whose headers alone would take the memory: both modules read them whole."""
     size = os.fstat(file.fileno()).st_size
     if kind == "tar":
         at = 0
@@ -298,8 +324,11 @@ def _bounded(file: IO[bytes], kind: str) -> None:
                 length = tarfile.nti(block[124:136])  # type: ignore[attr-defined]
             except tarfile.TarError:
                 break  # damaged from here on: tarfile says so
-            if block[156:157] in (b"x", b"g", b"L", b"K") and length > MAX_LONG_HEADER:
-                raise ValueError(f"a header of {length:,} bytes at offset {at:,}: refused")
+            what = block[156:157]
+            if what in (b"x", b"g", b"L", b"K") and length > (MAX_GLOBAL_HEADER if what == b"g" else MAX_LONG_HEADER):
+                raise ValueError(f"a header of {length:,} bytes at offset {at:,}")
+            if what == b"x" and SPARSE_MAP in file.read(max(0, length)):
+                raise ValueError(f"a sparse file with its map in its data at offset {at:,}")
             at += 512 + (max(0, length) + 511) // 512 * 512
     else:
         file.seek(max(0, size - 65_557))
@@ -310,7 +339,7 @@ def _bounded(file: IO[bytes], kind: str) -> None:
             file.seek(min(size, int.from_bytes(tail[end - 12 : end - 4], "little")))
             directory = int.from_bytes(file.read(56)[40:48], "little")
         if directory > MAX_DIRECTORY:
-            raise ValueError(f"a directory of {directory:,} bytes: refused")
+            raise ValueError(f"a directory of {directory:,} bytes")
     file.seek(0)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kzpcap.capture.source import may_hold_captures
+from kzpcap.capture.source import may_hold_captures, refuse_unbounded
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
 from kzpcap.sealing import SealError, is_sealed, unseal
@@ -82,7 +82,7 @@ class Bringer:
                                 self.brought.skipped.append((str(Path(folder) / name), "an original: not scrubbed"))
                                 continue
                             self._take(Path(folder) / name, str(Path(folder) / name))
-                elif not is_sealed(path) and tarfile.is_tarfile(path):
+                elif _is_tar(path):
                     self._unpack(path)
                 else:
                     self._take(path, str(path))
@@ -149,8 +149,10 @@ class Bringer:
         """Each plain member of a tar, under a name of our own: a member's path leads nowhere."""
         groups: dict[str, list[tuple[Path, str]]] = {}
         try:
-            with tarfile.open(path) as archive:
-                self._members(path, archive, groups)
+            with path.open("rb") as body:
+                refuse_unbounded(body, "tar")
+                with tarfile.open(fileobj=body, mode="r:") as archive:
+                    self._members(path, archive, groups)
         except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # what came before it is taken
             self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         for members in groups.values():
@@ -161,12 +163,13 @@ class Bringer:
     def _members(self, path: Path, archive: tarfile.TarFile, groups: dict[str, list[tuple[Path, str]]]) -> None:
         left = MAX_UNPACKED
         for number, member in enumerate(archive):
+            archive.members = []  # type: ignore[attr-defined]  # it would keep each
             parent, _, name = member.name.rpartition("/")
             left -= member.size
             if number >= MAX_MEMBERS or left < 0:
                 raise tarfile.TarError("more in it than an export holds")
             shown = f"{path}/{member.name}"
-            body = archive.extractfile(member) if member.isfile() else None
+            body = archive.extractfile(member) if member.isfile() and not member.issparse() else None
             if body is None:
                 if not member.isdir():
                     self.brought.skipped.append((shown, "no plain file"))
@@ -180,6 +183,12 @@ class Bringer:
                 shutil.copyfileobj(body, out, 1 << 20)
             if name not in LEFT:
                 groups.setdefault(parent, []).append((file, shown))
+
+
+def _is_tar(path: Path) -> bool:
+    """A tar as a service exports it; one that is compressed is a capture's archive like any other."""
+    with path.open("rb") as file:
+        return file.read(512)[257:262] == b"ustar"
 
 
 def _scrubbed(path: Path, size: int) -> dict[str, Any]:

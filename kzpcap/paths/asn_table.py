@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from kzpcap.errors import ReferenceDataError
 
 MMDB_MARKER = b"\xab\xcd\xefMaxMind.com"
-MAX_ROWS = 4_000_000
+MAX_ROWS = 2_000_000
 MAX_SIZE = 256 << 20
 ORIGINS = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})*")
 

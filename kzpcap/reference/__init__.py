@@ -32,7 +32,7 @@ SIGNATURE_KEYS = {
     "specimen": {"sha256", "spki_sha256", "title", "source"},
 }
 CERTIFICATE_SUFFIXES = (".pem", ".crt", ".cer", ".der")
-PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s*(.*?)-----END CERTIFICATE-----", re.DOTALL)
+PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 
 
 class Generation(NamedTuple):
