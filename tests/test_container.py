@@ -137,6 +137,73 @@ def test_reading_goes_on_after_a_damaged_record():
     assert notes.kept[0].offset == at
 
 
+MANY = [(1_563_613_200 + number, 0, bytes([65 + number]) * 60) for number in range(12)]
+EACH = 16 + 60
+
+
+@pytest.mark.parametrize("bit", [12, 16, 17])
+def test_a_length_that_reaches_beyond_the_file_hides_nothing_behind_it(bit):
+    raw = bytearray(pcap(packets=MANY))
+    at = 24 + 4 * EACH + 8
+    raw[at : at + 4] = (60 ^ 1 << bit).to_bytes(4, "little")
+    reader, found, notes = records(bytes(raw))
+    assert [entry[3] for entry in found] == [data for _, _, data in MANY[:4] + MANY[5:]]
+    assert not reader.truncated
+    assert reader.skipped_bytes == EACH
+    assert [note.kind for note in notes.kept] == ["damaged"]
+
+
+def test_a_file_that_ends_in_a_record_is_cut_and_no_more():
+    reader, found, notes = records(pcap(packets=MANY)[:-20])
+    assert len(found) == len(MANY) - 1
+    assert reader.truncated
+    assert [note.kind for note in notes.kept] == ["cut-short"]
+
+
+def test_one_wrong_time_does_not_lose_what_is_behind_the_next_damage():
+    raw = bytearray(pcap(packets=MANY))
+    at = 24 + 4 * EACH
+    raw[at : at + 4] = (1_563_613_204 ^ 1 << 20).to_bytes(4, "little")
+    raw[at + EACH + 8 : at + EACH + 12] = b"\xff\xff\xff\x7f"
+    _, found, _ = records(bytes(raw))
+    assert [entry[3] for entry in found] == [data for _, _, data in MANY[:5] + MANY[6:]]
+
+
+@pytest.mark.parametrize(("kind", "filling"), [("pcap", b"\xff"), ("pcapng", b"\xff"), ("pcapng", b"\0")])
+def test_a_large_hole_is_leapt_over(kind, filling):
+    if kind == "pcap":
+        raw, at = pcap(packets=MANY), 24 + 4 * EACH
+    else:
+        head = section("<") + interface("<", 1)
+        blocks = [enhanced("<", 0, 10**6 * (number + 1), data) for number, (_, _, data) in enumerate(MANY)]
+        raw, at = head + b"".join(blocks), len(head) + 4 * len(blocks[0])
+    hole = filling * (5 << 20)
+    reader, found, notes = records(raw[:at] + hole + raw[at:])
+    assert [entry[3] for entry in found] == [data for _, _, data in MANY]
+    assert reader.skipped_bytes == len(hole)
+    assert len(notes.kept) == 1
+
+
+def test_a_block_whose_length_covers_others_hides_none():
+    """Its first length leads to the last block, the one at its end does not."""
+    head = section("<") + interface("<", 1)
+    blocks = [enhanced("<", 0, 10**6 * (number + 1), data) for number, (_, _, data) in enumerate(MANY)]
+    lying = bytearray(blocks[3])
+    lying[4:8] = (len(blocks[0]) * 8).to_bytes(4, "little")
+    reader, found, notes = records(head + b"".join([*blocks[:3], bytes(lying), *blocks[4:]]))
+    assert [entry[3] for entry in found] == [data for _, _, data in MANY[:3] + MANY[4:]]
+    assert reader.skipped_bytes == len(blocks[0])
+    assert "and other ones at its end" in notes.kept[0].text
+
+
+def test_a_block_with_a_wrong_length_at_its_end_alone_is_read():
+    head, only = section("<") + interface("<", 1), bytearray(enhanced("<", 0, 10**6, PACKETS[0][2]))
+    only[-4:] = b"\1\2\3\4"
+    _, found, notes = records(head + bytes(only) + enhanced("<", 0, 10**6, PACKETS[1][2]))
+    assert [entry[3] for entry in found] == [data for _, _, data in PACKETS]
+    assert [note.kind for note in notes.kept] == ["damaged"]
+
+
 def test_reading_goes_on_after_a_damaged_block():
     raw = bytearray(section("<") + interface("<", 1) + b"".join(enhanced("<", 0, i, bytes([i]) * 40) for i in range(4)))
     start = raw.index(b"\x01" * 40) - 28

@@ -99,6 +99,20 @@ def test_a_server_that_was_recorded_before_the_client_is_read(monkeypatch):
     assert len(tries) <= 2 * 2 * (quic.MAX_FAILED + 1)
 
 
+def test_a_damaged_first_initial_does_not_hide_the_next():
+    """The keys follow from its connection ID, which the server's answer and the client's next Initials need."""
+    hello, answer = message(1, client_hello_body(b"quic.example")), message(2, b"\3\3" + b"\7" * 32 + b"\0\x13\1\0")
+    first = bytearray(initial(crypto(0, hello), 1))
+    first[-1] ^= 1
+    again, server = initial(crypto(0, hello), 2), initial(crypto(0, answer), 1, label="server in")
+    client, other, _ = quic.read(Flow((0, bytes(first)), (0, again), (1, server)))
+    assert client.messages[0].body == hello[4:]
+    assert other.messages[0].body == answer[4:]
+    client, other, _ = quic.read(Flow((0, bytes(first)), (1, server)))
+    assert not client.messages
+    assert other.messages[0].body == answer[4:]
+
+
 def test_other_keys_open_nothing():
     raw = bytearray(initial(crypto(0, b"\1\0\0\0"), 1))
     raw[-1] ^= 1

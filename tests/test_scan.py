@@ -73,6 +73,21 @@ def test_a_retransmitted_syn_is_the_same_connection():
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_syn_that_was_captured_behind_what_it_began_is_of_that_connection(who):
+    """Captures of several queues, or merged out of order; a SYN with another number begins another connection."""
+    talk = [
+        ip(flags="PA", seq=2, ack=10) / Raw(b"hello"),
+        ip(1, flags="PA", seq=10, ack=7) / Raw(b"answer"),
+    ]
+    data = talk if who == 0 else talk[::-1]
+    found, _ = flows([data[0], ip(flags="S", seq=1), *data[1:], ip(1, flags="SA", seq=9, ack=2)])
+    assert [(flow.a_packets, flow.b_packets)[who] for flow in found] in ([2], [3])
+    assert len(found) == 1
+    other, _ = flows([data[0], ip(flags="S", seq=70_000), *data[1:]])
+    assert len(other) == 2
+
+
 def test_a_rising_ttl_is_kept_and_never_a_duplicate():
     hello = b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00"
     ladder = [ip(ttl=ttl, number=ttl, flags="PA", seq=2) / Raw(hello) for ttl in range(1, 9)]

@@ -12,7 +12,7 @@ cdef class Records:
     cdef const unsigned char[::1] data
     cdef readonly Py_ssize_t size, pos, offset
     cdef readonly bint big, swap_lengths, truncated
-    cdef readonly long long tick, header, frame, captured, original, time_ns, link_type, interface
+    cdef readonly long long tick, header, frame, captured, original, time_ns, before_ns, link_type, interface
     cdef readonly long long skipped_bytes, sections, snaplen, secret_bytes, comments, private_blocks
     cdef readonly list interfaces, secrets, comment_texts
     cdef readonly dict link_types, blocks
@@ -28,7 +28,9 @@ cdef class Records:
     cdef bint _next_snoop(self) except -1
     @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")
     cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
-    @cython.locals(start="long long", reference="long long", stop="long long", at="long long", follow="long long")
+    @cython.locals(reference="long long", other="long long", stop="long long", at="long long", follow="long long")
+    cdef Py_ssize_t _find_pcap(self) except -2
+    @cython.locals(start="long long", found="long long")
     cdef bint _resynchronise_pcap(self, str why) except -1
     @cython.locals(left="long long", kind="long long", length="long long", start="long long")
     cdef bint _next_block(self) except -1
@@ -36,5 +38,8 @@ cdef class Records:
     cdef bint _packet(self, long long kind, long long start, long long length) except -1
     @cython.locals(ticks="unsigned long long", seconds="long long", ns="long long")
     cdef long long _time(self, Interface interface, unsigned long long high, unsigned long long low) except -1
-    @cython.locals(start="long long", at="long long", stop="long long", kind="long long", length="long long")
+    cdef bint _lies(self, Py_ssize_t start, Py_ssize_t length) except -1
+    @cython.locals(at="long long", kind="long long", length="long long")
+    cdef Py_ssize_t _find_block(self, Py_ssize_t start, Py_ssize_t stop) except -2
+    @cython.locals(start="long long", found="long long")
     cdef bint _resynchronise_block(self, str why, bint tail) except -1

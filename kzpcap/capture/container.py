@@ -16,7 +16,6 @@ from kzpcap.errors import CaptureError, NotACapture
 
 FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"}
 
-MAX_SEARCH = 4 << 20
 """How far the search for the next good record goes after damage, in bytes."""
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
@@ -97,6 +96,7 @@ class Records:
         self.captured = 0
         self.original = 0
         self.time_ns = 0
+        self.before_ns = 0
         self.link_type = -1
         self.interface = 0
         self.truncated = False
@@ -182,12 +182,17 @@ class Records:
                 continue
             start = self.pos + self.header
             if captured > self.size - start:
-                self._cut("packet", self.size - start)
-                return False
+                found = self._find_pcap()
+                if found < 0:
+                    self._cut("packet", self.size - start)
+                    return False
+                self._go_on(self.pos, found, f"a record claims {captured} captured bytes, more than there are")
+                continue
             self.frame += 1
             self.offset = start
             self.captured = captured
             self.original = original if original > captured else captured
+            self.before_ns = self.time_ns
             self.time_ns = seconds * 1_000_000_000 + fraction * self.tick
             self.pos = start + captured
             pieces.ahead(self.data, self.pos)
@@ -206,7 +211,7 @@ class Records:
         self.notes.add("cut-short", f"the file ends inside a {what} ({there} bytes of it are there)", offset=self.pos)
 
     def _plausible_pcap(self, at: int, reference: int) -> bool:
-        """Can a record start here? Lengths make sense and the second lies within a day of the last good one."""
+        """Can a record start here? Lengths make sense and its second lies within a day of another's."""
         if at + self.header > self.size:
             return at == self.size
         seconds = pieces.u32(self.data, at, self.big)
@@ -220,20 +225,25 @@ class Records:
             and (reference == 0 or abs(seconds - reference) <= 86_400)
         )
 
-    def _resynchronise_pcap(self, why: str) -> bool:
-        start = self.pos
+    def _find_pcap(self) -> int:
+        """Where the next two records in a row are, in time with one of the last two that were read; -1 for nowhere."""
         reference = self.time_ns // 1_000_000_000
-        stop = min(self.size - self.header, start + MAX_SEARCH)
-        at = start + 1
+        other = self.before_ns // 1_000_000_000
+        stop = self.size - self.header
+        at = self.pos + 1
         while at < stop:
-            if self._plausible_pcap(at, reference):
+            if self._plausible_pcap(at, reference) or self._plausible_pcap(at, other):
                 follow = at + self.header + pieces.u32(self.data, at + 8, self.big)
                 if follow <= self.size and self._plausible_pcap(follow, pieces.u32(self.data, at, self.big)):
-                    self.skipped_bytes += at - start
-                    self.notes.add("damaged", f"{why}; reading goes on {at - start} bytes later", offset=start)
-                    self.pos = at
-                    return True
+                    return at
             at += 1
+        return -1
+
+    def _resynchronise_pcap(self, why: str) -> bool:
+        start = self.pos
+        found = self._find_pcap()
+        if found >= 0:
+            return self._go_on(start, found, why)
         self.skipped_bytes += self.size - start
         self.notes.add("damaged", f"{why}; no later record was found, {self.size - start} bytes left", offset=start)
         self.pos = self.size
@@ -296,6 +306,8 @@ class Records:
                     return False
                 continue
             start = self.pos
+            if pieces.u32(self.data, start + length - 4, self.big) != length and self._lies(start, length):
+                continue
             self.pos += length + (-length & 3)
             pieces.ahead(self.data, self.pos)
             if kind == 6 or kind == 2 or kind == 3:
@@ -480,11 +492,18 @@ class Records:
         if kind in self.blocks or len(self.blocks) < 64:
             self.blocks[kind] = self.blocks.get(kind, 0) + 1
 
-    def _resynchronise_block(self, why: str, tail: bool) -> bool:
-        """Find the next block whose two lengths agree, a section header first of all."""
-        start = self.pos
+    def _lies(self, start: int, length: int) -> bool:
+        """Of a block whose two lengths differ: do others whose lengths agree begin inside of it? Then they are read."""
+        why = f"a block claims {length} bytes, and other ones at its end"
+        found = self._find_block(start, start + length - 12)
+        if found >= 0:
+            return self._go_on(start, found, why)
+        self.notes.add("damaged", why, offset=start)
+        return False
+
+    def _find_block(self, start: int, stop: int) -> int:
+        """Where the next block is whose two lengths agree, or a section header; -1 where none begins by `stop`."""
         at = start + 4 - (start & 3) if start & 3 else start + 4
-        stop = min(self.size - 12, start + MAX_SEARCH)
         while at <= stop:
             kind = pieces.u32(self.data, at, self.big)
             length = pieces.u32(self.data, at + 4, self.big)
@@ -493,11 +512,19 @@ class Records:
                 and self.size - at >= 28
                 and pieces.u32(self.data, at + 8, False) in (0x1A2B3C4D, 0x4D3C2B1A)
             ):
-                return self._go_on(start, at, why)
+                return at
             if kind in (1, 2, 3, 4, 5, 6, 10) and 12 <= length <= self.size - at and length & 3 == 0:
                 if pieces.u32(self.data, at + length - 4, self.big) == length:
-                    return self._go_on(start, at, why)
+                    return at
             at += 4
+        return -1
+
+    def _resynchronise_block(self, why: str, tail: bool) -> bool:
+        """Go on at the next block whose two lengths agree, a section header first of all."""
+        start = self.pos
+        found = self._find_block(start, self.size - 12)
+        if found >= 0:
+            return self._go_on(start, found, why)
         self.skipped_bytes += self.size - start
         self.truncated = self.truncated or tail
         self.notes.add("damaged", f"{why}; no later block was found, {self.size - start} bytes left", offset=start)

@@ -56,6 +56,8 @@ cdef class Scanner:
     @cython.locals(flow=Flow, newest=Flow, older=Flow, flags="long long", reused=bint, closed=bint)
     cdef void _tcp(self, Packet p, const unsigned char[::1] data) except *
     cdef bint _simultaneous(self, Flow flow) except -1
+    @cython.locals(other=Packet, follows="long long", answered=bint)
+    cdef bint _late(self, Flow flow, Packet p) except -1
     cdef bint _over(self, Flow flow, long long now) except -1
     @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *

@@ -19,6 +19,8 @@ from kzpcap.capture.health import Notes
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
 REUSE_NS = 1_000_000_000
+LATE = 65_536
+"""Bytes behind a SYN that an answer captured before it may acknowledge."""
 BESIDE = 1 << 24
 """How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
 MAX_FRAGMENTS = 512
@@ -335,6 +337,9 @@ class Scanner:
             self.syn_packets += 1
             if flow is not newest:
                 pass  # once more what began the older of two connections
+            elif not flags & codes.ACK and flow.isn < 0 and self._late(flow, p):
+                if p.direction == 0:  # captured behind what it began
+                    flow.isn = p.seq
             elif (
                 not flags & codes.ACK
                 and p.direction == 1
@@ -388,6 +393,20 @@ class Scanner:
             flow.has_data = True
         if flags & codes.ENDS or p.length:
             self._consider(flow, p, data)
+
+    def _late(self, flow: Flow, p: Packet) -> bool:
+        """Is what is there of a connection what a SYN began? Queues are recorded out of order.
+
+        Its sender's first bytes follow it at once; or the other side acknowledges bytes a little way behind it.
+        """
+        follows = (p.seq + 1) & 0xFFFFFFFF
+        answered = False
+        for other in flow.packets:
+            if other.direction == p.direction and other.length:
+                return bool(other.seq == follows)
+            if other.direction != p.direction and other.flags & codes.ACK and (other.ack - follows) & 0xFFFFFFFF < LATE:
+                answered = True
+        return answered
 
     def _over(self, flow: Flow, now: int) -> bool:
         """Both sides closed, or a reset and then a pause: a stray reset alone ends nothing."""

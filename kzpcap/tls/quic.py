@@ -43,6 +43,8 @@ MAX_KEYS = 8
 MAX_VERSIONS = 32
 MAX_FAILED = 128
 """Initials of a flow that no keys open, after which no more are tried."""
+MAX_TRIES = 8
+"""Initials on which keys are tried that opened none."""
 INITIAL, HANDSHAKE, RETRY = 0, 2, 3
 PADDING = re.compile(rb"[\0\1]+")
 """PADDING and PING frames (RFC 9000 section 19.1, 19.2): one byte each."""
@@ -303,6 +305,15 @@ def read(flow: Flow) -> tuple[Side, Side, int] | None:
     return None
 
 
+@dataclass(eq=False, slots=True)
+class Candidate:
+    """Keys that follow from a connection ID and have opened nothing so far: the first Initial may be damaged."""
+
+    dcid: bytes
+    keys: tuple[Keys, Keys]
+    tries: int = 0
+
+
 def _initials(flow: Flow) -> Iterator[tuple[Packet, LongHeader]]:
     for packet in flow.packets:
         for header in coalesced(packet.payload):
@@ -315,6 +326,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
     tried: set[tuple[int, bytes]] = set()
     opened: list[bytes] = []
     """Connection IDs by which a client's Initial was opened: a server that switches versions keeps to them."""
+    candidates: list[Candidate] = []
     streams = (Crypto(), Crypto())
     early: list[tuple[Packet, LongHeader]] = []
     """The server's Initials that were recorded before any of the client's, which has the connection ID."""
@@ -325,7 +337,7 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
             from_client = packet.direction == client
             if failed >= MAX_FAILED:
                 break
-            if not from_client and not keys and len(early) < MAX_FAILED:
+            if not from_client and not keys and initials is not early and len(early) < MAX_FAILED:
                 early.append((packet, header))
                 continue
             payload = None
@@ -338,12 +350,17 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                     continue
                 tried.add((header.version, dcid))
                 found = (initial_keys(header.version, dcid, label) for label in ("client in", "server in"))
-                for ours, theirs in zip(*found, strict=True):
-                    payload = unprotect(packet.payload, header, ours if from_client else theirs)
-                    if payload is not None:
-                        keys.append((ours, theirs))
-                        opened.append(dcid)
-                        break
+                candidates += [Candidate(dcid, pair) for pair in zip(*found, strict=True)]
+            for one in tuple(candidates) if payload is None else ():
+                payload = unprotect(packet.payload, header, one.keys[0 if from_client else 1])
+                if payload is not None:
+                    keys.append(one.keys)
+                    opened.append(one.dcid)
+                    candidates.remove(one)
+                    break
+                one.tries += 1
+                if one.tries >= MAX_TRIES:
+                    candidates.remove(one)
             if payload is None:
                 failed += 1
                 continue
@@ -354,8 +371,8 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                 version = header.version
             for offset, data in frames:
                 streams[0 if from_client else 1].add(offset, data, packet)
-        if not keys:
-            return None
+    if not keys:
+        return None
     sides = tuple(
         _side(stream, [p for p in flow.packets if (p.direction == client) == (index == 0)])
         for index, stream in enumerate(streams)
