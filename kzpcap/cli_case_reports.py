@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kzpcap.cli_cases import Folder, cases, opened
-from kzpcap.cli_common import EXIT_MISSING, EXIT_NO_CASE, refused
-from kzpcap.errors import CaseError
+from kzpcap.cli_common import EXIT_FAULTS, EXIT_MISSING, EXIT_NO_CASE, refused
+from kzpcap.errors import CaseError, WitnessMissing
+
+if TYPE_CHECKING:
+    from kzpcap.cases.store import Case
 
 MAX_ROWS = 10_000
 PUBLIC_LINES = "The public profile: hours, listed names, no addresses, no forged leaf."
@@ -29,8 +32,10 @@ def summary(
     from kzpcap.cases import summary as counting
     from kzpcap.report.text import safe
 
+    case = opened(folder)
     try:
-        total = counting.total(opened(folder), analysis)
+        total = counting.total(case, analysis)
+        _sound(case, total.analysis)
     except (CaseError, OSError, ValueError, KeyError) as error:
         raise refused(folder, error) from None
     if as_json:
@@ -65,6 +70,7 @@ def report(
 
         case = opened(folder)
         found = total(case, analysis)
+        _sound(case, found.analysis)
         document = found.document()
         shown, suppressed = (document, dict[str, int]()) if evidence else public(document, published_keys())
         loaded = reference.load()
@@ -136,6 +142,7 @@ def claims(
     found = claiming.Gathered()
     try:
         analysis = latest(case) or ""
+        _sound(case, analysis)
         found.otherwise = judged_otherwise(case, analysis)
         for capture, report in reports(case, analysis):
             found.add(capture, report)
@@ -155,12 +162,16 @@ def release(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder to write; a new one.")],
 ) -> None:
     """Write what may be published of a case: report, tables, OONI measurements, and a list of what was left out."""
+    from kzpcap.cases.custody import latest
     from kzpcap.cases.release import release as write
     from kzpcap.report.text import safe
 
     _new(output)
+    case = opened(folder)
     try:
-        left = write(opened(folder), output)
+        if _sound(case, latest(case) or ""):
+            raise typer.Exit(EXIT_FAULTS)
+        left = write(case, output)
     except ImportError as missing:
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
@@ -245,6 +256,9 @@ def sql(
             _table([safe(name) for name in names], shown[:MAX_ROWS])
             if len(shown) > MAX_ROWS:
                 typer.echo(f"kzpcap: only the first {MAX_ROWS:,} rows are shown: --csv or --json gives all", err=True)
+    except WitnessMissing as missing:
+        typer.echo(f"kzpcap: {missing}", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
     except CaseError as error:
         for line in str(error).split("\n"):  # DuckDB points into the statement
             typer.echo(f"kzpcap: {safe(line)}".rstrip(), err=True)
@@ -258,6 +272,18 @@ def _table(names: list[str], rows: list[list[str]]) -> None:
         cells = (f"{cell[:width]:<{width}}" for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(cells).rstrip())
     typer.echo(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})", err=True)
+
+
+def _sound(case: Case, analysis: str) -> list[str]:
+    """The results that are not as custody says; they are told, for what is made of them is vouched for by nothing."""
+    from kzpcap.cases.verify import altered
+    from kzpcap.report.text import safe
+
+    found = altered(case, analysis)
+    if found:
+        more = f" and {len(found) - 1:,} more are" if len(found) > 1 else " is"
+        typer.echo(f"kzpcap: {safe(found[0])}{more} not as custody says: `case verify` tells which", err=True)
+    return found
 
 
 def _new(path: Path) -> None:

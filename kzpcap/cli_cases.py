@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -159,6 +160,8 @@ def _run(
     from kzpcap.cases.store import Case
     from kzpcap.report.text import safe
 
+    if not 0 < seconds < 1e9:
+        raise typer.BadParameter("some seconds, more than none", param_hint="--time-limit")
     began = time.monotonic()
     signal.signal(signal.SIGTERM, _interrupted)
     try:
@@ -345,6 +348,9 @@ def stamp(
         assert token is not None
         found = stamps.take(case, token, known)
         typer.echo(f"{found.digest}\n  was there at {found.time} UTC, says the authority")
+    except WitnessMissing as missing:
+        typer.echo(f"kzpcap: {missing}", err=True)
+        raise typer.Exit(EXIT_MISSING) from None
     except FileExistsError:
         raise typer.BadParameter("it exists already", param_hint="--request") from None
     except (CaseError, OSError) as error:
@@ -367,6 +373,9 @@ def verify(
     from kzpcap.reference import read_pem
     from kzpcap.report.text import safe
 
+    for digest in head or ():
+        if re.fullmatch("[0-9a-f]{64}", digest) is None:
+            raise typer.BadParameter("a custody digest has 64 digits, 0-9 and a-f", param_hint="--head")
     try:
         authorities = tuple(der for path in tsa or () for der in read_pem(path))
         found = check(opened(folder), rehash, head or (), authorities)

@@ -56,6 +56,8 @@ def looks_like(head: bytes) -> str:
     if not head:
         return "an empty file"
     for magic, what in (
+        (b"age-encryption.org/", "sealed with age: `kzpcap case import` opens it with its identity"),
+        (b"-----BEGIN AGE ENCRYPTED", "sealed with age: `kzpcap case import` opens it with its identity"),
         (b"\x7fELF", "an ELF program"),
         (b"MZ", "a Windows program"),
         (b"%PDF", "a PDF document"),

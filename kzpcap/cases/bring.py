@@ -21,6 +21,7 @@ from typing import Any
 from kzpcap.capture.source import may_hold_captures, refuse_unbounded
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
+from kzpcap.cases.work import OWN_WORDS
 from kzpcap.sealing import SealError, is_sealed, unseal
 
 TOLD = "told.json"
@@ -218,5 +219,5 @@ def _told(path: Path) -> dict[str, str]:
     return {
         str(key)[:40]: value[:MAX_FIELD]
         for key, value in list(found.items())[:16]
-        if isinstance(value, str) and key not in ("imported_from", "sealed_sha256", "scrubbed", "answers_lost")
+        if isinstance(value, str) and key not in OWN_WORDS
     }

@@ -80,6 +80,8 @@ class Place:
     path: str | None = None
     since: float = 0.0
     idle: bool = False
+    whole: bool = False
+    """It has told all that the file is: one capture, and no archive of several."""
 
 
 class Pool:
@@ -123,7 +125,7 @@ class Pool:
                     except OSError:  # it died while it had nothing to do
                         again.append(path)
                         continue
-                    place.path, place.idle, place.since = path, False, time.monotonic()
+                    place.path, place.idle, place.since, place.whole = path, False, time.monotonic(), False
             busy = [place for place in self.places if place.path is not None]
             if not busy and not more:
                 return
@@ -135,21 +137,30 @@ class Pool:
     def _hear(self, number: int, place: Place) -> Iterator[tuple[str, Outcome | None]]:
         """Everything that a worker has said, its death included."""
         try:
-            while place.pipe.poll():
-                said = place.pipe.recv()
-                place.since = time.monotonic()
-                if said == READY:
-                    place.idle = True
-                elif said == END and place.path is not None:
-                    yield place.path, None
-                    place.path, place.idle = None, True
-                elif isinstance(said, Outcome) and place.path is not None:
-                    yield place.path, said
+            yield from self._said(place)
         except (EOFError, OSError):
             yield from self._lost(number, place, self._epitaph(place))
             return
         if place.path is not None and time.monotonic() - place.since > self.limits.seconds:
+            place.process.kill()
+            with contextlib.suppress(EOFError, OSError):  # what it had said by then counts
+                while True:
+                    yield from self._said(place, 5)
             yield from self._lost(number, place, f"it took longer than {self.limits.seconds:,g} s")
+
+    def _said(self, place: Place, wait: float = 0) -> Iterator[tuple[str, Outcome | None]]:
+        """What lies in a worker's pipe; EOFError where it has ended."""
+        while place.pipe.poll(wait):
+            said = place.pipe.recv()
+            place.since = time.monotonic()
+            if said == READY:
+                place.idle = True
+            elif said == END and place.path is not None:
+                yield place.path, None
+                place.path, place.idle = None, True
+            elif isinstance(said, Outcome) and place.path is not None:
+                place.whole = said.member is None
+                yield place.path, said
 
     def _epitaph(self, place: Place) -> str:
         place.process.join(5)
@@ -164,7 +175,8 @@ class Pool:
             raise CaseError(f"a worker did not start: {why}")
         self.places[number] = self._start()
         if place.path is not None:
-            yield place.path, Outcome("failed", why=why, passing=True)
+            if not place.whole:
+                yield place.path, Outcome("failed", why=why, passing=True)
             yield place.path, None
 
     def _end(self, place: Place) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from kzpcap.cases.custody import Log
 from kzpcap.cases.store import Case, file_digest, sync
 from kzpcap.certificates.certificate import load
-from kzpcap.errors import CaseError
+from kzpcap.errors import CaseError, WitnessMissing
 
 FOLDER = "stamps"
 MAX_SIZE = 1 << 20
@@ -114,5 +114,5 @@ def _library() -> Any:
     try:
         import rfc3161_client
     except ImportError as error:
-        raise CaseError("this needs rfc3161-client: pip install 'kzpcap[stamps]'") from error
+        raise WitnessMissing("this needs rfc3161-client: pip install 'kzpcap[stamps]'") from error
     return rfc3161_client

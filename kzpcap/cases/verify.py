@@ -11,8 +11,9 @@ from kzpcap.cases.custody import Fault, Log, logs
 from kzpcap.cases.second import wrong as wrong_judgements
 from kzpcap.cases.stamps import Stamp, check
 from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
-from kzpcap.cases.tables import wrong_segments
+from kzpcap.cases.tables import altered_segments, wrong_segments
 from kzpcap.cases.work import changed
+from kzpcap.errors import WitnessMissing
 
 ENDS = ("end", "interrupted")
 
@@ -59,11 +60,20 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = (), authorit
     _captures(case, {Path(line["name"]).name for line in lines if _brought(line)}, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in (*wrong_segments(case), *wrong_judgements(case))]
-    for stamp in check(case, list(known.values()), authorities):
-        if isinstance(stamp, Stamp):
-            found.stamps.append(stamp)
-        else:
-            found.faults.append(Fault(*stamp))
+    try:
+        found.faults += [Fault(path, says) for path, says in altered_segments(case)]
+    except WitnessMissing as error:
+        found.open.append(Fault("segments", f"are not compared with the results: {error}"))
+    if authorities and not any((case.folder / "stamps").glob("*")):
+        found.open.append(Fault("stamps", "no time-stamp is in this case"))
+    try:
+        for stamp in check(case, list(known.values()), authorities):
+            if isinstance(stamp, Stamp):
+                found.stamps.append(stamp)
+            else:
+                found.faults.append(Fault(*stamp))
+    except WitnessMissing as error:
+        found.open.append(Fault("stamps", f"are not read: {error}"))
     if rehash:
         _originals(case, known, found)
     return found
@@ -118,7 +128,7 @@ def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Ve
     there = {(path.parent.name, path.name) for path in case.results.glob("*/*") if path.is_dir()}
     for path in (*case.results.glob("*"), *case.results.glob("*/*"), *case.results.glob("*/*/*")):
         deep = len(path.relative_to(case.results).parts)
-        if path.is_dir() != (deep < 3):
+        if path.is_symlink() or path.is_dir() != (deep < 3):
             found.faults.append(Fault(f"results/{path.relative_to(case.results)}", "does not belong there"))
     for key in sorted(named.keys() - there):
         found.faults.append(Fault(f"results/{'/'.join(key)}", "is missing"))
@@ -133,6 +143,20 @@ def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Ve
             if now.get(name) != named[key].get(name):
                 why = "is missing" if name not in now else "is not what it was" if name in named[key] else "is unknown"
                 found.faults.append(Fault(f"results/{'/'.join(key)}/{name}", why))
+
+
+def altered(case: Case, analysis: str) -> list[str]:
+    """The results under an analysis that are not there, or not as a run's custody says; each by its path."""
+    named: dict[tuple[str, str], dict[str, str]] = {}
+    for log in logs(case):
+        _run(case, log, Verdict(), named)
+    told = {key: digests for key, digests in named.items() if key[1] == analysis}
+    there = {(path.parent.name, analysis) for path in case.results.glob(f"*/{analysis}")}
+    return [
+        f"results/{'/'.join(key)}"
+        for key in sorted(told.keys() | there)
+        if key not in there or case.digests(*key) != told.get(key)
+    ]
 
 
 def _certificates(case: Case, told: set[str], found: Verdict) -> None:
@@ -172,6 +196,8 @@ def _plain(path: Path) -> bool:
 
 
 def _strays(case: Case, found: Verdict) -> None:
+    links = (path for path in case.folder.iterdir() if path.is_symlink())
+    found.faults += [Fault(path.name, "is a link to elsewhere") for path in sorted(links)]
     strays: Iterator[Path] = (path for path in case.folder.iterdir() if path.name not in PARTS)
     found.faults += [Fault(path.name, "does not belong to a case") for path in sorted(strays)]
     wrong = (path for path in case.custody.iterdir() if path.suffix != ".jsonl" or not _plain(path))

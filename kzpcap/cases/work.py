@@ -226,6 +226,10 @@ def changed(path: str, told: dict[str, Any]) -> str | None:
     return f"another {' and '.join(different)} afterwards" if different else None
 
 
+OWN_WORDS = frozenset({"imported_from", "sealed_sha256", "scrubbed", "answers_lost"})
+"""What custody itself says beside a capture: nobody else's file may say it."""
+
+
 def sidecar(path: str) -> dict[str, Any] | None:
     """What a file beside the capture tells of how it was taken (tool, filter, interface, system, clock)."""
     beside = Path(path + SIDECAR)
@@ -239,6 +243,8 @@ def sidecar(path: str) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         return {"unreadable": "no JSON object"}
     flat = {
-        str(key)[:100]: value for key, value in list(found.items())[:64] if isinstance(value, (str, int, float, bool))
+        str(key)[:100]: value
+        for key, value in list(found.items())[:64]
+        if isinstance(value, (str, int, float, bool)) and key not in OWN_WORDS
     }
     return {key: value[:1000] if isinstance(value, str) else value for key, value in flat.items()}

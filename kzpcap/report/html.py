@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from kzpcap.report import json as report_json
 from kzpcap.report.ladders import EFFECTS, sentences
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import safe
-from kzpcap.report.words import STATES
+from kzpcap.report.words import STATES, whom
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
@@ -104,6 +104,7 @@ def render(report: Report, document: dict[str, Any], name: str) -> str:
         if one["target"] and one["target"]["match"] == "exact":
             lists.setdefault(one["target"]["list"], Counter())[one["state"]] += 1
             forces.setdefault(one["target"]["list"], set()).add(one["target"]["in_force"])
+    titles = {key: generation.title for key, generation in report.reference.generations.items()}
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
     return environment.get_template("report.html").render(
@@ -119,12 +120,25 @@ def render(report: Report, document: dict[str, Any], name: str) -> str:
         lists=lists,
         forces={name: _force(seen) for name, seen in forces.items()},
         replayable=sum(one["state"] in STATES[:2] and any(map(_replayable, one["remarks"])) for one in rows),
-        titles={key: generation.title for key, generation in report.reference.generations.items()},
+        whom=list(_whom(document, titles)),
         ladders=[
             (document, path_figure(document), sentences(judged, report.networks))
             for document, judged in zip(document["ladders"], report.ladders, strict=True)
         ],
     )
+
+
+def _whom(document: dict[str, Any], titles: dict[str, str]) -> Iterator[tuple[bool, str, int]]:
+    """(a key that was verified, by whom, connections), the most first; who stands on the user's own side is told so."""
+    found = Counter[tuple[bool, str]]()
+    for one in document["connections"]:
+        if one["interceptor"]:
+            known = one["interceptor"]["identity"].startswith("known_generation:")
+            words = whom(one["interceptor"]["identity"], one["interceptor"]["basis"], titles)
+            own = f"; {one['place']['basis']}" if one["place"]["where"] == "volunteer_side" else ""
+            found[known, words + own] += 1
+    for (known, words), count in found.most_common():
+        yield known, words, count
 
 
 def _matters(connection: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ Colour only helps: every word stands without it. Text from the capture passes `s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from kzpcap.report import twin
 from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
+from kzpcap.report.words import whom
 from kzpcap.verdict.facts import chain_is_specimen
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
@@ -58,8 +59,8 @@ class Collected:
     trees_left: int = 0
     grouped: dict[str, Counter[str]] = field(default_factory=dict)
     issuers: dict[str, Counter[str]] = field(default_factory=dict)
-    identities: dict[State, dict[str, None]] = field(default_factory=dict)
-    places: dict[State, dict[str, None]] = field(default_factory=dict)
+    identities: dict[State, Counter[str]] = field(default_factory=dict)
+    places: dict[State, Counter[str]] = field(default_factory=dict)
     specimens: Counter[State] = field(default_factory=Counter)
     nameless: Counter[str] = field(default_factory=Counter)
 
@@ -141,19 +142,12 @@ def _whom_and_where(report: Report, connection: Connection, collected: Collected
     verdict = connection.verdict
     state = verdict.state
     if verdict.interceptor is not None:
-        identity = verdict.interceptor.identity
-        if identity.startswith("known_generation:"):
-            words = report.reference.generations[identity.split(":", 1)[1]].title
-        elif identity.startswith("product:"):
-            words = f"a product, {identity.split(':', 1)[1]}: {verdict.interceptor.basis}"
-        elif identity == "supplied_ca":
-            words = f"a CA given on the command line ({safe(verdict.interceptor.basis)})"
-        else:
-            words = f"unknown: {verdict.interceptor.basis}"
-        collected.identities.setdefault(state, {})[words] = None
+        titles = {name: generation.title for name, generation in report.reference.generations.items()}
+        words = whom(verdict.interceptor.identity, verdict.interceptor.basis, titles)
+        collected.identities.setdefault(state, Counter())[words] += 1
     place = verdict.place
     words = place.basis if place.where != "unknown" else f"unknown: {place.basis}"
-    collected.places.setdefault(state, {})[words] = None
+    collected.places.setdefault(state, Counter())[words] += 1
     if chain_is_specimen(connection.observation, report.surroundings).value:
         collected.specimens[state] += 1
 
@@ -237,11 +231,10 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
             parts.append(f"{unnamed} whose name was not captured")
         out(_found(state.value, ", ".join(parts)))
         if state is not State.INTERFERED:
-            for identity in list(collected.identities.get(state, {}))[:4]:
-                out(wrap(f"by   {identity}", 17, 22) + "\n")
-        places = sorted(collected.places.get(state, {}), key=lambda text: text.startswith("unknown"))
-        for place in places[:4]:
-            out(wrap(f"at   {place}", 17, 22) + "\n")
+            for words in _counted(collected.identities.get(state, Counter())):
+                out(wrap(f"by   {words}", 17, 22) + "\n")
+        for words in _counted(collected.places.get(state, Counter())):
+            out(wrap(f"at   {words}", 17, 22) + "\n")
         if collected.specimens[state]:
             which = "its certificate is" if count == 1 else f"the certificate of {collected.specimens[state]} is"
             out(wrap(f"but  {which} a published one: a replay cannot be excluded", 17, 22) + "\n")
@@ -257,6 +250,14 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         words = f"{sum(counts.values()):>4} {RULE_WORDS.get(rule, rule)}"
         names = [f'"{safe(name)[:40]}"' for name, _ in collected.issuers.get(rule, Counter()).most_common(3)]
         out(wrap(words + (f": {', '.join(names)}" if names else ""), 17, 22) + "\n")
+
+
+def _counted(seen: Counter[str]) -> Iterator[str]:
+    """The first of some answers, what is not known last; each with its count where there are several."""
+    for words in sorted(seen, key=lambda text: text.startswith("unknown"))[:4]:
+        yield f"({seen[words]}) {words}" if len(seen) > 1 else words
+    if len(seen) > 4:
+        yield f"(+{len(seen) - 4} more: --json has them)"
 
 
 def _found(label: str, text: str) -> str:

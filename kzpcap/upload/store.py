@@ -9,6 +9,7 @@ volume.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import hmac
 import json
@@ -68,6 +69,9 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.strip().lower().encode()).hexdigest()
 
 
+DATABASE = "kzpcap.sqlite"
+
+
 def today() -> str:
     """The day, in UTC: nothing more exact is written down."""
     return datetime.now(UTC).strftime("%Y-%m-%d")
@@ -83,6 +87,8 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / DATABASE).exists():
+            raise FileExistsError(errno.EEXIST, "not empty, and no data folder of a service", str(folder))
         self.incoming, self.kept = folder / "incoming", folder / "kept"
         for path in (folder, self.incoming, self.kept):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,7 +99,7 @@ class Store:
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes are whole or not at all; safe from any thread."""
-        connection = sqlite3.connect(self.folder / "kzpcap.sqlite", timeout=30)
+        connection = sqlite3.connect(self.folder / DATABASE, timeout=30)
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")

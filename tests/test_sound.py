@@ -1,0 +1,131 @@
+"""What a case tells is what its custody vouches for: tables, results, words beside captures, limits, folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+
+import pytest
+
+from kzpcap.cases.store import Case, canonical, file_digest
+from kzpcap.cases.tables import query
+from kzpcap.cases.verify import verify
+from tests.conftest import CAPTURES, judged, run
+
+RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+
+
+@pytest.fixture
+def case(tmp_path):
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku", CAPTURES / "kz-2019-ladder")
+    return Case(tmp_path / "case")
+
+
+def test_a_table_that_was_altered_is_found_though_its_names_fit(case):
+    """Segments are named by their own digests: who rewrites one renames it."""
+    duckdb = pytest.importorskip("duckdb")
+    query(case, "SELECT 1")
+    (segment,) = (path for path in (case.folder / "segments").iterdir() if path.is_dir())
+    assert not verify(case).faults
+    table, made = segment / "connections.parquet", segment / "made.parquet"
+    duckdb.execute(
+        f"COPY (SELECT * REPLACE ('intercepted' AS state) FROM read_parquet('{table}')) TO '{made}' (FORMAT parquet)"
+    )
+    made.replace(table)
+    index = json.loads((segment / "index.json").read_bytes())
+    index["files"]["connections.parquet"] = file_digest(table)
+    raw = canonical(index)
+    (segment / "index.json").write_bytes(raw)
+    altered = segment.rename(segment.with_name(hashlib.sha256(raw).hexdigest()))
+    (fault,) = verify(case).faults
+    assert fault.path == f"segments/{altered.name}/connections.parquet"
+    assert "not what the results say" in fault.says
+
+
+def test_a_case_that_cannot_be_written_is_asked_all_the_same(case):
+    (case.folder / "segments").write_text("in the way")
+    _, rows = query(case, "SELECT count(*) FROM captures")
+    assert list(rows) == [(2,)]
+
+
+@pytest.mark.parametrize("change", ["altered", "gone", "planted"])
+def test_nothing_is_published_that_custody_does_not_vouch_for(change, case, tmp_path):
+    result = next(
+        path for path in sorted(case.results.glob("*/*")) if b'"intercepted"' in (path / "report.json").read_bytes()
+    )
+    if change == "gone":
+        shutil.rmtree(result.parent)
+    elif change == "planted":
+        shutil.copytree(result, case.results / ("0" * 64) / result.name)
+    else:
+        report = result / "report.json"
+        report.write_bytes(report.read_bytes().replace(b'"state":"intercepted"', b'"state":"genuine"'))
+    done = run("case", "release", str(case.folder), "-o", str(tmp_path / "out"))
+    assert done.returncode == 7
+    assert b"not as custody says" in done.stderr
+    assert not (tmp_path / "out").exists()
+    for command in ("summary", "claims"):
+        told = run("case", command, str(case.folder))
+        assert told.returncode == 0
+        assert b"not as custody says" in told.stderr
+
+
+def test_a_file_beside_a_capture_cannot_speak_for_custody(tmp_path):
+    capture = tmp_path / "in" / "a.pcapng"
+    capture.parent.mkdir()
+    shutil.copy(RCKU, capture)
+    words = {"imported_from": "x", "scrubbed": "public", "answers_lost": 9, "tool": "tcpdump"}
+    capture.with_name("a.pcapng.custody.json").write_text(json.dumps(words))
+    assert run("batch", str(capture.parent), "--case", str(tmp_path / "case")).returncode == 0
+    assert run("case", "verify", str(tmp_path / "case"), "--rehash").returncode == 0
+    assert b"scrubbed" not in run("case", "summary", str(tmp_path / "case")).stdout
+    assert b"tcpdump" in next((tmp_path / "case" / "custody").iterdir()).read_bytes()
+
+
+def test_links_in_a_case_are_told(case, tmp_path):
+    moved = tmp_path / "elsewhere"
+    case.certificates.rename(moved)
+    case.certificates.symlink_to(moved)
+    assert ("certificates", "is a link to elsewhere") in {(one.path, one.says) for one in verify(case).faults}
+
+
+def test_what_is_asked_for_and_not_there_is_open(case):
+    roots = str(CAPTURES / "lab-clean" / "root.pem")
+    done = run("case", "verify", str(case.folder), "--tsa", roots)
+    assert done.returncode == 8
+    assert b"no time-stamp is in this case" in done.stdout
+    assert run("case", "verify", str(case.folder), "--head", "DIGEST").returncode == 2
+    assert run("case", "verify", str(case.folder), "--head", "0" * 64).returncode == 7
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf"])
+def test_a_limit_is_some_time(seconds, tmp_path):
+    done = run("batch", str(RCKU), "--case", str(tmp_path / "case"), "--time-limit", seconds)
+    assert done.returncode == 2
+    assert not (tmp_path / "case").exists()
+
+
+def test_what_was_judged_before_its_time_was_over_is_no_failure(tmp_path):
+    """A worker that had told its outcome when it was ended has judged that capture, once."""
+    folders = [CAPTURES / name for name in ("kz-2019-rcku", "kz-2019-ladder", "lab-clean", "quic-then-tcp")]
+    case = tmp_path / "case"
+    run("batch", *map(str, folders), "--case", str(case), "--time-limit", "0.02")
+    document = json.loads(run("case", "summary", str(case), "--json").stdout)["captures"]
+    assert document["judged"] + len(document["failed"]) == len(folders)
+    assert not verify(Case(case)).faults
+
+
+def test_the_service_does_not_move_into_a_case(case):
+    done = run("serve", "--data", str(case.folder))
+    assert done.returncode == 2
+    assert b"no data folder of a service" in done.stderr
+    assert not (case.folder / "kept").exists()
+
+
+def test_a_sealed_file_is_told_how_it_is_opened(tmp_path):
+    for beginning in (b"age-encryption.org/v1\n-> X25519 x\n", b"-----BEGIN AGE ENCRYPTED FILE-----\n"):
+        (tmp_path / "x.age").write_bytes(beginning)
+        done = run("analyze", str(tmp_path / "x.age"))
+        assert done.returncode == 3
+        assert b"case import" in done.stderr
