@@ -207,11 +207,13 @@ def _interrupted(*_: object) -> None:
 def _account(tally: Tally, spent: float) -> list[str]:
     from kzpcap.report.words import count
 
-    kinds = ("analysed", "already there", "failed", "failed before", "changed while it was read", "unreadable")
+    kinds = (
+        "analysed", "already there", "failed", "failed before", "changed while it was read", "unreadable", "skipped",
+    )  # fmt: skip
     counts = [f"{tally.outcomes[kind]:,} {kind}" for kind in kinds if tally.outcomes[kind]]
-    every = sum(tally.outcomes.values())
-    of_archives = f" ({every:,} with the members of archives)" if every > tally.files else ""
-    lines = [f"{count(tally.files, 'file')}{of_archives}: {', '.join(counts) or 'no capture'}"]
+    of_archives = f" ({tally.members:,} more in archives)" if tally.members else ""
+    begun = "interrupted; of those begun, " if tally.interrupted else ""
+    lines = [f"{begun}{count(tally.files, 'file')}{of_archives}: {', '.join(counts) or 'no capture'}"]
     none = tally.outcomes["not a capture"]
     if none and counts:
         lines[0] += f"; {none:,} {'is no capture' if none == 1 else 'are no captures'}"

@@ -1,4 +1,4 @@
-"""Names and addresses from DNS answers in the capture: RFC 1035, A and AAAA, over CNAMEs; nothing is ever asked."""
+"""Names and addresses from DNS answers (RFC 1035; the hints of HTTPS records, RFC 9460), over CNAMEs; none is asked."""
 
 from __future__ import annotations
 
@@ -29,9 +29,30 @@ def answers(payload: bytes) -> tuple[str, tuple[str, ...]] | None:
             data = reader.vector(2)
             if (kind == 1 and len(data) == 4) or (kind == 28 and len(data) == 16):
                 found.append(address(data))
+            elif kind in (64, 65):
+                found += _hints(data)
     except (ShortRead, ValueError):
         return None
     return (asked, tuple(found)) if asked and found else None
+
+
+def _hints(data: bytes) -> list[str]:
+    """The addresses that an SVCB or HTTPS record gives beside its name (RFC 9460 sections 2.2 and 7.3)."""
+    found: list[str] = []
+    reader = Reader(data)
+    try:
+        reader.uint(2)
+        for _ in range(MAX_LABELS):
+            if not reader.vector(1):
+                break
+        while reader.left():
+            key, value = reader.uint(2), reader.vector(2)
+            size = {4: 4, 6: 16}.get(key)
+            if size and len(value) % size == 0:
+                found += [address(value[at : at + size]) for at in range(0, len(value), size)]
+    except ShortRead:
+        pass
+    return found[:MAX_RECORDS]
 
 
 def _name(payload: bytes, reader: Reader) -> str:

@@ -51,7 +51,9 @@ def test_sealed_by_scrub_and_opened_by_its_reader(tmp_path, key):
     assert capture.stat().st_mode & 0o777 == 0o600
     (line,) = told(Case(place))
     assert line["sha256"] == capture.stem
-    assert line["sidecar"] == {"imported_from": str(out), "sealed_sha256": file_digest(out)}
+    cost = line["sidecar"].pop("answers_lost")
+    assert line["sidecar"] == {"imported_from": str(out), "sealed_sha256": file_digest(out), "scrubbed": "evidence"}
+    assert f"1 of them lost {cost} answer" in " ".join(run("case", "summary", str(place)).stdout.decode().split())
     assert not verify(Case(place), rehash=True).faults
     again = run("case", "import", str(out), "--case", str(place), "--identity", str(tmp_path / "key.txt"))
     assert b"1 already there" in again.stdout

@@ -178,6 +178,14 @@ def test_through_a_socks_proxy_that_resolves_the_name(server, listener):
     assert b"abcdefgh.onion" in proxy.heard, "the name goes to the proxy, and to no resolver"
 
 
+def test_a_proxy_that_is_not_there_is_told_as_that():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    place = service("http://abcdefgh.onion", "", f"127.0.0.1:{port}")
+    with pytest.raises(UploadError, match=f"no proxy answers at 127.0.0.1:{port}: is Tor running"):
+        send(place, io.BytesIO(b"x"), 1)
+
+
 def test_the_pinned_key_is_let_through(server, listener):
     handle, pin = tls(Authority.make("Some CA", SPRING_2026), server.port)
     door = listener(handle)

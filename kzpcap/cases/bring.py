@@ -10,6 +10,7 @@ else.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -100,7 +101,7 @@ class Bringer:
 
     def _take(self, path: Path, shown: str) -> None:
         """One file; a failure is told and not raised."""
-        if path.name in LEFT:
+        if path.name in LEFT or path.name.endswith(f".{MANIFEST}"):
             return
         try:
             if path.is_symlink() or not path.is_file():
@@ -120,7 +121,7 @@ class Bringer:
                 self.brought.skipped.append((shown, "what was sealed is no capture" if sealed else "no capture"))
                 return
             told: dict[str, Any] = {"imported_from": shown, **_told(path.with_name(TOLD))}
-            told |= _scrubbed(path, aside.stat().st_size)
+            told |= _scrubbed(path, aside.stat().st_size, self.keys)
             if sealed:
                 told["sealed_sha256"] = file_digest(path)
             place = self._place(aside)
@@ -192,16 +193,24 @@ def _is_tar(path: Path) -> bool:
         return file.read(512)[257:262] == b"ustar"
 
 
-def _scrubbed(path: Path, size: int) -> dict[str, Any]:
-    """The profile of a scrubbed capture, and how many of the original's answers it lost, as its manifest says."""
+def _scrubbed(path: Path, size: int, keys: list[object]) -> dict[str, Any]:
+    """The profile of a scrubbed capture, and how many of the original's answers it lost, as its manifest says.
+
+    That of a sealed capture is sealed for the same reader.
+    """
     for place in (path.with_name(f"{path.name}.{MANIFEST}"), path.with_name(MANIFEST)):
         try:
             if not place.is_file() or place.is_symlink() or place.stat().st_size > MAX_MANIFEST:
                 continue
-            found = json.loads(place.read_bytes())
+            raw = io.BytesIO(place.read_bytes())
+            if is_sealed(place):
+                opened = io.BytesIO()
+                unseal(raw, opened, keys)
+                raw = opened
+            found = json.loads(raw.getvalue())
             if found["schema"] == SCRUBBED and found["output"]["size"] == size:
                 return {"scrubbed": str(found["profile"])[:MAX_FIELD], "answers_lost": len(found["proof"]["losses"])}
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, SealError):
             continue
     return {}
 

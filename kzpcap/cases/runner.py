@@ -33,6 +33,8 @@ class Tally:
     total: int | None = None
     """Files below the paths, once they are counted."""
     bytes: int = 0
+    members: int = 0
+    """Captures that came in archives."""
     outcomes: Counter[str] = field(default_factory=Counter)
     intercepted: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
@@ -203,6 +205,7 @@ class Run:
         """Count what became of a capture, and tell custody; `named`: the user asked for this very file."""
         kind = outcome.outcome
         self.tally.outcomes[kind] += 1
+        self.tally.members += outcome.member is not None
         self.tally.intercepted += outcome.intercepted if kind == "analysed" else 0
         if kind in FAILURES or (named and kind == "not a capture"):
             name = path if outcome.member is None else f"{path}/{outcome.member}"

@@ -171,6 +171,10 @@ def send(
 def _created(place: Service, size: int) -> str:
     try:
         status, answer = _ask(place, "POST", "/files", {**TUS, "Upload-Length": str(size)}, b"")
+    except ConnectionRefusedError as error:
+        proxy = ":".join(map(str, place.proxy or ()))
+        through = f"no proxy answers at {proxy}: is Tor running?" if proxy else "nobody answers there"
+        raise UploadError(f"{place.host}: {through}") from error
     except (OSError, http.client.HTTPException) as error:
         raise UploadError(f"{place.host}: {error}") from error
     if status == 413:
