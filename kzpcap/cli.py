@@ -304,8 +304,6 @@ def _html(report: Report, name: str, path: Path, out: Callable[[str], object] | 
     except ImportError as error:
         typer.echo(f"kzpcap: --html needs {error.name}: pip install 'kzpcap[html]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--html") from None
     return summary
 
 
@@ -332,11 +330,8 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
     if str(path) == "-":
         sys.stdout.writelines(lines)
         return summary
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="--ooni") from None
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
     return summary
 
 

@@ -300,3 +300,10 @@ def test_what_cannot_be_written_is_no_fault_of_the_case(tmp_path):
         assert b"File name too long" in done.stderr
         assert b"Traceback" not in done.stderr
         assert b"case:" not in done.stderr
+
+
+def test_a_page_that_cannot_be_written_is_no_bad_usage(tmp_path):
+    for option in ("--html", "--ooni"):
+        done = run("analyze", str(QAZNET), option, str(tmp_path / "missing" / "page"))
+        assert done.returncode == 9
+        assert done.stderr == f"kzpcap: {tmp_path}/missing/page: No such file or directory\n".encode()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
+import sys
 
 import pytest
 
@@ -12,6 +14,10 @@ from kzpcap.cases.store import Case, canonical, file_digest
 from kzpcap.cases.tables import query
 from kzpcap.cases.verify import verify
 from tests.conftest import CAPTURES, judged, run
+
+sys.path.insert(0, str(CAPTURES))
+from recipes.packets import SPRING_2026, Capture, Connection
+from recipes.tls import client_hello
 
 RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
 
@@ -129,3 +135,19 @@ def test_a_sealed_file_is_told_how_it_is_opened(tmp_path):
         done = run("analyze", str(tmp_path / "x.age"))
         assert done.returncode == 3
         assert b"case import" in done.stderr
+
+
+def test_names_below_listed_ones_are_told_and_not_counted(tmp_path):
+    capture = Capture(SPRING_2026)
+    for port, name in enumerate(("vk.com", "a.vk.com", "b.vk.com"), 50_001):
+        connection = Connection(capture, port)
+        connection.open()
+        connection.send(0, client_hello(name, random.Random(port)))
+        connection.close()
+    capture.write(tmp_path / "capture.pcapng")
+    assert run("batch", str(tmp_path / "capture.pcapng"), "--case", str(tmp_path / "case")).returncode == 0
+    document = json.loads(run("case", "summary", str(tmp_path / "case"), "--json").stdout)
+    assert document["connections_below_targets"] == 2
+    assert list(document["targets"]) == ["vk.com"]
+    said = run("case", "summary", str(tmp_path / "case")).stdout.decode()
+    assert "  2 connections to names below listed ones are not counted here\n" in said

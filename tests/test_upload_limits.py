@@ -186,7 +186,15 @@ def test_settings(tmp_path):
     path = tmp_path / "c.toml"
     path.write_text('max_file = 5\nonion = "http://abc.onion"\n')
     assert load(path) == Config(max_file=5, onion="http://abc.onion")
-    for wrong in ("max_fil = 5", 'max_file = "5"', "max_file = ", "trusted_roots = [1]"):
+    for wrong in (
+        "max_fil = 5",
+        "max_file = -5",
+        "max_day = 0",
+        "port = 0",
+        'max_file = "5"',
+        "max_file = ",
+        "trusted_roots = [1]",
+    ):
         path.write_text(wrong)
         with pytest.raises(ConfigError):
             load(path)

@@ -38,6 +38,8 @@ class Total:
     connections: int = 0
     states: Counter[str] = field(default_factory=Counter)
     targets: dict[str, Counter[str]] = field(default_factory=dict)
+    below_targets: int = 0
+    """Connections to names below a listed one, which are not counted with it."""
     identities: dict[str, Counter[str]] = field(default_factory=dict)
     """Identity to day (UTC) to intercepted connections."""
     captures_intercepted: int = 0
@@ -75,6 +77,7 @@ class Total:
             },
             "connections": self.connections,
             "states": dict(sorted(self.states.items())),
+            "connections_below_targets": self.below_targets,
             "targets": {name: dict(sorted(states.items())) for name, states in sorted(self.targets.items())},
             "interceptors": {name: dict(sorted(days.items())) for name, days in sorted(self.identities.items())},
             "days": {day: dict(sorted(states.items())) for day, states in sorted(self.days.items())},
@@ -167,6 +170,8 @@ def _connection(found: Total, connection: dict[str, Any]) -> None:
     if target and target["match"] == "exact":
         found.targets.setdefault(target["name"], Counter())[state] += 1
         found.days.setdefault(day, Counter())[state] += 1
+    elif target:
+        found.below_targets += 1
 
 
 def lines(found: Total) -> Iterator[str]:
@@ -209,6 +214,9 @@ def lines(found: Total) -> Iterator[str]:
             yield f"  {name:<28.28}{counts[0]:>12}{counts[1]:>10}{counts[2]:>11}{counts[3]:>8}{counts[4]:>8}"
         if len(order) > 40:
             yield f"  (+{len(order) - 40} more: --json has them)"
+    if found.below_targets:
+        names = words.count(found.below_targets, "connection")
+        yield f"  {names} to names below listed ones are not counted here"
     if found.days:
         yield ""
         yield f"{'TARGETS BY DAY (UTC)':<30}{HEADS}"
