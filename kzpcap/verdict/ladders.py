@@ -99,17 +99,17 @@ def judge_ladders(
     found = []
     for members in groups.values():
         targets, controls = _roles(members, outcome_of, is_target)
+        longest = [(entry, entry.times) for entry in sorted(controls, key=lambda entry: -len(entry.steps))]
         for target in targets:
-            near = (entry for entry in controls if _apart(target, entry) <= HOUR_NS)
-            control = max(near, key=lambda entry: len(entry.steps), default=None)
+            times = target.times
+            control = next((entry for entry, other in longest if _apart(times, other) <= HOUR_NS), None)
             found.append(_judge(target, control, outcome_of, routes))
     return tuple(found)
 
 
-def _apart(one: Series, other: Series) -> int:
-    """Nanoseconds between two series; 0 where they were sent together."""
-    (first, last), (begin, end) = one.times, other.times
-    return max(begin - last, first - end, 0)
+def _apart(one: tuple[int, int], other: tuple[int, int]) -> int:
+    """Nanoseconds between two spans of time; 0 where they overlap."""
+    return max(other[0] - one[1], one[0] - other[1], 0)
 
 
 def _hits(entry: Series, outcome_of: OutcomeOf) -> bool:
