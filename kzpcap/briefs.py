@@ -251,13 +251,13 @@ class Briefs:
 
     @cached_property
     def controls_by_server(self) -> Groups:
-        """Attempts with names on no list that got through, by server and time."""
-        return self.grouped(self._controls(), self.servers)
+        """Attempts with names on no list that got through, by server, transport and time."""
+        return self.grouped(self._controls(), self.servers, self.over_quic)
 
     @cached_property
     def controls_by_client(self) -> Groups:
         """The same by client."""
-        return self.grouped(self._controls(), self.clients)
+        return self.grouped(self._controls(), self.clients, self.over_quic)
 
     def _controls(self) -> array[int]:
         return self.by_time(self.having(ATTEMPT | THROUGH | NAMED, LISTED))

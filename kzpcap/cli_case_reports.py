@@ -282,7 +282,7 @@ def _sound(case: Case, analysis: str) -> list[str]:
     found = altered(case, analysis)
     if found:
         more = f" and {len(found) - 1:,} more are" if len(found) > 1 else " is"
-        typer.echo(f"kzpcap: {safe(found[0])}{more} not as custody says: `case verify` tells which", err=True)
+        typer.echo(f"kzpcap: {safe(found[0])}{more} not as custody says, or in none: see `case verify`", err=True)
     return found
 
 

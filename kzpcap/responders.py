@@ -131,6 +131,7 @@ class Responders:
                 stack is not None
                 and briefs.flags[row] & TRUSTED
                 and hello >= 0
+                and differ(stack.ttl, hello)
                 and differ(stack.ttl, answered.ttl) is False
                 and differ(hello, ttl) is False
             ):

@@ -347,14 +347,14 @@ class Surroundings:
         found: dict[int, Attempt] = {}
         first = max(low, observation.time_ns - CONTROL_WINDOW)
         last = min(high, observation.time_ns + CONTROL_WINDOW)
-        rows, name = self.briefs, key(observation.server_name)
+        rows, name, over_quic = self.briefs, key(observation.server_name), int(observation.transport == "quic")
         for groups, wanted, begin, end in (
             (rows.controls_by_server, observation.server[0], low, high),
             (rows.controls_by_client, observation.client[0], first, last),
         ):
-            at, stop = rows.between(groups, hash(wanted), begin, end)
+            at, stop = rows.between(groups, hash((hash(wanted), over_quic)), begin, end)
             for row in groups.rows[at : min(stop, at + MAX_CONTROLS)]:
-                if rows.names[row] != name and rows.over_quic[row] == (observation.transport == "quic"):
+                if rows.names[row] != name:
                     attempt = rows.attempt(row)
                     found.setdefault(attempt.frame, attempt)
         return sorted(found.values(), key=_time)

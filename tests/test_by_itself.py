@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import ssl
 import sys
 
 import pytest
 
+from kzpcap import analyze, reference
 from tests.conftest import CAPTURES
 from tests.test_overstated import damaged, judged, rules, states
 
@@ -77,6 +79,36 @@ def test_without_a_handshake_that_shows_the_proxy_there_are_two_senders(public, 
         "alert-by-another-sender",
         "plain-answer-by-another-sender",
     ]
+
+
+def test_one_hop_more_or_less_is_no_proxy(public, tmp_path):
+    """Where a server's own SYN-ACK and ServerHello are as far away, a reset from elsewhere is excused by nothing."""
+    capture = Capture(SPRING_2026)
+    context = server_context(*public.issue(["www.example.org"], SPRING_2026), V12)
+    openssl(Connection(capture, 50_001), "www.example.org", context, client_context())
+    connection = Connection(capture, 50_002)
+    connection.ttl[1] = 56
+    connection.open()
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(1)))
+    connection.packet(1, RST | ACK, wait=0.01, ttl=58)
+    assert rules(judged(tmp_path, capture, [public]))[1] == "reset-by-another-sender"
+
+
+@pytest.mark.parametrize("order", ["as sent", "swapped", "behind a banner"])
+def test_a_page_is_an_answer_wherever_it_was_recorded(order, tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    if order == "behind a banner":
+        connection.send(1, b"220 mail.example ready\r\n")
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(1)))
+    connection.packet(1, PSH | ACK, b"HTTP/1.1 403 Forbidden\r\n\r\n", wait=0.01, ttl=61)
+    if order == "swapped":
+        (one, hello), (two, page) = capture.packets[-2:]
+        capture.packets[-2:] = [(one, page), (two, hello)]
+    (found,) = judged(tmp_path, capture)
+    assert found.verdict.rule.id == "plain-answer-by-another-sender"
+    assert found.observation.plain_answer.startswith(b"HTTP/1.1 403")
 
 
 def attempt(capture, port, name, server=SERVER):
@@ -155,8 +187,8 @@ def test_an_interceptors_ticket_is_its_own_at_any_address(public, tmp_path):
     assert rules(found) == ["signed-by-supplied-interception-ca", "resumes-intercepted-session"]
 
 
-def asked_again(context, name):
-    """The first flight, the HelloRetryRequest and the second flight of a real pair."""
+def first_flights(context, name):
+    """The first flight, what answers it, and the second flight of a real pair."""
     to_client, from_client, to_server, from_server = (ssl.MemoryBIO() for _ in range(4))
     client = client_context().wrap_bio(to_client, from_client, server_hostname=name)
     server = context.wrap_bio(to_server, from_server, server_side=True)
@@ -166,7 +198,7 @@ def asked_again(context, name):
         (server, from_server, to_client),
         (client, from_client, None),
     ):
-        with pytest.raises(ssl.SSLWantReadError):
+        with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
         flights.append(out.read())
         if into is not None:
@@ -183,7 +215,7 @@ def test_a_retry_is_no_answer(ttl, rule, public, tmp_path):
     context = server_context(*public.issue(["vk.com"], SPRING_2026), V13)
     context.set_ecdh_curve("secp384r1")
     for port in (50_001, 50_002, 50_003):
-        first, retry, second = asked_again(context, "vk.com")
+        first, retry, second = first_flights(context, "vk.com")
         connection = Connection(capture, port)
         connection.open()
         connection.send(0, first)
@@ -197,6 +229,34 @@ def test_a_retry_is_no_answer(ttl, rule, public, tmp_path):
         assert one.observation.server_hello is None
         assert one.observation.absent.value == "NOT_REACHED"
         assert one.observation.version == 0x0304
+
+
+def test_a_retry_answers_a_probe(public, tmp_path):
+    """The target's probes draw a HelloRetryRequest where the control's draw a ServerHello: nobody dropped them."""
+    capture = Capture(SPRING_2026)
+    names = {"vk.com": "secp384r1", "www.example.org": None}
+    contexts = {}
+    for name, curve in names.items():
+        contexts[name] = server_context(*public.issue([name], SPRING_2026), V13)
+        if curve:
+            contexts[name].set_ecdh_curve(curve)
+    for ttl in range(1, 11):
+        for number, name in enumerate(names):
+            connection = Connection(capture, 51_000 + 2 * ttl + number)
+            connection.open()
+            hello, reply, _ = first_flights(contexts[name], name)
+            connection.packet(0, PSH | ACK, hello, ttl=ttl)
+            if ttl > 7:
+                connection.send(1, reply, wait=0.03)
+            capture.now += 3
+            connection.packet(0, RST)
+    found = judged(tmp_path, capture, [public])
+    answered = [one for one in found if one.observation.probe_ttl and one.observation.probe_ttl > 7]
+    assert len(answered) == 6
+    assert "probe-unanswered" not in rules(answered)
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load())
+    assert [ladder.interceptor_ttl for ladder in report.ladders] == [None]
+    report.close()
 
 
 def test_a_capture_that_misses_the_first_segment_has_no_plain_answer(tmp_path):

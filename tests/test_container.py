@@ -160,6 +160,16 @@ def test_a_file_that_ends_in_a_record_is_cut_and_no_more():
     assert [note.kind for note in notes.kept] == ["cut-short"]
 
 
+def test_a_cut_record_is_not_taken_for_others_by_what_is_in_it():
+    """What looks like records of another year stands in the payload: the one time that is known tells."""
+    inner = struct.pack("<IIII", 77, 0, 20, 20) + b"x" * 20 + struct.pack("<IIII", 78, 0, 20, 20) + b"y" * 20
+    raw = pcap(packets=MANY[:1]) + struct.pack("<IIII", 1_563_613_201, 0, 500, 500) + inner
+    reader, found, notes = records(raw)
+    assert len(found) == 1
+    assert reader.truncated
+    assert [note.kind for note in notes.kept] == ["cut-short"]
+
+
 def test_one_wrong_time_does_not_lose_what_is_behind_the_next_damage():
     raw = bytearray(pcap(packets=MANY))
     at = 24 + 4 * EACH

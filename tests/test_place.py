@@ -135,7 +135,10 @@ def test_a_drop_needs_a_control_that_goes_on():
     assert alone.interceptor_ttl is None, "silence is not blocking"
 
 
-@pytest.mark.parametrize("times", [[0], [5.1, 5.3, 5.7]], ids=["once", "behind the control"])
+MOMENTS = {"once": [0], "behind the control": [5.1, 5.3, 5.7], "in one moment": [0, 0.001, 0.002]}
+
+
+@pytest.mark.parametrize("times", MOMENTS.values(), ids=MOMENTS)
 def test_a_router_that_answers_once_a_second_is_no_edge(times):
     silent = dict.fromkeys(range(1, 10), SILENT)
     control = sent_again(series(None, genuine_from(8), routers(1, 8)), [5])
@@ -151,6 +154,11 @@ def test_a_control_on_a_longer_way_shows_no_edge():
     )
     assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (6, "at_or_beyond", "unknown")
     assert any("had not met" in note for note in ladder.notes)
+    ends = judged(
+        series("vk.com", forged_from(6), routers(1, 6)), series(None, genuine_from(6), routers(1, 3) | routers(3, 6, 9))
+    )
+    assert ends.bound == "at_or_beyond"
+    assert any("TCP terminator" in note for note in ends.notes)
 
 
 def test_ways_that_part_and_meet_again_before_the_box_show_it():

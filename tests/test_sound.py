@@ -49,6 +49,19 @@ def test_a_table_that_was_altered_is_found_though_its_names_fit(case):
     assert "not what the results say" in fault.says
 
 
+def test_a_result_that_no_table_can_hold_is_told_and_ends_nothing(case):
+    query(case, "SELECT 1")
+    report = next(iter(sorted(case.results.glob("*/*/report.json"))))
+    document = json.loads(report.read_bytes())
+    for connection in document["connections"]:
+        connection["frame"] = connection["server"]["port"] = "no number"
+    report.write_text(json.dumps(document))
+    done = run("case", "verify", str(case.folder))
+    assert done.returncode == 7
+    assert f"WRONG  results/{report.relative_to(case.results)}: is not what it was".encode() in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
 def test_a_case_that_cannot_be_written_is_asked_all_the_same(case):
     (case.folder / "segments").write_text("in the way")
     _, rows = query(case, "SELECT count(*) FROM captures")

@@ -28,7 +28,7 @@ cdef class Records:
     cdef bint _next_snoop(self) except -1
     @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")
     cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
-    @cython.locals(reference="long long", other="long long", stop="long long", at="long long", follow="long long")
+    @cython.locals(reference="long long", other="long long", stop="long long", at="long long", follow="long long", captured="long long")
     cdef Py_ssize_t _find_pcap(self) except -2
     @cython.locals(start="long long", found="long long")
     cdef bint _resynchronise_pcap(self, str why) except -1

@@ -16,7 +16,6 @@ from kzpcap.errors import CaptureError, NotACapture
 
 FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"}
 
-"""How far the search for the next good record goes after damage, in bytes."""
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
 MAX_SECRETS = 16 << 20
@@ -230,12 +229,15 @@ class Records:
     def _find_pcap(self) -> int:
         """Where the next two records in a row are, in time with one of the last two that were read; -1 for nowhere."""
         reference = self.time_ns // 1_000_000_000
-        other = self.before_ns // 1_000_000_000
+        other = (self.before_ns or self.time_ns) // 1_000_000_000
         stop = self.size - self.header
         at = self.pos + 1
         while at < stop:
-            if self._plausible_pcap(at, reference) or self._plausible_pcap(at, other):
-                follow = at + self.header + pieces.u32(self.data, at + 8, self.big)
+            captured = pieces.u32(self.data, at + 8, self.big)
+            if 0 < captured <= codes.MAX_CAPTURED and (
+                self._plausible_pcap(at, reference) or self._plausible_pcap(at, other)
+            ):
+                follow = at + self.header + captured
                 if follow <= self.size and self._plausible_pcap(follow, pieces.u32(self.data, at, self.big)):
                     return at
             at += 1

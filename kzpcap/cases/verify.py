@@ -146,7 +146,7 @@ def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Ve
 
 
 def altered(case: Case, analysis: str) -> list[str]:
-    """The results under an analysis that are not there, or not as a run's custody says; each by its path."""
+    """The results under an analysis that are not as a run's custody says, or in none; each by its path."""
     named: dict[tuple[str, str], dict[str, str]] = {}
     for log in logs(case):
         _run(case, log, Verdict(), named)

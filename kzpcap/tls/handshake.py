@@ -275,21 +275,26 @@ def _build(
 
 
 def _plain_answer(client: records.Side, server: records.Side, asked: int) -> BytesSeen | None:
-    """The first bytes that the server sent behind the ClientHello of a frame, if they are no TLS record.
+    """What the server said to the ClientHello of a frame, if it is no TLS record.
 
-    They begin where the client had acknowledged the server's stream with its hello: anything later is a part of an
-    answer whose beginning was not captured, anything earlier no answer.
+    It begins where the client had acknowledged the server's stream with its hello: what came before is no answer, and
+    where that byte is missing the rest is a part of an answer. What was recorded before the hello must acknowledge it.
     """
-    if not server.stream.runs:
-        return None
-    run = server.stream.runs[0]
-    first = server.stream.packet_at(run.offset)
-    if first.frame < asked or (20 <= run.data[0] <= 24 and run.data[1:2] == b"\3"):
-        return None
+    stream = server.stream
     for packet in client.stream.packets:
-        if packet.frame == asked:
-            begins = server.stream.from_start and run.offset == 0 if packet.flags & SYN else packet.ack == first.seq
-            return BytesSeen(run.data[:1024], _seen(first)) if begins else None
+        if packet.frame != asked:
+            continue
+        if packet.flags & SYN and not stream.from_start:
+            return None
+        at = 0 if packet.flags & SYN else distance(packet.ack, stream.base)
+        for run in stream.runs:
+            if run.offset <= at < run.offset + len(run.data):
+                first = stream.packet_at(at)
+                if first.frame < asked and distance(first.ack, packet.seq) <= 0:
+                    return None
+                body = run.data[at - run.offset : at - run.offset + 1024]
+                return None if 20 <= body[0] <= 24 and body[1:2] == b"\3" else BytesSeen(body, _seen(first))
+        return None
     return None
 
 

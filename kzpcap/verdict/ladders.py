@@ -4,8 +4,7 @@
   silence where the control still drew answers. A merely earlier TLS answer is nothing.
 - An edge is exact only if a control outlives the target at that TTL: a router there or beyond answered it, or twice
   nobody did before it was answered, and it had met the target's way at the last TTL that shows both, within an hour.
-  A control that is answered from the same TTL on shows a TCP terminator: whoever
-  intercepts sits at it or beyond.
+  A control that is answered from the same TTL on shows a TCP terminator: whoever intercepts sits at it or beyond.
 - Nor is it exact where the target was not asked at the TTL before, or was silent once where the control was heard: the
   box's answer may have been lost, and the box sits nearer.
 
@@ -175,7 +174,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"the target was not twice silent at TTL {k} beyond what a router's limit of answers explains: what drops"
             " it sits at this hop or beyond"
         )
-    elif not exact and control is not None and beside is None:
+    elif not exact and beside is None and outlives(control, control_ttls, k):
         notes.append("the control had not met the target's way again: that it went further shows no edge on that")
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))

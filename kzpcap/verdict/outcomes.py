@@ -13,6 +13,8 @@ SILENCES = 2
 """As often nobody answered: once may be loss."""
 LIMIT_NS = 1_000_000_000
 """Routers answer one probe, and the next only after a while: Linux's net.ipv4.icmp_ratelimit is a second."""
+APART_NS = 100_000_000
+"""Between two silences that are not one moment's; TCP sends again after 200 ms at the earliest."""
 EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
 
 
@@ -151,9 +153,9 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
 def surely_silent(target: Series, control: Series | None, k: int) -> bool:
     """Was the target twice unanswered at TTL k, not counting the second in which a control had used an answer up?"""
     asked = sorted(probe.time_ns for probe in control.sent if probe.ttl == k) if control is not None else []
-    alone = 0
-    for probe in target.sent:
-        if probe.ttl == k:
-            before = bisect_right(asked, probe.time_ns)
-            alone += not before or probe.time_ns - asked[before - 1] >= LIMIT_NS
+    alone, last = 0, -LIMIT_NS
+    for time_ns in sorted(probe.time_ns for probe in target.sent if probe.ttl == k):
+        before = bisect_right(asked, time_ns)
+        if time_ns - last >= APART_NS and (not before or time_ns - asked[before - 1] >= LIMIT_NS):
+            alone, last = alone + 1, time_ns
     return alone >= SILENCES

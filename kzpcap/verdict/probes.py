@@ -116,7 +116,7 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         verdict.state,
         verdict.rule.id,
         facts is not None and facts.trusted,
-        observation.server_hello is not None,
+        observation.version is not None,  # a HelloRetryRequest is somebody's answer too
         min(frames, default=None),
         observation.failed,
         next((mark.ttl for mark in observation.server_marks if frames and mark.frame == min(frames)), None),

@@ -54,7 +54,7 @@ ABSENT_SAYS = {
 def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
-    answered = observation.server_hello or observation.reset_taken or observation.alerts or observation.plain_frame
+    answered = observation.version or observation.reset_taken or observation.alerts or observation.plain_frame
     if observation.probe_ttl is None or answered:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
