@@ -189,8 +189,7 @@ def test_settings(tmp_path):
     for wrong in (
         "max_fil = 5",
         "max_file = -5",
-        "max_day = 0",
-        "port = 0",
+        "max_day = -1",
         'max_file = "5"',
         "max_file = ",
         "trusted_roots = [1]",

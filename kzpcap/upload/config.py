@@ -72,8 +72,8 @@ def load(path: Path | None) -> Config:
             value = tuple(value)
         if type(value) is not wanted:
             raise ConfigError(f"{path}: {name} wants {wanted.__name__}, not {value!r}")
-        if isinstance(value, int) and wanted is int and value < (0 if name == "min_free" else 1):
-            raise ConfigError(f"{path}: {name} wants more than {value}")
+        if isinstance(value, int) and value < 0:
+            raise ConfigError(f"{path}: {name} cannot be {value}")
         values[name] = value
     made = Config(**values)  # type: ignore[arg-type]
     if made.keep_originals and not made.age_recipient:

@@ -54,8 +54,9 @@ ABSENT_SAYS = {
 def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Finding:
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
-    answered = observation.version or observation.reset_taken or observation.alerts or observation.plain_frame
-    if observation.probe_ttl is None or answered:
+    said = observation.server_hello or observation.version  # a HelloRetryRequest has a version too
+    other = observation.reset_taken or observation.alerts or observation.plain_frame
+    if observation.probe_ttl is None or said or other:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
         True, f"a probe with TTL {observation.probe_ttl} that nobody answered", (observation.probes[0].frame,)
