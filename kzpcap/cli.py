@@ -248,7 +248,7 @@ def analyze(
     intercepted = shown = 0
     for option, path in (("--html", html), ("--ooni", ooni)):
         if path is not None and str(path) != "-" and path.exists():
-            raise typer.BadParameter("it exists already", param_hint=option)
+            raise typer.BadParameter(f"{path} exists already", param_hint=option)
         if as_json and str(path) == "-":
             raise typer.BadParameter("--json writes to standard output", param_hint=option)
     if html is not None and ooni is not None:

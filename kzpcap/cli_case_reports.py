@@ -212,7 +212,7 @@ def ooni(
                     file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
                     count += 1
     except FileExistsError:
-        raise typer.BadParameter("it exists already", param_hint="--output") from None
+        raise typer.BadParameter(f"{output} exists already", param_hint="--output") from None
     except (CaseError, OSError, ValueError, KeyError) as error:
         raise refused(folder, error) from None
     typer.echo(f"{safe(str(output))}: {count:,} measurements")

@@ -354,7 +354,7 @@ def stamp(
         typer.echo(f"kzpcap: {missing}", err=True)
         raise typer.Exit(EXIT_MISSING) from None
     except FileExistsError:
-        raise typer.BadParameter("it exists already", param_hint="--request") from None
+        raise typer.BadParameter(f"{request} exists already", param_hint="--request") from None
     except (CaseError, OSError) as error:
         raise refused(folder, error) from None
 
@@ -374,6 +374,7 @@ def verify(
     from kzpcap.cases.verify import verify as check
     from kzpcap.reference import read_pem
     from kzpcap.report.text import safe
+    from kzpcap.report.words import count
 
     for digest in head or ():
         if re.fullmatch("[0-9a-f]{64}", digest) is None:
@@ -389,11 +390,10 @@ def verify(
         typer.echo(f"WRONG  {safe(fault.path)}: {safe(fault.says)}")
     for fault in found.open:
         typer.echo(f"OPEN   {safe(fault.path)}: {safe(fault.says)}")
-    counts = (
-        f"{found.runs:,} runs, {found.lines:,} lines, {found.results:,} results, {found.certificates:,} certificates"
-    )
+    numbers = {"run": found.runs, "line": found.lines, "result": found.results, "certificate": found.certificates}
     if rehash:
-        counts += f", {found.originals:,} originals"
+        numbers["original"] = found.originals
+    counts = ", ".join(count(number, what) for what, number in numbers.items())
     said = f"{len(found.faults):,} WRONG, {len(found.open):,} OPEN"
     typer.echo(f"{counts}: {said if found.faults or found.open else 'all as custody says'}")
     for run, last in sorted(found.heads.items()):

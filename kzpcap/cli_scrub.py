@@ -220,7 +220,8 @@ def _decided(file: str, known: Reference, choices: Choices) -> Scrubbed:
         return scrubbed
     given = set(choices.keep)
     for name, count in sorted(undecided.items())[:MAX_SHOWN]:
-        question = f"{safe(name)} is on no list, and {count:,} of its connections are not in order. Hand it on?"
+        some = "one of its connections is" if count == 1 else f"{count:,} of its connections are"
+        question = f"{safe(name)} is on no list, and {some} not in order. Hand it on?"
         if typer.confirm(question, default=False, err=True):
             given.add(name)
     refused = set(undecided) - given

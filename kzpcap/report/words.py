@@ -176,7 +176,7 @@ def _timeline(when: dict[str, Any]) -> Iterator[str]:
         return
     yield ""
     share = f"{100 * when['share_intercepted_while_on']:.0f} %"
-    yield f"ON AND OFF    UTC; of {when['eligible']:,} minutes on a way, {share} show it while on"
+    yield f"ON AND OFF    UTC; of {count(when['eligible'], 'minute')} on a way, {share} show it while on"
     for one in when["periods"][:MAX_PERIODS]:
         yield wrap(f"{one['is']:<9}{period_words(one)}", 2, 11)
     if len(when["periods"]) > MAX_PERIODS:
