@@ -27,7 +27,7 @@ from kzpcap.cli_common import (
     KeyLogFile,
     Targets,
     TrustedRoots,
-    opens_with_tshark,
+    need_tshark,
     secrets_of,
 )
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
@@ -259,7 +259,7 @@ def analyze(
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = secrets_of(keylog)
         if witness:
-            opens_with_tshark()
+            need_tshark()
         for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
             if html is not None:
                 if shown:

@@ -28,7 +28,7 @@ from kzpcap.cli_common import (
     KeyLogFile,
     Targets,
     TrustedRoots,
-    opens_with_tshark,
+    need_tshark,
     refused,
     secrets_of,
 )
@@ -114,7 +114,7 @@ def _settings(
     from kzpcap.report.text import safe
 
     if witness:
-        opens_with_tshark()
+        need_tshark()
     try:
         secrets_of(keylog)
     except ReferenceDataError as error:

@@ -17,7 +17,7 @@ EXIT_REFERENCE_DATA = 4
 EXIT_MISSING = 5
 """Something that the command needs is not installed."""
 EXIT_NO_CASE = 6
-"""No case, or it cannot be read, or a wrong query."""
+"""No case, or it cannot be read or written, or a wrong query."""
 EXIT_FAULTS = 7
 EXIT_OPEN = 8
 EXIT_NOT_WRITTEN = 9
@@ -86,7 +86,7 @@ def refused(case: Path, error: Exception) -> typer.Exit:
     return typer.Exit(EXIT_NO_CASE)
 
 
-def opens_with_tshark() -> None:
+def need_tshark() -> None:
     """End here where tshark is wanted and not installed."""
     from kzpcap.capture.witnesses import with_tshark
     from kzpcap.errors import WitnessMissing

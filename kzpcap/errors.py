@@ -26,7 +26,7 @@ class ReferenceDataError(KzpcapError):
 
 
 class WitnessMissing(KzpcapError):
-    """A second reader (tshark, scapy, dpkt) was asked for and is not installed."""
+    """What was asked for needs a program or a package that is not installed: a second reader, DuckDB, age."""
 
 
 class CaseError(KzpcapError):

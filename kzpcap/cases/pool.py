@@ -144,12 +144,11 @@ class Pool:
         if place.path is not None and time.monotonic() - place.since > self.limits.seconds:
             place.process.kill()
             with contextlib.suppress(EOFError, OSError):  # what it had said by then counts
-                while True:
-                    yield from self._said(place, 5)
+                yield from self._said(place, 5)
             yield from self._lost(number, place, f"it took longer than {self.limits.seconds:,g} s")
 
     def _said(self, place: Place, wait: float = 0) -> Iterator[tuple[str, Outcome | None]]:
-        """What lies in a worker's pipe; EOFError where it has ended."""
+        """What a worker says, until it is silent for so many seconds; EOFError where it has ended."""
         while place.pipe.poll(wait):
             said = place.pipe.recv()
             place.since = time.monotonic()
