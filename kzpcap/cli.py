@@ -309,29 +309,27 @@ def _html(report: Report, name: str, path: Path, out: Callable[[str], object] | 
 
 def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
     """Add the measurements of a report to a file."""
-    import io
     import json
 
-    from kzpcap.report import json as report_json
+    from kzpcap.report.document import written
     from kzpcap.report.ooni import measurements
 
-    out = io.StringIO()
-    summary = report_json.write(report, out.write)
     certificates = report.surroundings.certificates
     known = frozenset(ca.certificate.spki_sha256 for ca in report.reference.interception_cas if ca.generation)
 
     def der(digest: str) -> bytes | None:
         return certificates[digest].der if digest in certificates else None
 
-    lines = (
-        json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n"
-        for found in measurements(json.loads(out.getvalue()), der, evidence, known)
-    )
-    if str(path) == "-":
-        sys.stdout.writelines(lines)
-        return summary
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(lines)
+    with written(report) as (document, summary):
+        lines = (
+            json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n"
+            for found in measurements(document, der, evidence, known)
+        )
+        if str(path) == "-":
+            sys.stdout.writelines(lines)
+        else:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
     return summary
 
 

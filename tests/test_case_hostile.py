@@ -16,6 +16,7 @@ from kzpcap.cases.release import _public_claims
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
 from kzpcap.report.case_page import findings
+from kzpcap.report.document import Document
 from kzpcap.report.ooni import measurements
 from kzpcap.report.words import lines
 from tests.conftest import CAPTURES, judged, run
@@ -50,7 +51,7 @@ def organic(report, **changes):
 
 
 def last(report):
-    return [found for found, _ in crossings("c", report)][-1]
+    return [found for found, _ in crossings("c", Document(report))][-1]
 
 
 def test_a_product_is_on_no_edge_of_the_network(ladder):
@@ -72,8 +73,8 @@ def test_another_time_or_client_is_not_on_the_ladder_s_way(ladder, change):
 def test_the_same_packets_in_two_captures_count_once(ladder):
     across, gathered = Across(), Gathered()
     for capture in ("one", "copy"):
-        across.add(capture, ladder)
-        gathered.add(capture, ladder)
+        across.add(capture, Document(ladder))
+        gathered.add(capture, Document(ladder))
     (row,) = edges.table(across.settled())
     assert row.ladders == {"exact": 1}
     assert edges.mostly([row]) is None
@@ -84,12 +85,14 @@ def test_the_same_packets_in_two_captures_count_once(ladder):
 def test_what_has_no_time_supports_no_day(ladder):
     old = json.loads(json.dumps(ladder).replace("2019-07-20T", "1970-01-01T"))
     gathered = Gathered()
-    gathered.add("c", old)
+    gathered.add("c", Document(old))
     assert gathered.by_identity == {}
-    assert {(found.outcome, found.why) for found, _ in crossings("c", old)} == {("neutral", "its packets have no time")}
+    assert {(found.outcome, found.why) for found, _ in crossings("c", Document(old))} == {
+        ("neutral", "its packets have no time")
+    }
     far = json.loads(json.dumps(ladder).replace("2019-07-20T", "9999-12-31T"))
     across = Across()
-    across.add("c", far)
+    across.add("c", Document(far))
     assert across.document()["timeline"]["periods"] == []
 
 
@@ -140,9 +143,9 @@ def test_a_leaf_sent_twice_stays_a_leaf(ladder):
             leaves.add(twice["certificates"][leaf]["spki_sha256"])
             one["certificates"] = [leaf, leaf, *one["certificates"][1:]]
     across = Across()
-    across.add("c", twice)
+    across.add("c", Document(twice))
     assert not leaves & set(across.issuers)
-    for measurement in measurements(twice, lambda digest: digest.encode(), False, published_keys()):
+    for measurement in measurements(Document(twice), lambda digest: digest.encode(), False, published_keys()):
         shown = json.dumps(measurement)
         assert "kzpcap_certificates_left_out" in shown
         import base64
@@ -159,7 +162,7 @@ def test_a_control_s_certificates_are_not_published(ladder):
     for one in genuine["connections"]:
         if not one["target"] and one["certificates"]:
             one["state"], one["rule_id"] = "genuine", "publicly-trusted"
-    for measurement in measurements(genuine, lambda digest: digest.encode(), False, published_keys()):
+    for measurement in measurements(Document(genuine), lambda digest: digest.encode(), False, published_keys()):
         for trace in measurement["test_keys"].get("iterative_trace", []):
             for iteration in trace["control_trace"]["iterations"]:
                 assert iteration["handshake"]["peer_certificates"] == []

@@ -13,6 +13,7 @@ from kzpcap.cases.crossings import NOT_KNOWN
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports
 from kzpcap.cases.tomography import explain
+from kzpcap.report.document import Document
 from tests.conftest import CAPTURES, judged, run
 
 TITLES = {"kz-2019-qaznet": "Qaznet Trust Network, Kazakhstan 2016-2019"}
@@ -152,17 +153,17 @@ def test_a_connection_in_two_captures_counts_once(tmp_path):
     judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
     once = gathered(tmp_path / "case")
     twice = copy.deepcopy(once)
-    ((_, report),) = reports(Case.open(tmp_path / "case"), next((tmp_path / "case").glob("results/*/*")).name)
-    twice.add("another capture of it", report)
+    report = json.loads(next((tmp_path / "case").glob("results/*/*/report.json")).read_bytes())
+    twice.add("another capture of it", Document(report))
     (name,) = once.by_identity
     assert twice.by_identity[name].connections == once.by_identity[name].connections == 1
     assert twice.again == 1
     for one in report["connections"]:
         one["client"]["address"] = "192.0.2.1"  # as in a copy that was scrubbed
-    twice.add("a scrubbed copy of it", report)
+    twice.add("a scrubbed copy of it", Document(report))
     assert twice.again == 2
     later = json.loads(json.dumps(report).replace("2019-07-20T09", "2019-07-20T11"))
-    twice.add("two hours later", later)
+    twice.add("two hours later", Document(later))
     assert twice.by_identity[name].connections == 2
 
 

@@ -42,6 +42,7 @@ ROWS = [
 HOMES = {
     "cryptography": ("certificates", "tls.quic", "tls.secrets"),
     "orjson": ("report.json",),
+    "ijson": ("report.document",),
     "typer": ("__main__", "cli", "cli_cases", "cli_case_reports", "cli_common", "cli_scrub", "cli_serve"),
     "rfc3161_client": ("cases.stamps",),
     "starlette": ("upload",),

@@ -15,6 +15,7 @@ from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
 from kzpcap.cases.verify import verify
 from kzpcap.cases.work import Settings
+from kzpcap.report.document import Document
 from kzpcap.verdict.rules import RULES
 from kzpcap.verdict.second import COPY, ISSUER, OPEN_RULES, is_open
 from tests.conftest import CAPTURES, LAB, lab_files, run
@@ -116,7 +117,7 @@ def report_of(capture, network, name, digest, rule="private-root", state="undete
         "client": {"address": network},
     }
     leaf = {"sha256": digest[0], "subject": f"CN={name}", "dns_names": [name]}
-    return {"connections": [one], "certificates": {digest[0]: leaf}}
+    return Document({"connections": [one], "certificates": {digest[0]: leaf}})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, network_of, vantages
+from kzpcap.report.document import Document
 from kzpcap.report.names import listed_name
 
 MAX_PATHS = 12
@@ -97,7 +98,7 @@ class Across:
     examples: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """State -> the first connections to listed names that have it."""
 
-    def add(self, capture: str, report: dict[str, Any]) -> None:
+    def add(self, capture: str, report: Document) -> None:
         """Take in the report of one capture."""
         for crossing, path in crossings(capture, report):
             if crossing.same in self.seen:  # the same packets in another capture
@@ -115,10 +116,16 @@ class Across:
         head = report["capture"]
         self.clocks[head["clock"]["status"]] += 1
         self.vantages[head["vantage"]["where"]] += 1
-        listed = {one["server"]["address"] for one in report["connections"] if listed_name(one)}
+        listed, wanted = set[str](), set[str]()
+        for one in report.connections():
+            if listed_name(one):
+                listed.add(one["server"]["address"])
+            if one["state"] == "intercepted":
+                wanted.update(one["certificates"], [one["twin"]["sha256"]] if one.get("twin") else ())
         if listed:
             self.icmp[any(_has_icmp(ladder) for ladder in report["ladders"])] += 1
-        for one in report["connections"]:
+        certificates = report.chosen(wanted)
+        for one in report.connections():
             if one["server"]["address"] in listed:
                 name = listed_name(one)
                 key = one["server"]["address"], name or one["server_name"] or "(no name)", name is not None
@@ -128,7 +135,7 @@ class Across:
                     if len(examples) < edges.MAX_EXAMPLES:
                         examples.append((capture, one["frame"]))
             if one["state"] == "intercepted":
-                self._intercepted(capture, one, report["certificates"])
+                self._intercepted(capture, one, certificates)
 
     def _intercepted(self, capture: str, one: dict[str, Any], certificates: dict[str, Any]) -> None:
         self.possession[one["possession"] or "not known"] += 1

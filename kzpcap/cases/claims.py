@@ -9,8 +9,10 @@ interval (Wilson 1927), and volunteers are not a sample.
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,6 +33,7 @@ from kzpcap.cases.crossings import (
 )
 from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
+from kzpcap.report.document import Document
 from kzpcap.report.words import count, ends
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
@@ -123,12 +126,15 @@ class Gathered:
     otherwise: int = 0
     """Captures of the case that were judged under other options alone, and are not in this."""
 
-    def add(self, capture: str, report: dict[str, Any]) -> None:
+    def add(self, capture: str, report: Document) -> None:
         """Take in the report of one capture."""
         self.laboratory |= report["reference"]["laboratory"]
-        controls = [one for one in report["connections"] if not one["target"] and one["rule_id"] in GOT_THROUGH]
+        controls = Controls()
+        for one in report.connections():
+            if not one["target"] and one["rule_id"] in GOT_THROUGH:
+                controls.add(one)
         anchored = report["capture"]["clock"]["status"] == "anchored"
-        for one in report["connections"]:
+        for one in report.connections():
             if one["state"] != "intercepted" or not one["target"] or self._again(one):
                 continue
             if not FIRST_TIME <= seconds(one["time"]) <= LAST_TIME:
@@ -145,19 +151,10 @@ class Gathered:
                 self.eligible.setdefault(crossing.outcome, set()).add((crossing.network, day(crossing.time)))
             if path is not None and crossing.bound == EXACT and len(crossing.where) == 1:
                 ladders[crossing.frame] = crossing
-        for one in report["connections"]:
-            found = ladders.get(one["frame"])
-            if found is not None:
-                support = self.by_edge.setdefault(found.where[0], Support())
-                probes = [
-                    probe
-                    for probe in report["connections"]
-                    if probe["state"] == "intercepted"
-                    and probe["server"] == one["server"]
-                    and probe["server_name"] == one["server_name"]
-                ]
-                self._support(support, capture, probes[0] if probes else one, controls, anchored)
-                support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
+        for found, one in _intercepted(report, ladders):
+            support = self.by_edge.setdefault(found.where[0], Support())
+            self._support(support, capture, one, controls, anchored)
+            support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
 
     def _again(self, one: dict[str, Any]) -> bool:
         """Was this connection in another capture?"""
@@ -172,9 +169,7 @@ class Gathered:
         self.seen.add(keys[1])
         return False
 
-    def _support(
-        self, support: Support, capture: str, one: dict[str, Any], controls: list[dict[str, Any]], anchored: bool
-    ) -> None:
+    def _support(self, support: Support, capture: str, one: dict[str, Any], controls: Controls, anchored: bool) -> None:
         network, day = network_of(one["client"]["address"]), one["time"][:10]
         support.connections += 1
         support.vantage_days.add((network, day))
@@ -196,13 +191,56 @@ class Gathered:
         support.agree += one.get("corroboration") == "agrees"
         support.differ += one.get("corroboration") == "differs"
         when = seconds(one["time"])
-        beside = [two for two in controls if abs(seconds(two["time"]) - when) <= INTERLEAVED]
-        if any(two["client"]["address"] == one["client"]["address"] for two in beside):
+        if controls.beside("client", one["client"]["address"], when):
             support.interleaved.add(capture)
-        if any(two["server"]["address"] == one["server"]["address"] for two in beside):
+        if controls.beside("server", one["server"]["address"], when):
             support.same_server.add(capture)
         if len(support.examples) < MAX_EXAMPLES:
             support.examples.append((capture, one["frame"]))
+
+
+class Controls:
+    """When the controls of one capture got through, by each end."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[str, str], array[float]] = {}
+        self._sorted = True
+
+    def add(self, one: dict[str, Any]) -> None:
+        """A control that got through."""
+        for end in ("client", "server"):
+            self._times.setdefault((end, one[end]["address"]), array("d")).append(seconds(one["time"]))
+        self._sorted = False
+
+    def beside(self, end: str, address: str, when: float) -> bool:
+        """Did a control with that end get through within ten minutes?"""
+        if not self._sorted:  # connections come in the order in which they ended
+            self._times = {key: array("d", sorted(times)) for key, times in self._times.items()}
+            self._sorted = True
+        times = self._times.get((end, address), array("d"))
+        at = bisect_left(times, when - INTERLEAVED)
+        return at < len(times) and times[at] <= when + INTERLEAVED
+
+
+def _intercepted(report: Document, ladders: dict[int, Crossing]) -> Iterator[tuple[Crossing, dict[str, Any]]]:
+    """Each of the ladders (by the frame of its first probe), with the first connection of its name that it intercepted.
+
+    Where there is none, with that probe.
+    """
+    if not ladders:
+        return
+    probes = [(ladders[one["frame"]], one) for one in report.connections() if one["frame"] in ladders]
+    wanted = {_asked(one) for _, one in probes}
+    first: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for one in report.connections():
+        if one["state"] == "intercepted" and _asked(one) in wanted:
+            first.setdefault(_asked(one), one)
+    for found, probe in probes:
+        yield found, first.get(_asked(probe), probe)
+
+
+def _asked(one: dict[str, Any]) -> tuple[Any, ...]:
+    return one["server"]["address"], one["server"]["port"], one["server_name"]
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from kzpcap.report.document import Document
+
 SERVER, START = "(server)", "(capture point)"
 TRUSTED_RULES = frozenset({"publicly-trusted", "trusted-by-supplied-anchor", "other-name"})
 """Rules by which the origin's chain was seen and was trusted on that day: for any name, as the box asks no more."""
@@ -196,19 +198,20 @@ def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge,
     return tuple(edge for _, ends, edge in spans if ends >= k) or (spans[-1][2],)
 
 
-def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, Path | None]]:
+def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path | None]]:
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
     ways: dict[tuple[str, str], list[_Way]] = {}
     listed = {}
-    probing: list[dict[str, Any]] = []
-    for one in report["connections"]:
+    wanted = {_series(ladder, ladder["client"]) for ladder in report["ladders"]}
+    probing: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for one in report.connections():
         if one["target"] and one["target"]["match"] == EXACT:
             listed[one["server_name"], one["server"]["address"]] = one["target"]["name"]
-        if one["probe_ttl"] is not None:
-            probing.append(one)
+        if one["probe_ttl"] is not None and (series := _series(one, one["client"]["address"])) in wanted:
+            probing.setdefault(series, []).append(one)
     for ladder in report["ladders"]:
-        probes = _probes(ladder, probing)
-        if not probes:
+        probes = probing.get(_series(ladder, ladder["client"]))
+        if probes is None:
             continue
         server = ladder["server"]["address"]
         network = network_of(ladder["client"])
@@ -242,7 +245,7 @@ def crossings(capture: str, report: dict[str, Any]) -> Iterator[tuple[Crossing, 
             probes[0]["client"]["port"],
         )
         yield _timed(told), path
-    for one in report["connections"]:
+    for one in report.connections():
         if one["probe_ttl"] is None and one["target"] and one["target"]["match"] == EXACT:
             server = one["server"]["address"]
             yield _timed(_connection(capture, one, ways.get((one["client"]["address"], server), ()))), None
@@ -288,15 +291,9 @@ def _identity(one: dict[str, Any]) -> str:
     return one["interceptor"]["identity"] if one["interceptor"] else "unknown"
 
 
-def _probes(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The connections of a ladder's target series, in order."""
-    return [
-        one
-        for one in probes
-        if one["server"] == ladder["server"]
-        and one["server_name"] == ladder["server_name"]
-        and one["client"]["address"] == ladder["client"]
-    ]
+def _series(one: dict[str, Any], client: str) -> tuple[Any, ...]:
+    """What a ladder, or one of its target's probes, has to tell it from others."""
+    return one["server"]["address"], one["server"]["port"], one["server_name"], client
 
 
 def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[str, str]:

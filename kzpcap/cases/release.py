@@ -30,6 +30,7 @@ from kzpcap.cases.public import AS_NETWORKS, ENOUGH, TOLD, node, public, publish
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
+from kzpcap.report.document import Document
 from kzpcap.report.ooni import measurements
 from kzpcap.verdict.rules import RULES
 
@@ -106,8 +107,8 @@ def _json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=True, indent=1) + "\n", "utf-8")
 
 
-def _count(report: dict[str, Any], rows: Counter[tuple[str, ...]], behind: dict[str, set[tuple[str, str]]]) -> None:
-    for one in report["connections"]:
+def _count(report: Document, rows: Counter[tuple[str, ...]], behind: dict[str, set[tuple[str, str]]]) -> None:
+    for one in report.connections():
         target = one["target"]
         if not target or target["match"] != "exact" or one["probe_ttl"] is not None:
             continue

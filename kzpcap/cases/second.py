@@ -17,13 +17,15 @@ from kzpcap.cases.crossings import TRUSTED_RULES, network_of, vantages
 from kzpcap.cases.store import Case, canonical, file_digest, sync
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.linkage import signed_by
+from kzpcap.report.document import Document
 from kzpcap.verdict.second import SAYS, Second, copied, is_open, shared_issuer
 
 FOLDER = "judgements"
 MAX_GENUINE = 200_000
 MAX_TWINS = 16
 MAX_OPEN = 200_000
-Key = tuple[str, tuple[str, ...]]
+Key = bytes
+"""Digest of a leaf's subject and names: a re-signed copy has those of its twin."""
 Seen = tuple[str, int]
 
 
@@ -48,22 +50,21 @@ class Others:
     genuine: dict[Key, dict[str, Seen]] = field(default_factory=dict)
     open: list[Open] = field(default_factory=list)
     keys: dict[str, Key] = field(default_factory=dict)
-    """Leaf of an open connection -> its subject and names."""
+    """Leaf of an open connection -> what its twin has too."""
     left_out: int = 0
 
-    def add(self, capture: str, report: dict[str, Any]) -> None:
+    def add(self, capture: str, report: Document) -> None:
         """Take in the report of one capture."""
-        for one in report["connections"]:
-            if not one["certificates"]:
+        certificates = {digest: _key(leaf) for digest, leaf in report.certificates() if leaf.get("subject")}
+        for one in report.connections():
+            leaf = one["certificates"][0] if one["certificates"] else ""
+            key = certificates.get(leaf)
+            if key is None:
                 continue
-            leaf = report["certificates"][one["certificates"][0]]
-            if not leaf.get("subject"):
-                continue
-            key = leaf["subject"], tuple(sorted(leaf["dns_names"]))
             if one["rule_id"] in TRUSTED_RULES:
                 twins = self.genuine.setdefault(key, {}) if len(self.genuine) < MAX_GENUINE else {}
                 if len(twins) < MAX_TWINS:
-                    twins.setdefault(leaf["sha256"], (capture, one["frame"]))
+                    twins.setdefault(leaf, (capture, one["frame"]))
             elif is_open(one["state"], one["rule_id"]) and one["possession"] != "refuted":
                 if len(self.open) >= MAX_OPEN:
                     self.left_out += 1
@@ -72,7 +73,7 @@ class Others:
                 network = network_of(one["client"]["address"])
                 seen = one["server_name"], listed, network, one["state"], one["rule_id"], tuple(one["certificates"])
                 self.open.append(Open(capture, one["frame"], *seen))
-                self.keys[leaf["sha256"]] = key
+                self.keys[leaf] = key
 
     def judge(self, case: Case) -> list[dict[str, Any]]:
         """Every connection of which the case says more than its capture, as JSON."""
@@ -109,6 +110,11 @@ class Others:
             return None
         networks, names, captures = ({getattr(two, key) for two in seen} for key in ("network", "name", "capture"))
         return shared_issuer(vantages(networks), len(names), len(captures))
+
+
+def _key(leaf: dict[str, Any]) -> Key:
+    told = canonical([leaf["subject"], sorted(leaf["dns_names"])])
+    return hashlib.blake2b(told, digest_size=16).digest()
 
 
 def _chain(case: Case, digests: tuple[str, ...]) -> tuple[Certificate, ...]:

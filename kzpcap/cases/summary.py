@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
 from kzpcap.report import words
+from kzpcap.report.document import Document
 from kzpcap.report.text import wrap
 
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
@@ -105,14 +105,18 @@ def total(case: Case, analysis: str | None = None) -> Total:
     return found
 
 
-def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(capture, report) of every capture judged under one analysis; `others` is told of each analysis that is there."""
+def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, Document]]:
+    """(capture, report) of every capture judged under one analysis; `others` is told of each analysis that is there.
+
+    Each report can be read until the next is asked for.
+    """
     for folder in sorted(case.results.iterdir()):
         for made in folder.iterdir() if folder.is_dir() else ():
             if others is not None:
                 others.add(made.name)
             if made.name == analysis:
-                yield folder.name, json.loads((made / REPORT).read_bytes())
+                with (made / REPORT).open("rb") as file:
+                    yield folder.name, Document(file)
 
 
 def judged_otherwise(case: Case, analysis: str) -> int:
@@ -141,7 +145,7 @@ def _custody(case: Case, found: Total) -> None:
             found.lost[line["sha256"]] = max(cost, 0) if isinstance(cost, int) else 0
 
 
-def _add(found: Total, report: dict[str, Any]) -> None:
+def _add(found: Total, report: Document) -> None:
     capture = report["capture"]
     found.tool = f"{report['tool']['name']} {report['tool']['version']}"
     found.laboratory |= report["reference"]["laboratory"]
@@ -151,10 +155,11 @@ def _add(found: Total, report: dict[str, Any]) -> None:
         if stamp:
             found.first = min(found.first or stamp, stamp)
             found.last = max(found.last or stamp, stamp)
-    found.with_tls += bool(report["connections"])
-    found.captures_intercepted += any(one["state"] == "intercepted" for one in report["connections"])
-    for connection in report["connections"]:
+    connections, intercepted = found.connections, found.states["intercepted"]
+    for connection in report.connections():
         _connection(found, connection)
+    found.with_tls += found.connections > connections
+    found.captures_intercepted += found.states["intercepted"] > intercepted
 
 
 def _connection(found: Total, connection: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from kzpcap.cases.custody import latest
 from kzpcap.cases.store import REPORT, Case, canonical, file_digest
 from kzpcap.errors import CaseError, WitnessMissing
+from kzpcap.report.document import Document
 
 SEGMENT = 1000
 CAPTURE = ("capture", "VARCHAR", "SHA-256 of the capture")
@@ -123,28 +124,12 @@ TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {
 }
 
 
-def rows(capture: str, analysis: str, report: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def rows(capture: str, analysis: str, report: Document) -> Iterator[tuple[str, dict[str, Any]]]:
     """(table, row) of a report."""
     both = {"capture": capture, "analysis": analysis}
-    head = report["capture"]
-    yield (
-        "captures",
-        {
-            **both,
-            "size": head["size"],
-            "format": head["format"],
-            "first_time": head["first_time"],
-            "last_time": head["last_time"],
-            "packets": head["packets"]["read"],
-            "connections": len(report["connections"]),
-            "vantage": head["vantage"]["where"],
-            "clock": head["clock"]["status"],
-            "truncated": head["truncated"],
-            "notes": sum(head["note_counts"].values()),
-            "laboratory": report["reference"]["laboratory"],
-        },
-    )
-    for one in report["connections"]:
+    connections = 0
+    for one in report.connections():
+        connections += 1
         target, interceptor = one["target"] or {}, one["interceptor"] or {}
         yield (
             "connections",
@@ -167,7 +152,7 @@ def rows(capture: str, analysis: str, report: dict[str, Any]) -> Iterator[tuple[
                 "leaf": one["certificates"][0] if one["certificates"] else None,
             },
         )
-    for one in report["certificates"].values():
+    for _, one in report.certificates():
         row = {**both, **{key: one.get(key) for key, _, _ in TABLES["certificates"] if key in one}}
         if row.get("exponent") is not None:
             row["exponent"] = str(row["exponent"])
@@ -187,6 +172,24 @@ def rows(capture: str, analysis: str, report: dict[str, Any]) -> Iterator[tuple[
                 told = {"side": side, "ttl": step["ttl"], "answer": found["answer"]}
                 told |= {"router": router.get("address"), "router_ms": router.get("after_ms")}
                 yield "probes", {**both, "address": server["address"], "server_name": one["server_name"], **told}
+    head = report["capture"]
+    yield (
+        "captures",
+        {
+            **both,
+            "size": head["size"],
+            "format": head["format"],
+            "first_time": head["first_time"],
+            "last_time": head["last_time"],
+            "packets": head["packets"]["read"],
+            "connections": connections,
+            "vantage": head["vantage"]["where"],
+            "clock": head["clock"]["status"],
+            "truncated": head["truncated"],
+            "notes": sum(head["note_counts"].values()),
+            "laboratory": report["reference"]["laboratory"],
+        },
+    )
 
 
 def engine() -> Any:
@@ -248,9 +251,9 @@ def _segment(case: Case, folder: Path, members: list[tuple[str, str]]) -> Path:
     files = {table: (aside / f"{table}.jsonl").open("w") for table in TABLES}
     try:
         for capture, analysis in members:
-            report = json.loads((case.result(capture, analysis) / REPORT).read_bytes())
-            for table, row in rows(capture, analysis, report):
-                files[table].write(json.dumps(row) + "\n")
+            with (case.result(capture, analysis) / REPORT).open("rb") as report:
+                for table, row in rows(capture, analysis, Document(report)):
+                    files[table].write(json.dumps(row) + "\n")
     finally:
         for file in files.values():
             file.close()

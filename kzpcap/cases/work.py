@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import json
 import shutil
@@ -164,7 +165,7 @@ class Worker:
                 return
             place = self.case.result(source.sha256, self.analysis)
             if self.case.has(source.sha256, self.analysis):
-                if (place / REPORT).read_bytes() != (made / REPORT).read_bytes():
+                if not filecmp.cmp(place / REPORT, made / REPORT, shallow=False):
                     outcome.outcome, outcome.why = "failed", "the result that is there is not what this capture gives"
                     return
                 shutil.rmtree(made)

@@ -5,22 +5,21 @@ It is made of the JSON document alone, so that it can say nothing that is not in
 
 from __future__ import annotations
 
-import io
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kzpcap.report import json as report_json
+from kzpcap.report.document import Document, written
 from kzpcap.report.ladders import EFFECTS, sentences
-from kzpcap.report.summary import Summary
 from kzpcap.report.text import safe
 from kzpcap.report.words import STATES, whom
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
+    from kzpcap.report.summary import Summary
 
 SIGNS = {"intercepted": "■", "suspected": "▲", "interfered": "◆", "genuine": "●", "undetermined": "○"}
 """A shape for each state: no colour is needed to tell them apart."""
@@ -84,43 +83,74 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
     return {"hops": hops, "k": k, "effect": effect, "edge": ladder["bound"] == "exact", "height": 46 * len(hops) + 60}
 
 
+@dataclass
+class Rows:
+    """What the page shows of the connections, gathered in one reading of them."""
+
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    """The first that matter: a connection to a listed name, or one that is not in order."""
+    trees: list[dict[str, Any]] = field(default_factory=list)
+    """The first whose evidence is laid open."""
+    left: int = 0
+    lists: dict[str, Counter[str]] = field(default_factory=dict)
+    forces: dict[str, set[bool | None]] = field(default_factory=dict)
+    replayable: int = 0
+    by: Counter[tuple[bool, str]] = field(default_factory=Counter)
+    """(a key that was verified, by whom) -> connections."""
+
+    def add(self, one: dict[str, Any], titles: dict[str, str]) -> None:
+        """The next connection."""
+        target, state = one["target"], one["state"]
+        listed = bool(target) and target["match"] == "exact"
+        if listed:
+            self.lists.setdefault(target["list"], Counter())[state] += 1
+            self.forces.setdefault(target["list"], set()).add(target["in_force"])
+        if one["interceptor"]:
+            self.by[_whom(one, titles)] += 1
+        if not listed and state not in STATES[:3]:
+            return
+        if len(self.shown) < MAX_ROWS:
+            self.shown.append(one)
+        else:
+            self.left += 1
+        if state in STATES[:3] and len(self.trees) < MAX_TREES:
+            self.trees.append(one)
+        self.replayable += state in STATES[:2] and any(map(_replayable, one["remarks"]))
+
+
 def write(report: Report, name: str, also: Callable[[str], object] | None = None) -> tuple[str, Summary]:
     """The page of a report, and its counts; `name` is what the capture is called on it, `also` is given the JSON."""
-    out = io.StringIO()
-    summary = report_json.write(report, out.write)
-    if also is not None:
-        also(out.getvalue())
-    return render(report, json.loads(out.getvalue()), name), summary
+    with written(report, also) as (document, summary):
+        return render(report, document, name), summary
 
 
-def render(report: Report, document: dict[str, Any], name: str) -> str:
-    """The page of a report whose JSON document is at hand."""
+def render(report: Report, document: Document, name: str) -> str:
+    """The page of a report, from its JSON document."""
     from jinja2 import Environment, FileSystemLoader
 
-    rows = [one for one in document["connections"] if _matters(one)]
-    lists: dict[str, Counter[str]] = {}
-    forces: dict[str, set[bool | None]] = {}
-    for one in document["connections"]:
-        if one["target"] and one["target"]["match"] == "exact":
-            lists.setdefault(one["target"]["list"], Counter())[one["state"]] += 1
-            forces.setdefault(one["target"]["list"], set()).add(one["target"]["in_force"])
     titles = {key: generation.title for key, generation in report.reference.generations.items()}
+    rows = Rows()
+    for one in document.connections():
+        rows.add(one, titles)
+    twins = [one["twin"]["sha256"] for one in rows.trees if one["twin"]]
+    leaves = [one["certificates"][0] for one in rows.trees if one["certificates"]]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
     return environment.get_template("report.html").render(
         name=safe(name),
         d=document,
         capture=document["capture"],
+        certificates=document.chosen({*twins, *leaves}),
         states=STATES,
         signs=SIGNS,
         means=MEANS,
-        rows=rows[:MAX_ROWS],
-        left=max(0, len(rows) - MAX_ROWS),
-        trees=[one for one in rows if one["state"] in STATES[:3]][:MAX_TREES],
-        lists=lists,
-        forces={name: _force(seen) for name, seen in forces.items()},
-        replayable=sum(one["state"] in STATES[:2] and any(map(_replayable, one["remarks"])) for one in rows),
-        whom=list(_whom(document, titles)),
+        rows=rows.shown,
+        left=rows.left,
+        trees=rows.trees,
+        lists=rows.lists,
+        forces={name: _force(seen) for name, seen in rows.forces.items()},
+        replayable=rows.replayable,
+        whom=[(known, words, count) for (known, words), count in rows.by.most_common()],
         ladders=[
             (document, path_figure(document), sentences(judged, report.networks))
             for document, judged in zip(document["ladders"], report.ladders, strict=True)
@@ -128,23 +158,12 @@ def render(report: Report, document: dict[str, Any], name: str) -> str:
     )
 
 
-def _whom(document: dict[str, Any], titles: dict[str, str]) -> Iterator[tuple[bool, str, int]]:
-    """(a key that was verified, by whom, connections), the most first; who stands on the user's own side is told so."""
-    found = Counter[tuple[bool, str]]()
-    for one in document["connections"]:
-        if one["interceptor"]:
-            known = one["interceptor"]["identity"].startswith("known_generation:")
-            words = whom(one["interceptor"]["identity"], one["interceptor"]["basis"], titles)
-            own = f"; {one['place']['basis']}" if one["place"]["where"] == "volunteer_side" else ""
-            found[known, words + own] += 1
-    for (known, words), count in found.most_common():
-        yield known, words, count
-
-
-def _matters(connection: dict[str, Any]) -> bool:
-    """A connection to a listed name, or one that is not in order."""
-    target = connection["target"]
-    return connection["state"] in STATES[:3] or bool(target and target["match"] == "exact")
+def _whom(one: dict[str, Any], titles: dict[str, str]) -> tuple[bool, str]:
+    """(is it a key that was verified, by whom); who stands on the user's own side is told so."""
+    found = one["interceptor"]
+    words = whom(found["identity"], found["basis"], titles)
+    own = f"; {one['place']['basis']}" if one["place"]["where"] == "volunteer_side" else ""
+    return found["identity"].startswith("known_generation:"), words + own
 
 
 def _force(seen: set[bool | None]) -> str:

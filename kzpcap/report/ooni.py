@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kzpcap.iana import PROTOCOL, suite_name
+from kzpcap.report.document import Document
 from kzpcap.report.names import asked_for_it_alone, listed_name
 
 QUIET: dict[str, Any] = {
@@ -33,6 +34,8 @@ QUIET: dict[str, Any] = {
 """What a probe that nobody answered tells."""
 Der = Callable[[str], bytes | None]
 SCRUBBED = "[scrubbed]"
+MOST = 1000
+"""Handshakes of one measurement."""
 EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
 FAILURES = {
     "reset-by-another-sender": "connection_reset",
@@ -77,34 +80,51 @@ class Telling:
 
 
 def measurements(
-    document: dict[str, Any], der: Der, evidence: bool, known_keys: frozenset[str] = frozenset()
+    document: Document, der: Der, evidence: bool, known_keys: frozenset[str] = frozenset()
 ) -> Iterator[dict[str, Any]]:
-    """One measurement of all handshakes, and one for each ladder; none of a capture without TLS.
+    """Measurements of all handshakes, MOST in each, and one for each ladder; none of a capture without TLS.
 
     `known_keys` are the SHA-256 of the public keys of published interception CAs, which may be told in any profile.
     """
-    certificates = document["certificates"].items()
+    certificates = () if evidence else document.certificates()
     known = {digest for digest, one in certificates if one.get("spki_sha256") in known_keys and one.get("is_ca")}
     tell = Telling(der, evidence, frozenset(known))
-    told = [one for one in document["connections"] if evidence or listed_name(one)]
-    shown = [one for one in told if one["probe_ttl"] is None]
+    probes: dict[tuple[str, int], list[dict[str, Any]]] = {_server(ladder): [] for ladder in document["ladders"]}
+    shown: list[dict[str, Any]] = []
+    for one in document.connections():
+        if one["probe_ttl"] is not None:
+            if _server(one) in probes:
+                probes[_server(one)].append(one)
+        elif evidence or listed_name(one):
+            shown.append(one)
+            if len(shown) == MOST:
+                yield _handshakes(document, shown, tell)
+                shown = []
     if shown:
-        head = _head(document, shown, "kzpcap", "0.1.0", None, evidence)
-        start = seconds(shown[0]["time"])
-        connects = (_connect(one, number, start, evidence) for number, one in enumerate(shown, 1))
-        yield {
-            **head,
-            "test_keys": {
-                "network_events": [],
-                "queries": [],
-                "tcp_connect": [found for found in connects if found is not None],
-                "tls_handshakes": [_handshake(one, number, start, tell) for number, one in enumerate(shown, 1)],
-            },
-        }
+        yield _handshakes(document, shown, tell)
     for ladder in document["ladders"]:
-        found = _ladder(document, ladder, told, tell)
+        found = _ladder(document, ladder, probes[_server(ladder)], tell)
         if found is not None:
             yield found
+
+
+def _handshakes(document: Document, shown: list[dict[str, Any]], tell: Telling) -> dict[str, Any]:
+    """One measurement of handshakes."""
+    start = seconds(shown[0]["time"])
+    connects = (_connect(one, number, start, tell.evidence) for number, one in enumerate(shown, 1))
+    return {
+        **_head(document, shown, "kzpcap", "0.1.0", None, tell.evidence),
+        "test_keys": {
+            "network_events": [],
+            "queries": [],
+            "tcp_connect": [found for found in connects if found is not None],
+            "tls_handshakes": [_handshake(one, number, start, tell) for number, one in enumerate(shown, 1)],
+        },
+    }
+
+
+def _server(one: dict[str, Any]) -> tuple[str, int]:
+    return one["server"]["address"], one["server"]["port"]
 
 
 def seconds(stamp: str) -> float:
@@ -115,7 +135,7 @@ def seconds(stamp: str) -> float:
 
 
 def _head(
-    document: dict[str, Any], shown: list[dict[str, Any]], test: str, version: str, target: str | None, evidence: bool
+    document: Document, shown: list[dict[str, Any]], test: str, version: str, target: str | None, evidence: bool
 ) -> dict[str, Any]:
     """The keys that every measurement has, in OONI's order."""
     clients = Counter((one["client"].get("asn"), one["client"].get("network")) for one in shown)
@@ -153,7 +173,7 @@ def _head(
     }
 
 
-def _clock(document: dict[str, Any]) -> str:
+def _clock(document: Document) -> str:
     return str(document["capture"]["clock"]["status"])
 
 
@@ -229,17 +249,11 @@ def _failure(connection: dict[str, Any]) -> str | None:
 
 
 def _ladder(
-    document: dict[str, Any], ladder: dict[str, Any], told: list[dict[str, Any]], tell: Telling
+    document: Document, ladder: dict[str, Any], own: list[dict[str, Any]], tell: Telling
 ) -> dict[str, Any] | None:
-    """A `tlsmiddlebox` measurement; None where the target is not told."""
-    server = ladder["server"]
-    own = [one for one in document["connections"] if one["server"] == server and one["probe_ttl"] is not None]
-    targets = [
-        one
-        for one in told
-        if one in own and one["server_name"] == ladder["server_name"] and (tell.evidence or asked_for_it_alone(one))
-    ]
-    if not targets:
+    """A `tlsmiddlebox` measurement of the probes of its server; None where the target is not told."""
+    target = [one for one in own if one["server_name"] == ladder["server_name"]]
+    if not any(tell.evidence or (listed_name(one) and asked_for_it_alone(one)) for one in target):
         return None
     start = seconds(own[0]["time"])
     traces: dict[str, dict[str, Any]] = {}
@@ -256,7 +270,7 @@ def _ladder(
         }
         for iteration in traces[side]["iterations"]:
             iteration["handshake"]["server_name"] = shown
-    port, name = server["port"], ladder["server_name"] or ""
+    port, name = ladder["server"]["port"], ladder["server_name"] or ""
     address = _address(own[0], tell.evidence)
     return {
         **_head(document, own, "tlsmiddlebox", "0.1.0", f"tlshandshake://{name}:{port}", tell.evidence),

@@ -26,8 +26,6 @@ EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM = 3, 4, 5, 6
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
-MAX_PAGE = 64 << 20
-"""Of a report's JSON: a page is made of it as a whole, and larger ones are for programs."""
 
 
 def limit(memory: int, seconds: int) -> None:
@@ -76,6 +74,7 @@ def _main(arguments: list[str]) -> int:
     from kzpcap.errors import CaptureError
     from kzpcap.report import html
     from kzpcap.report import json as report_json
+    from kzpcap.report.document import Document
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import scrub
 
@@ -103,9 +102,9 @@ def _main(arguments: list[str]) -> int:
         place = folder / "report.json"
         with place.open("w", encoding="utf-8") as file:
             summary = report_json.write(report, file.write)
-        if place.stat().st_size <= MAX_PAGE:
-            page = html.render(report, json.loads(place.read_bytes()), "What a volunteer sent, scrubbed")
-            (folder / "report.html").write_text(page, "utf-8")
+        with place.open("rb") as made:
+            page = html.render(report, Document(made), "What a volunteer sent, scrubbed")
+        (folder / "report.html").write_text(page, "utf-8")
     finally:
         report.close()
     result |= {
