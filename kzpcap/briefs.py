@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kzpcap.certificates.chains import ChainFacts
 from kzpcap.certificates.names import carries
-from kzpcap.observations import Observation, Reaction
+from kzpcap.observations import FAILURES, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.profiles import Profile, shape
 from kzpcap.spill import Spill
@@ -372,6 +372,6 @@ def flags_of(observation: Observation, facts: ChainFacts | None) -> int:
         found |= THROUGH if facts.disputed else 0
     elif hello is not None and observation.reaction is Reaction.WENT_ON:
         found |= THROUGH
-    if observation.failed in ("silent", "reset"):
+    if observation.failed in FAILURES:
         found |= FAILED
     return found

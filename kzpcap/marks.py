@@ -79,6 +79,26 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
     return tuple(marks + [mark(packet, IGNORED) for packet in ignored[:1]])
 
 
+def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> Mark | None:
+    """The FIN with which the server's side answered a hello (its first frame): right behind the SYN-ACK.
+
+    None where the client itself had closed before: then it is only the answer to that.
+    """
+    first = None
+    for packet in answered:
+        if first is None:
+            if packet.flags & codes.SYN and packet.flags & codes.ACK:
+                first = packet
+        elif packet.flags & codes.ENDS == codes.FIN and packet.frame > hello and not packet.payload:
+            if distance(packet.seq, first.seq) != 1:
+                continue
+            for own in sent:
+                if own.frame < packet.frame and own.flags & (codes.FIN | codes.RST):
+                    return None
+            return mark(packet, "fin")
+    return None
+
+
 def server_marks(handshake: Handshake, packets: list[Packet]) -> tuple[Mark, ...]:
     """The marks of the server's side, message by message: SYN-ACK, hello, Certificate, first data, FIN, RST."""
     named: dict[int, str] = {}

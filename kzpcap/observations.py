@@ -16,6 +16,8 @@ from kzpcap.tls.quic import Turns
 from kzpcap.tls.seen import AlertSeen, Seen
 
 MAX_PROBE_TTL = 32
+FAILURES = ("silent", "reset", "closed")
+"""Ways in which an attempt may fail for want of luck, or because somebody wants it to: repetition tells."""
 IGNORED = "ignored_reset"
 """What a mark of a reset says that its receiver drops: it lies outside of the window."""
 
@@ -170,6 +172,8 @@ class Observation(NamedTuple):
     """The length of the client's first encrypted record."""
     sentinel: bool = False
     """ServerHello.random ends in the downgrade sentinel of RFC 8446 section 4.1.3."""
+    server_closed: Mark | None = None
+    """The FIN with which the server's side answered the ClientHello: no byte of an answer lies before it."""
     timestamps: bytes = b""
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
 
@@ -207,7 +211,7 @@ class Observation(NamedTuple):
 
     @property
     def failed(self) -> str | None:
-        """How a connection ended after its ClientHello without an answer to it: reset, alert, plain, silent."""
+        """How a connection ended after its ClientHello without an answer to it: reset, alert, plain, closed, silent."""
         if not self.hello_sent or self.server_hello or self.chain:
             return None
         if self.plain_frame:
@@ -216,6 +220,8 @@ class Observation(NamedTuple):
             return "alert"
         if self.reset_taken:
             return "reset"
+        if self.server_closed is not None:
+            return "closed"
         if self.server_bytes or not self.waited:
             return None
         return "silent" if self.syn_ack or self.transport != "tcp" else None

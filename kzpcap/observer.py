@@ -20,7 +20,7 @@ from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import acknowledges_unsent, direction_packets
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
-from kzpcap.marks import client_stamps, first_marked, mark, probes, resets, server_marks, syn_ack
+from kzpcap.marks import client_stamps, closed_by_server, first_marked, mark, probes, resets, server_marks, syn_ack
 from kzpcap.observations import Absent, Observation, Reaction
 from kzpcap.paths.icmp import address
 from kzpcap.reference.targets import Match, TargetList, Targets
@@ -183,6 +183,7 @@ class Observer:
         facts["staple"] = _staple(handshake, certificates)
         facts["flight"] = handshake.server_flight
         facts["client_record"] = handshake.client_encrypted_size
+        facts["server_closed"] = closed_by_server(sent, answered, seen.first_frame) if seen and not first else None
         facts["sentinel"] = server is not None and server.random[24:31] == b"DOWNGRD"
         facts["timestamps"] = (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b""
 

@@ -32,7 +32,7 @@ LISTS: dict[int, Any] = {
     _AT[name]: Probe if name == "probes" else Mark for name in ("server_marks", "resets", "client_resets", "probes")
 }
 WORDS: dict[int, Any] = {_AT["absent"]: Absent, _AT["possession"]: Possession, _AT["reaction"]: Reaction}
-SELDOM = tuple(_AT[name] for name in ("target", "alerts", "quic", "staple"))
+SELDOM = tuple(_AT[name] for name in ("target", "alerts", "quic", "staple", "server_closed"))
 
 
 def pack(observation: Observation) -> bytes:

@@ -6,7 +6,7 @@ import random
 import ssl
 
 from recipes.built import Built, supplied
-from recipes.packets import ACK, PSH, RST, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, FIN, PSH, RST, SPRING_2026, Capture, Connection
 from recipes.tls import Authority, client_context, client_hello, openssl, record, server_context
 
 
@@ -37,12 +37,20 @@ def reset_after_client_hello() -> Built:
     connection.packet(0, PSH | ACK, client_hello("unlisted.example.net", rng))
     connection.packet(1, RST | ACK, wait=0.031)
     expected.append({"server_name": "unlisted.example.net", "state": "undetermined", "rule_id": "reset-once"})
+    for port, name, ttl in ((50_080, "mail.ru", 125), (50_081, "closing.example.net", None)):
+        connection = Connection(capture, port)
+        connection.open()
+        connection.packet(0, PSH | ACK, client_hello(name, rng))
+        connection.packet(1, FIN | ACK, wait=0.011, ttl=ttl)
+        connection.packet(0, FIN | ACK)
+        told = ("interfered", "closed-by-another-sender") if ttl else ("undetermined", "closed-once")
+        expected.append({"server_name": name, "state": told[0], "rule_id": told[1]})
     options, files = supplied(public)
     return Built(
         capture,
-        "Resets after the ClientHello, beside controls that got through",
-        "The resets for vk.com have TTL 125 where the server's SYN-ACK has 57: another sender. The last connection is\n"
-        "reset by the server itself, once, with the same TTL: that shows nothing.",
+        "Resets and FINs after the ClientHello, beside controls that got through",
+        "The resets for vk.com, and the FIN for mail.ru, have TTL 125 where the server's SYN-ACK has 57: another sender.\n"
+        "The other two connections are reset and closed by the server itself, once, with the same TTL: that shows nothing.",
         expected,
         options,
         files,

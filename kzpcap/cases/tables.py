@@ -100,7 +100,7 @@ TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("control_server_name", "VARCHAR", "the control's name"),
         ("shape", "VARCHAR", "one_connection, connection_per_ttl"),
         ("interceptor_ttl", "INTEGER", "smallest TTL with the effect; null on a clean ladder"),
-        ("effect", "VARCHAR", "certificate, reset, alert, plain_answer, silence ..."),
+        ("effect", "VARCHAR", "certificate, reset, alert, plain_answer, closed, silence ..."),
         ("bound", "VARCHAR", "exact, at_or_beyond, at_or_before"),
         ("placement", "VARCHAR", "in_path, on_path, at_destination, unknown"),
         ("control_terminating_ttl", "INTEGER", "smallest TTL at which the control got a genuine chain"),

@@ -26,7 +26,7 @@ SIGNS = {"intercepted": "■", "suspected": "▲", "interfered": "◆", "genuine
 MEANS = {
     "intercepted": "an artefact settles it: a verified signature, or a proven copy",
     "suspected": "fits interception; nothing settles it",
-    "interfered": "a reset, alert, page or silence shown to come from another, or repeated beside controls",
+    "interfered": "a reset, FIN, alert, page or silence shown to come from another, or repeated beside controls",
     "genuine": "publicly trusted on that day for the name asked, as seen at this point",
     "undetermined": "the evidence does not reach; not “genuine”, and no error",
 }

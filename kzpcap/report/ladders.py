@@ -24,6 +24,7 @@ EFFECTS = {
     "reset": "the target was reset",
     "alert": "the target got an alert",
     "plain_answer": "the target got a plain answer",
+    "closed": "the target's connection was closed",
     "silence": "the target got nothing",
 }
 

@@ -41,6 +41,8 @@ FAILURES = {
     "reset-by-another-sender": "connection_reset",
     "client-reset-by-another-sender": "connection_reset",
     "reset-once": "connection_reset",
+    "closed-by-another-sender": "eof_error",
+    "closed-once": "eof_error",
     "plain-answer": "ssl_failed_handshake",
     "plain-answer-by-another-sender": "ssl_failed_handshake",
     "no-answer": "generic_timeout_error",

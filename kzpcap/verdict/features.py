@@ -119,6 +119,8 @@ ODD_ID = 1 << 61
 """The IP IDs of the server's side are no one counter."""
 SOONER = 1 << 62
 """The ServerHello took less than half the time of the connection's own SYN-ACK, or that is not known."""
+CLOSED = 1 << 63
+"""The server's side answered the ClientHello with a FIN."""
 
 _HIDDEN = (Absent.ENCRYPTED, Absent.UNDECRYPTABLE)
 NEEDS: dict[Any, int] = {}
@@ -172,6 +174,8 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
         found |= RESET
     if observation.client_resets:
         found |= CLIENT_RESET
+    if observation.server_closed is not None:
+        found |= CLOSED
     if observation.plain_frame is not None:
         found |= PLAIN
     if observation.alerts:

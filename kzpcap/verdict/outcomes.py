@@ -15,7 +15,7 @@ LIMIT_NS = 1_000_000_000
 """Routers answer one probe, and the next only after a while: Linux's net.ipv4.icmp_ratelimit is a second."""
 APART_NS = 100_000_000
 """Between two silences that are not one moment's; TCP sends again after 200 ms at the earliest."""
-EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "silent": "silence"}
+EFFECTS = {"reset": "reset", "alert": "alert", "plain": "plain_answer", "closed": "closed", "silent": "silence"}
 
 
 class Outcome(NamedTuple):

@@ -147,6 +147,14 @@ RULES: tuple[Rule, ...] = (
         "missing-pieces",
     ),
     Rule(
+        "closed-by-another-sender",
+        State.INTERFERED,
+        "The ClientHello was answered with the connection's end (FIN) by another device than the one of the SYN-ACK.",
+        "closed by another",
+        all_of(facts.closed_by_another_sender),
+        "reset-after-client-hello",
+    ),
+    Rule(
         "plain-answer-by-another-sender",
         State.INTERFERED,
         "The ClientHello was answered in plain text by another device than the one that sent the SYN-ACK.",
@@ -455,6 +463,14 @@ RULES: tuple[Rule, ...] = (
         "Reset after the ClientHello; nothing shows another sender, and the server may refuse this name.",
         "reset, by whom unknown",
         all_of(facts.failed_with("reset")),
+        "reset-after-client-hello",
+    ),
+    Rule(
+        "closed-once",
+        State.UNDETERMINED,
+        "Closed after the ClientHello; nothing shows another sender, and the server may refuse this name.",
+        "closed, by whom unknown",
+        all_of(facts.failed_with("closed")),
         "reset-after-client-hello",
     ),
     Rule(

@@ -55,7 +55,7 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
     said = observation.server_hello or observation.version  # a HelloRetryRequest has a version too
-    other = observation.reset_taken or observation.alerts or observation.plain_frame
+    other = observation.reset_taken or observation.alerts or observation.plain_frame or observation.server_closed
     if observation.probe_ttl is None or said or other:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
@@ -76,8 +76,10 @@ def failed_with(kind: str) -> Fact:
             "silent": "no answer to the ClientHello",
             "plain": "a plain answer to the ClientHello",
             "alert": "an alert in answer to the ClientHello",
+            "closed": "a FIN in answer to the ClientHello, by the sender of the SYN-ACK as far as can be told",
         }[kind]
-        frames = tuple(mark.frame for mark in observation.resets[:1]) or (observation.first_frame,)
+        ended = observation.resets[:1] or ((observation.server_closed,) if observation.server_closed else ())
+        frames = tuple(mark.frame for mark in ended) or (observation.first_frame,)
         return Finding(True, says, frames)
 
     return ask

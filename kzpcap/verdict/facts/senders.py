@@ -5,12 +5,13 @@ from __future__ import annotations
 from kzpcap.certificates.possession import Possession
 from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
-from kzpcap.observations import IGNORED, Absent, Mark, Observation, Reaction
+from kzpcap.observations import FAILURES, IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS, differ
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import (
     ALERT,
     CLIENT_RESET,
+    CLOSED,
     CONFLICT,
     NEIGHBOURS,
     OTHER_CHAIN,
@@ -140,6 +141,17 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     return Finding(two, says + (": two senders" if two else ""), frames)
 
 
+@needs(CLOSED)
+def closed_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello was answered with a FIN that did not come from the sender of the SYN-ACK."""
+    mark = observation.server_closed
+    if mark is None or observation.failed != "closed":
+        return Finding(False, "no FIN in answer to the ClientHello")
+    if not mark.checksum_ok:
+        return Finding(False, "a FIN with a wrong checksum, which a client ignores", (mark.frame,))
+    return _another_sender(observation, surroundings, mark, "FIN")
+
+
 @needs(PLAIN)
 def plain_answer(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ClientHello was answered with something that is no TLS."""
@@ -237,11 +249,7 @@ def hello_by_another_sender(observation: Observation, surroundings: Surroundings
 @needs(UNANSWERED)
 def failed_repeatedly_beside_controls(observation: Observation, surroundings: Surroundings) -> Finding:
     """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
-    if (
-        observation.failed not in ("silent", "reset")
-        or observation.server_name is None
-        or observation.probe_ttl is not None
-    ):
+    if observation.failed not in FAILURES or observation.server_name is None or observation.probe_ttl is not None:
         return Finding(False, "no failed attempt")
     failures = surroundings.failures(observation)
     count = failures.attempts
