@@ -34,7 +34,8 @@ MAX_SHOWN = 40
 def scrub(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A capture.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The new capture (pcapng); it must not exist.")
+        Path,
+        typer.Option("--output", "--out", "-o", metavar="OUT", help="The new capture (pcapng); it must not exist."),
     ],
     profile: Annotated[
         str,

@@ -47,6 +47,16 @@ def test_without_scripts_from_the_form_to_the_verdict_and_away(server):
     assert httpx.get(f"{server.url}/r/{receipt}").status_code == 404
 
 
+def test_the_receipt_says_why_nothing_can_be_said(server):
+    """TLS 1.3 hides the certificate: a volunteer who read of undetermined connections would fear, or hope, for that."""
+    receipt = server.receipt(server.send((CAPTURES / "lab-tls13" / "capture.pcap").read_bytes()))
+    hidden = server.wait(receipt).result["hidden"]
+    assert hidden > 0
+    for language in NAMES:
+        shown = httpx.get(f"{server.url}/r/{receipt}?lang={language}").text
+        assert WORDS[language]["hidden"] % hidden in shown
+
+
 def test_a_typed_receipt_finds_its_page(server):
     receipt = server.receipt(server.send(RCKU.read_bytes()))
     typed = receipt.replace("-", " ").upper()

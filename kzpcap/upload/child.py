@@ -110,6 +110,7 @@ def _main(arguments: list[str]) -> int:
     result |= {
         "states": dict(summary.states),
         "target_states": dict(summary.target_states),
+        "hidden": summary.rules["certificate-encrypted"],
         "by": sorted({_title(known, one) for one in summary.identities if one != "unknown"}),
         "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
         "names": sorted(scrubbed.made.names)[:50],
