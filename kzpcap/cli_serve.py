@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 from dataclasses import replace
@@ -57,16 +58,20 @@ def serve(
         typer.echo(f"kzpcap: serve needs {error.name}: pip install 'kzpcap[server]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
     _more_files()
+    # It tells bytes of what it cannot parse, and a journal adds when.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
     os.umask(0o077)
     try:
         store = Store(data)
     except OSError as error:
         typer.echo(f"kzpcap: {data}: {error.strerror}", err=True)
         raise typer.Exit(EXIT_USAGE) from None
+    if not store.hold():
+        typer.echo(f"kzpcap: {data}: another service has this folder", err=True)
+        raise typer.Exit(EXIT_USAGE)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     scheme = "https" if settings.tls_certificate else "http"
-    if not settings.tls_certificate:
-        _free(settings.host, settings.port)
+    _free(settings.host, settings.port)
     typer.echo(f"{scheme}://{host}:{settings.port}/  for volunteers; /review for researchers")
     if not store.tokens():
         typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")

@@ -21,6 +21,10 @@ class NotACapture(CaptureError):
     """Nothing in the input says that it is a capture."""
 
 
+class SeveralCaptures(CaptureError):
+    """An archive of several, where one is asked for."""
+
+
 class ReferenceDataError(KzpcapError):
     """Reference data (targets, certificates, tables) is missing or malformed."""
 

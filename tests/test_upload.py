@@ -7,6 +7,8 @@ import gzip
 import io
 import re
 import socket
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -45,6 +47,30 @@ def test_without_scripts_from_the_form_to_the_verdict_and_away(server):
     assert WORDS["kk"]["deleted"] in gone.text
     assert not kept.exists()
     assert httpx.get(f"{server.url}/r/{receipt}").status_code == 404
+
+
+def test_a_folder_has_one_service(server):
+    """A second one would take what the first analyses for a crash's leavings, and destroy it."""
+    receipt = server.receipt(server.send(RCKU.read_bytes()))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "kzpcap", "serve", "--data", str(server.data), "--listen", f"127.0.0.1:{port}"]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 2
+    assert second.stderr == f"kzpcap: {server.data}: another service has this folder\n"
+    assert second.stdout == ""
+    upload = server.wait(receipt)
+    assert upload.state == DONE
+    Store(server.data).failed(upload.id, "crashed")
+    assert server.wait(receipt).state == DONE, "what is done does not fail"
+
+
+def test_a_broken_form_leaves_no_line_in_the_log(server):
+    before = (server.folder / "log").read_bytes()
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert httpx.post(server.url + "/upload", content=b"--garbage-of-mine", headers=kind).status_code == 400
+    assert (server.folder / "log").read_bytes() == before
 
 
 def test_the_receipt_says_why_nothing_can_be_said(server):
@@ -100,6 +126,17 @@ def test_a_zip_with_one_capture_in_it_is_that_capture(server):
         archive.writestr("recording/one.pcapng", RCKU.read_bytes())
     receipt = server.receipt(server.send(packed.getvalue(), "one.zip"))
     assert server.wait(receipt).state == DONE
+
+
+def test_several_captures_in_a_zip_are_told_as_such(server):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in "ab":
+            archive.writestr(f"{name}.pcapng", RCKU.read_bytes())
+    receipt = server.receipt(server.send(packed.getvalue(), "two.zip"))
+    assert server.wait(receipt).failure == "several"
+    for language in NAMES:
+        assert WORDS[language]["why_several"] in httpx.get(f"{server.url}/r/{receipt}?lang={language}").text
 
 
 # what is no capture, and what attacks

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from kzpcap.capture.health import Notes
-from kzpcap.errors import CaptureError, NotACapture
+from kzpcap.errors import CaptureError, NotACapture, SeveralCaptures
 
 CHUNK = 1 << 20
 MAX_UNPACKED = 64 << 30
@@ -188,7 +188,7 @@ def _only(archive: Source, kind: str, notes: Notes) -> Source:
                     notes.add(note.kind, note.text, note.frame, note.offset)
             else:
                 member.close()
-                raise CaptureError(f"a {kind} archive of several captures, not one")
+                raise SeveralCaptures(f"a {kind} archive of several captures, not one")
         if found is None:
             raise problem
     except CaptureError:

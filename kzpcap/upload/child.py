@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
 
-EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM = 3, 4, 5, 6
+EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL = 3, 4, 5, 6, 7
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
@@ -71,7 +71,7 @@ def _main(arguments: list[str]) -> int:
     os.environ["TMPDIR"] = str(folder)  # unpacked bytes are unscrubbed bytes: they lie beside the upload, unnamed
     limit(settings["memory"], settings["seconds"])
     from kzpcap import analyze, reference
-    from kzpcap.errors import CaptureError
+    from kzpcap.errors import CaptureError, SeveralCaptures
     from kzpcap.report import html
     from kzpcap.report import json as report_json
     from kzpcap.report.document import Document
@@ -81,6 +81,8 @@ def _main(arguments: list[str]) -> int:
     known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
     try:
         scrubbed = scrub(str(capture), known, Choices())
+    except SeveralCaptures:
+        return EXIT_SEVERAL
     except CaptureError as error:
         return EXIT_NO_ROOM if wants_room(error.__cause__) else EXIT_NOT_A_CAPTURE
     with scrubbed.output:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import fcntl
 import hashlib
 import hmac
 import json
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 RECEIVING, WAITING, ANALYSING, DONE, FAILED, SEALED = "receiving", "waiting", "analysing", "done", "failed", "sealed"
 SCHEMA = """
@@ -95,6 +96,16 @@ class Store:
             path.chmod(0o700)
         with self.database() as database:
             database.executescript(SCHEMA)
+
+    def hold(self) -> bool:
+        """Have the folder for oneself, until the process ends, however it does; False where another service has it."""
+        self._held: IO[str] = (self.folder / "lock").open("a")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._held.close()
+            return False
+        return True
 
     @contextmanager
     def database(self) -> Iterator[sqlite3.Connection]:
@@ -274,7 +285,8 @@ class Store:
     def failed(self, name: str, why: str) -> None:
         """An upload of which nothing could be made; its original goes too."""
         with self.database() as database:
-            database.execute("UPDATE uploads SET state = ?, failure = ? WHERE id = ?", (FAILED, why[:300], name))
+            told = (FAILED, why[:300], name, DONE)
+            database.execute("UPDATE uploads SET state = ?, failure = ? WHERE id = ? AND state <> ?", told)
         self.forget_original(name)
 
     def forget_original(self, name: str) -> None:

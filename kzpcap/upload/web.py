@@ -319,9 +319,9 @@ class Service:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             del app
-            self.workers.start()
             if self.door is not None:
-                await self.door.start()
+                await self.door.start()  # first: who cannot listen leaves the folder as it is
+            self.workers.start()
             yield
             if self.door is not None:
                 self.door.stop()

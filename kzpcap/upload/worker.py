@@ -19,6 +19,7 @@ SWEEP_SECONDS = 600
 GRACE_SECONDS = 10
 REASONS = {
     child.EXIT_NOT_A_CAPTURE: "not_a_capture",
+    child.EXIT_SEVERAL: "several",
     child.EXIT_NO_EVIDENCE: "no_evidence",
     child.EXIT_LEAK: "cannot_be_scrubbed",
 }
