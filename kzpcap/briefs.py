@@ -264,17 +264,15 @@ class Briefs:
 
     @cached_property
     def failures(self) -> Groups:
-        """Attempts with names that were reset or fell silent, by client, server, name and transport, and by time."""
-        return self._tries(FAILED)
+        """Attempts with names that failed, by client, server, name and transport, and by time."""
+        rows = self.by_time(self.having(ATTEMPT | NAMED | FAILED))
+        return self.grouped(rows, self.clients, self.servers, self.names, self.over_quic)
 
     @cached_property
     def successes(self) -> Groups:
-        """Attempts with names that got through, likewise."""
-        return self._tries(THROUGH)
-
-    def _tries(self, came_to: int) -> Groups:
-        rows = self.by_time(self.having(ATTEMPT | NAMED | came_to))
-        return self.grouped(rows, self.clients, self.servers, self.names, self.over_quic)
+        """Attempts with names that got through, by client, name and transport, whichever server; and by time."""
+        rows = self.by_time(self.having(ATTEMPT | NAMED | THROUGH))
+        return self.grouped(rows, self.clients, self.names, self.over_quic)
 
     @cached_property
     def over_quic(self) -> array[int]:

@@ -79,6 +79,24 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
     return tuple(marks + [mark(packet, IGNORED) for packet in ignored[:1]])
 
 
+def acknowledges_missing(own: list[Packet], others: list[Packet]) -> bool:
+    """Does a side acknowledge bytes of the other's that were not captured? A FIN's one is none."""
+    first = None
+    end = 1
+    for packet in others:
+        if first is None:
+            if packet.flags & codes.SYN:
+                first = packet
+        elif packet.payload and distance(packet.seq, first.seq) + len(packet.payload) > end:
+            end = distance(packet.seq, first.seq) + len(packet.payload)
+    if first is None:
+        return False
+    for packet in own:
+        if packet.flags & codes.ACK and not packet.flags & codes.RST and distance(packet.ack, first.seq) > end + 1:
+            return True
+    return False
+
+
 def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> Mark | None:
     """The FIN with which the server's side answered a hello (its first frame): right behind the SYN-ACK.
 

@@ -16,6 +16,8 @@ from kzpcap.tls.quic import Turns
 from kzpcap.tls.seen import AlertSeen, Seen
 
 MAX_PROBE_TTL = 32
+LOWEST_START = 30
+"""Systems begin at 64 or more, and no way has 34 routers."""
 FAILURES = ("silent", "reset", "closed")
 """Ways in which an attempt may fail for want of luck, or because somebody wants it to: repetition tells."""
 IGNORED = "ignored_reset"
@@ -174,6 +176,8 @@ class Observation(NamedTuple):
     """ServerHello.random ends in the downgrade sentinel of RFC 8446 section 4.1.3."""
     server_closed: Mark | None = None
     """The FIN with which the server's side answered the ClientHello: no byte of an answer lies before it."""
+    acknowledged_more: bool = False
+    """Behind its ServerHello the server's side acknowledges bytes of the client's that are not in the capture."""
     timestamps: bytes = b""
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
 
@@ -187,6 +191,7 @@ class Observation(NamedTuple):
         """The lowest TTL of the hello, where it is below that of the SYN: a TTL-limited probe.
 
         None where a copy with the whole TTL went before any answer: no low TTL drew that (decoys of circumvention).
+        Where the SYN was not captured, no system sends with so low a TTL, and no way is so long.
         """
         probes = self.probes
         if not probes:
@@ -202,7 +207,9 @@ class Observation(NamedTuple):
                 answers = [mark.frame for mark in self.server_marks if mark.what != "syn_ack"]
                 if whole < min(answers, default=whole + 1):
                     return None
-        return lowest if self.syn is not None and lowest < self.syn.ttl - 1 and lowest <= MAX_PROBE_TTL else None
+        if lowest > MAX_PROBE_TTL:
+            return None
+        return lowest if (lowest < LOWEST_START if self.syn is None else lowest < self.syn.ttl - 1) else None
 
     @property
     def reset_taken(self) -> bool:
@@ -218,7 +225,9 @@ class Observation(NamedTuple):
             return "plain"
         if any(not alert.from_client for alert in self.alerts):
             return "alert"
-        if self.reset_taken:
+        if self.absent is Absent.NOT_CAPTURED or self.absent is Absent.TRUNCATED:
+            return None  # an answer came, and is not in the capture
+        if self.reset_taken and (self.client_closed is None or self.resets[0].frame < self.client_closed):
             return "reset"
         if self.server_closed is not None:
             return "closed"

@@ -20,7 +20,17 @@ from kzpcap.certificates.staple import Staple
 from kzpcap.certificates.staple import read as read_staple
 from kzpcap.flows import acknowledges_unsent, direction_packets
 from kzpcap.iana import CERTIFICATE_ALERTS, TLS_PORTS, is_tls13, key_exchange
-from kzpcap.marks import client_stamps, closed_by_server, first_marked, mark, probes, resets, server_marks, syn_ack
+from kzpcap.marks import (
+    acknowledges_missing,
+    client_stamps,
+    closed_by_server,
+    first_marked,
+    mark,
+    probes,
+    resets,
+    server_marks,
+    syn_ack,
+)
 from kzpcap.observations import Absent, Observation, Reaction
 from kzpcap.paths.icmp import address
 from kzpcap.reference.targets import Match, TargetList, Targets
@@ -151,7 +161,11 @@ class Observer:
         facts["chain"] = tuple([certificate.sha256 for certificate in certificates])
         facts["chain_seen"] = chain.seen if chain else None
         facts["chain_complete"] = chain is not None and chain.complete
-        facts["absent"] = absent_reason(handshake, flow)
+        reason = absent_reason(handshake, flow)
+        if reason is Absent.NOT_REACHED and not facts["server_bytes"] and acknowledges_missing(sent, answered):
+            reason = Absent.NOT_CAPTURED
+        facts["absent"] = reason
+        facts["acknowledged_more"] = answer is not None and acknowledges_missing(answered, sent)
         facts["client_chain"] = self._digests(handshake.client_chains[0]) if handshake.client_chains else ()
         facts["possession"] = possession
         facts["possession_frame"] = frame

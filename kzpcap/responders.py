@@ -28,6 +28,7 @@ WINDOW_NS = 600 * 1_000_000_000
 CONTROL = THROUGH | NAMED
 CONTROL_MASK = CONTROL | LISTED
 """A control is with a name on no list, and got through."""
+CONTROL_THROUGH = THROUGH | LISTED
 
 
 class Stack(NamedTuple):
@@ -120,8 +121,11 @@ class Responders:
         return found
 
     def answers_so(self, observation: Observation, ttl: int) -> int | None:
-        """The row of a trusted handshake of this server whose SYN-ACK and ServerHello came from as far away as this
-        connection's SYN-ACK and a packet with this TTL: then a device before the server answers SYNs in its place."""
+        """The row of a handshake of this server, trusted or a control's that went on, whose SYN-ACK and ServerHello are
+        of as far away as this connection's SYN-ACK and a packet with this TTL.
+
+        Then a device before the server answers SYNs in its place.
+        """
         briefs, answered = self.briefs, observation.syn_ack
         if answered is None:
             return None
@@ -129,7 +133,7 @@ class Responders:
             stack, hello = self.stacks[briefs.stacks[row]], briefs.hello_ttls[row]
             if (
                 stack is not None
-                and briefs.flags[row] & TRUSTED
+                and (briefs.flags[row] & TRUSTED or briefs.flags[row] & CONTROL_THROUGH == THROUGH)
                 and hello >= 0
                 and differ(stack.ttl, hello)
                 and differ(stack.ttl, answered.ttl) is False

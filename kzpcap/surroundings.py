@@ -6,6 +6,7 @@ Joins go by index, never pair by pair: rows in brief (briefs.py) are grouped, by
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -381,10 +382,25 @@ class Surroundings:
         some = [rows.attempt(row) for row in rows.failures.rows[low : min(high, low + MAX_EXAMPLES)]]
         return Tries(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
 
+    def apart(self, observation: Observation, controls: list[Attempt], enough: int) -> int:
+        """How many of these failures have a control between each and the next: what fails at one time, fails once."""
+        rows, times = self.briefs, [control.time_ns for control in controls]
+        at, end = rows.failures.span(_triple(observation))
+        count = 0
+        while at < end and count < enough:
+            count += 1
+            place = bisect_right(times, rows.times[rows.failures.rows[at]])
+            if place == len(times):
+                break
+            at = bisect_right(rows.failures.rows, times[place], at, end, key=rows.times.__getitem__)
+        return count
+
     def successes(self, observation: Observation, low: int, high: int) -> Tries:
-        """Those of them that got through, after one time and before another."""
+        """Attempts of this client with this name that got through, at any server, after one time and before another."""
         rows = self.briefs
-        at, stop = rows.between(rows.successes, _triple(observation), low + 1, high - 1)
+        over_quic = int(observation.transport == "quic")
+        wanted = hash((hash(observation.client[0]), key(observation.server_name), over_quic))
+        at, stop = rows.between(rows.successes, wanted, low + 1, high - 1)
         some = [rows.attempt(row) for row in rows.successes.rows[at : min(stop, at + MAX_EXAMPLES)]]
         return Tries(stop - at, some, rows.times[rows.successes.rows[stop - 1]] if stop > at else 0)
 

@@ -46,7 +46,7 @@ def closed(connection, name, ttl=None, lost=0, client_first=False, damaged=False
         ({"ttl": 56}, "closed", "closed-once"),
         ({}, "closed", "closed-once"),
         ({"ttl": 125, "damaged": True}, "closed", "closed-once"),
-        ({"ttl": 125, "lost": 1_000}, None, "no-certificate"),
+        ({"ttl": 125, "lost": 1_000}, None, "handshake-not-captured"),
         ({"ttl": 125, "client_first": True}, "silent", "no-answer"),
     ],
     ids=["another", "as far away", "the server", "a wrong checksum", "bytes before it are lost", "after the client's"],

@@ -33,9 +33,10 @@ def differ(first: int, second: int) -> bool | None:
 
     In one family a difference of two hops or more does (a route change moves one at most in over 99 % of untampered
     connections; SIGCOMM 2023, doi 10.1145/3603269.3604875). In two families unequal hop counts do; equal ones may be
-    one machine with two initial TTLs: None.
+    one machine with two initial TTLs: None. On a long way the lower family may be the wrong one: any pair counts.
     """
     one, other = family(first), family(second)
     if one == other:
         return abs(first - second) >= 2
-    return None if abs((one - first) - (other - second)) <= 1 or abs(first - second) <= 1 else True
+    near = any(abs(hops - others) <= 1 for _, hops in candidates(first) for _, others in candidates(second))
+    return None if near or abs(first - second) <= 1 else True

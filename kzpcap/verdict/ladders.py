@@ -19,7 +19,6 @@ from typing import NamedTuple
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.verdict.outcomes import (
-    SILENCES,
     OutcomeOf,
     answered_at,
     bounds_of_answer,
@@ -243,10 +242,10 @@ def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
 def _nearest(target: Series, control: Series | None, k: int) -> int:
     """The smallest TTL at which the box may sit: all below was asked, and heard from or silent for a reason."""
     nearest = k
-    while nearest > min(target.steps, default=k):
+    while nearest > 1:
         step = target.steps.get(nearest - 1)
         heard = control is not None and control.hops_at(nearest - 1)
-        if step is not None and (step.hops or len(step.frames) >= SILENCES or not heard):
+        if step is not None and (step.hops or not heard):
             break
         nearest -= 1
     return nearest

@@ -147,6 +147,8 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
     last = max(heard, default=0)
     tail = [ttl for ttl in silent if ttl > last]
     compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
+    if not any(ttl in answered for ttl in tail):
+        return None  # it was never asked as far as the server
     return tail[0] if len(compared) >= 3 and tail[0] in compared else None
 
 

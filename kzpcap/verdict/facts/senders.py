@@ -8,6 +8,7 @@ from kzpcap.iana import alert_name
 from kzpcap.observations import FAILURES, IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS, differ
 from kzpcap.surroundings import Surroundings
+from kzpcap.tls.seen import Seen
 from kzpcap.verdict.features import (
     ALERT,
     CLIENT_RESET,
@@ -42,7 +43,7 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
         if alike is not None:
             says = (
                 f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}, and as far apart in a handshake of this"
-                " server that is trusted: another device answers SYNs in its place"
+                " server that is trusted, or went on for a name on no list: another device answers SYNs in its place"
             )
             return Finding(None, says, (*frames, surroundings.briefs.frame(alike)))
     if two:
@@ -53,7 +54,7 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
     return Finding(False, f"the {what} has the SYN-ACK's TTL ({mark.ttl})", frames)
 
 
-def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | None:
+def _after_hello(observation: Observation, marks: tuple[Mark, ...], opening: Mark | None) -> Mark | None:
     """The first of these marks after the ClientHello and before any ServerHello; one that counts, if there is."""
     if observation.client_hello is None:
         return None
@@ -61,7 +62,7 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | No
     ignored = None
     for mark in marks:
         if mark.frame > observation.hello_first_frame and (end is None or mark.frame < end):
-            if mark.checksum_ok and mark.what != IGNORED:
+            if _counts(mark, opening) and mark.what != IGNORED:
                 return mark
             ignored = ignored or mark
     return ignored
@@ -70,20 +71,36 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...]) -> Mark | No
 @needs(RESET)
 def reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """The ClientHello was answered with a reset that did not come from the sender of the SYN-ACK."""
-    mark = _after_hello(observation, observation.resets)
+    mark = _after_hello(observation, observation.resets, observation.syn_ack)
     if mark is None:
         if observation.absent is Absent.ONE_SIDED:
             return Finding(None, "the server's side was not captured")
         return Finding(False, "no reset between the ClientHello and an answer")
     if observation.reaction is Reaction.WENT_ON:
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
-    ignored = _ignored(observation, mark)
-    return ignored or _another_sender(observation, surroundings, mark, "reset")
+    if observation.absent is Absent.NOT_CAPTURED or observation.absent is Absent.TRUNCATED:
+        return Finding(None, "an answer came before the reset, and is not wholly in the capture", (mark.frame,))
+    why_not = _ignored(observation, mark) or _late(observation.client_hello, mark)
+    return why_not or _another_sender(observation, surroundings, mark, "reset")
+
+
+def _late(seen: Seen | None, mark: Mark) -> Finding | None:
+    """Why a reset may not be for what was seen before it; None where it may."""
+    took = mark.time_ns - seen.time_ns if seen is not None else 0
+    if took > MINUTE:
+        says = f"a reset {took // 1_000_000_000} s later: what has forgotten a connection sends that too"
+        return Finding(None, says, (mark.frame,))
+    return None
+
+
+def _counts(mark: Mark, opening: Mark | None) -> bool:
+    """Is a checksum right, or wrong as that of the same sender's first packet is, in a capture that rewrote them?"""
+    return mark.checksum_ok or (opening is not None and not opening.checksum_ok)
 
 
 def _ignored(observation: Observation, mark: Mark) -> Finding | None:
     """Why a reset says nothing of the path, whoever sent it; None where it may."""
-    if not mark.checksum_ok:
+    if not _counts(mark, observation.syn_ack):
         return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
     if mark.what == IGNORED:
         return Finding(False, "a reset outside of the client's window, which it ignores", (mark.frame,))
@@ -103,14 +120,18 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
     """
     hello = observation.server_hello
     after = [mark for mark in observation.resets if hello is not None and mark.frame > hello.frame]
-    mark = next((one for one in after if one.checksum_ok and one.what != IGNORED), after[0] if after else None)
+    counting = (one for one in after if _counts(one, observation.syn_ack) and one.what != IGNORED)
+    mark = next(counting, after[0] if after else None)
     if hello is None or mark is None:
         return Finding(False, "no reset behind a ServerHello")
     if observation.reaction is not Reaction.SILENT:
         return Finding(False, "a reset, but the client had said more after the ServerHello", (mark.frame,))
-    ignored = _ignored(observation, mark)
-    if ignored is not None:
-        return ignored
+    if observation.odd_acks or observation.acknowledged_more:
+        says = "a reset, but the server acknowledges more of the client than is in the capture"
+        return Finding(None, says, (mark.frame,))
+    why_not = _ignored(observation, mark) or _late(hello, mark)
+    if why_not is not None:
+        return why_not
     found = _another_sender(observation, surroundings, mark, "reset")
     if found.value and not differ(hello.ttl, mark.ttl):
         return Finding(False, f"the reset has the ServerHello's TTL ({mark.ttl})", (hello.frame, mark.frame))
@@ -121,18 +142,19 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
 def client_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
     del surroundings
-    mark = _after_hello(observation, observation.client_resets)
+    mark = _after_hello(observation, observation.client_resets, observation.syn)
     if mark is None:
         return Finding(False, "no reset in the client's name")
     if observation.syn is None:
         return Finding(None, "no SYN to compare the client's reset with", (mark.frame,))
-    if observation.reaction is Reaction.WENT_ON or not mark.checksum_ok or mark.what == IGNORED:
+    if observation.reaction is Reaction.WENT_ON or not _counts(mark, observation.syn) or mark.what == IGNORED:
         return Finding(False, "a reset that was ignored", (mark.frame,))
     if observation.client_closed is not None and observation.client_closed < mark.frame:
         return Finding(False, "the client itself had closed before", (observation.client_closed, mark.frame))
     frames = (observation.syn.frame, mark.frame)
-    if observation.syn.ttl in FRESH_TTLS:
-        says = f"recorded beside the client (TTL {observation.syn.ttl} in its SYN), whose own tools may send this"
+    if observation.syn.ttl in FRESH_TTLS or observation.syn.ttl + 1 in FRESH_TTLS:
+        where = "beside the client" if observation.syn.ttl in FRESH_TTLS else "one router from the client"
+        says = f"recorded {where} (TTL {observation.syn.ttl} in its SYN), whose own tools may send this"
         return Finding(None, says, frames)
     if observation.probe_ttl is not None or mark.ttl in {probe.ttl for probe in observation.probes}:
         return Finding(False, "the client's reset has the TTL of its own packets", frames)
@@ -147,7 +169,7 @@ def closed_by_another_sender(observation: Observation, surroundings: Surrounding
     mark = observation.server_closed
     if mark is None or observation.failed != "closed":
         return Finding(False, "no FIN in answer to the ClientHello")
-    if not mark.checksum_ok:
+    if not _counts(mark, observation.syn_ack):
         return Finding(False, "a FIN with a wrong checksum, which a client ignores", (mark.frame,))
     return _another_sender(observation, surroundings, mark, "FIN")
 
@@ -168,7 +190,9 @@ def plain_answer_by_another_sender(observation: Observation, surroundings: Surro
     mark = next((m for m in observation.server_marks if m.frame == observation.plain_frame), None)
     if observation.plain_frame is None or mark is None:
         return Finding(False, "no plain answer")
-    return _another_sender(observation, surroundings, mark, "plain answer")
+    return _in_two_versions(observation, mark, "plain answer") or _another_sender(
+        observation, surroundings, mark, "plain answer"
+    )
 
 
 @needs(ALERT)
@@ -190,7 +214,15 @@ def alert_by_another_sender(observation: Observation, surroundings: Surroundings
     mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
     if not found.value or mark is None:
         return Finding(False, "no alert in answer to the ClientHello")
-    return _another_sender(observation, surroundings, mark, "alert")
+    return _in_two_versions(observation, mark, "alert") or _another_sender(observation, surroundings, mark, "alert")
+
+
+def _in_two_versions(observation: Observation, mark: Mark, what: str) -> Finding | None:
+    """Did other bytes come for the same place of the server's stream? One sender sends one version."""
+    for pair in observation.conflicts:
+        if mark.frame in pair:
+            return Finding(True, f"the {what}, and other bytes for the same place of the stream: two senders", pair)
+    return None
 
 
 @needs(CONFLICT)
@@ -259,7 +291,7 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
     between = [control for control in around if first < control.time_ns < last]
     frames = tuple(attempt.frame for attempt in (*failures.some[:NEEDED], *around[:NEEDED]))
-    if len(around) < NEEDED or not between:
+    if len(around) < NEEDED or surroundings.apart(observation, around, NEEDED) < NEEDED:
         return Finding(None, f"{count} failing attempts, but not interleaved with {NEEDED} controls", frames)
     passed = surroundings.successes(observation, first, last)
     if passed.attempts:
