@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -204,24 +204,19 @@ class Surroundings:
         return found
 
     def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
-        """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs.
-
-        A site may have a certificate of a national CA beside its public one, of the same day.
-        """
-        return self._copied_from(facts, (len(facts.links) > 1 or facts.self_signed) and facts.national is None)
+        """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs."""
+        seen = _issuer_seen(facts)
+        return next((found for found in self._compared(facts) if found[2].is_copy(seen)), None)
 
     def likeness(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
-        """Like `twin`, as if another issuer had been seen: what fits a copy without settling it."""
-        found = self._copied_from(facts, True)
-        return None if found is None or found[2].same_issuer else found
+        """Like `twin`: what fits a copy without settling it."""
+        seen = _issuer_seen(facts)
+        return next((found for found in self._compared(facts) if found[2].resembles(seen)), None)
 
-    def _copied_from(self, facts: ChainFacts, issuer_seen: bool) -> tuple[Certificate, int, Comparison] | None:
+    def _compared(self, facts: ChainFacts) -> Iterator[tuple[Certificate, int, Comparison]]:
         for digest, frame in self.twins_of(facts.leaf).items():
             genuine = self.given.get(digest) or self.certificates[digest]
-            comparison = compare(facts.leaf, genuine)
-            if comparison.is_copy(issuer_seen):
-                return genuine, frame, comparison
-        return None
+            yield genuine, frame, compare(facts.leaf, genuine)
 
     @cached_property
     def targets(self) -> Targets:
@@ -434,6 +429,11 @@ class Surroundings:
 
 def _time(attempt: Attempt) -> int:
     return attempt.time_ns
+
+
+def _issuer_seen(facts: ChainFacts) -> bool:
+    """Does a signature show who issued the leaf? A site may have one of a national CA beside its public one."""
+    return (len(facts.links) > 1 or facts.self_signed) and facts.national is None
 
 
 def _triple(observation: Observation) -> int:

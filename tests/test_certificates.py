@@ -366,21 +366,23 @@ def test_a_stapled_response_counts_only_for_the_issuer_that_signed_the_leaf():
     assert staple.read(response(real), der[1], der[2]) is None, "it is for another serial"
 
 
-@pytest.mark.parametrize("second", [0, 17])
+@pytest.mark.parametrize("second", [0, 43_200, 17])
 @pytest.mark.parametrize(
     ("seconds", "issuer_seen", "copy"),
     [(0, True, True), (-21_600, True, True), (86_400, True, None), (0, False, False), (259_317, True, False),
      (8 * 86_400, True, False)],
 )  # fmt: skip
 def test_dates_shifted_by_whole_hours_speak_only_where_the_issuer_was_seen(seconds, issuer_seen, copy, second):
-    """Two honest certificates of one name and lifetime are shifted by a constant too, by days from midnight."""
+    """Two honest certificates of one name and lifetime are shifted by a constant too: by days from hour to hour, and by
+    nothing or by a time zone from midnight to midnight."""
+    assert GENUINE.not_before % (86_400 * 10**9) == 0
     begun = [GENUINE.not_before + second * 10**9, GENUINE.not_after + second * 10**9]
     genuine = GENUINE._replace(not_before=begun[0], not_after=begun[1])
     shift = seconds * 10**9
     other = GENUINE._replace(
         spki_sha256="0" * 64, serial="f" * 32, not_before=begun[0] + shift, not_after=begun[1] + shift
     )
-    assert compare(other, genuine).is_copy(issuer_seen) is (bool(second) if copy is None else copy)
+    assert compare(other, genuine).is_copy(issuer_seen) is (second > 0 and (second == 17 if copy is None else copy))
 
 
 def test_a_known_key_is_found_among_any_number_of_one_name():

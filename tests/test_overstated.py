@@ -128,9 +128,9 @@ def issued(authority, names, begins, days, serial=None, key=None):
     return builder.sign(authority.key, hashes.SHA256())
 
 
-@pytest.mark.parametrize(("apart", "state"), [(3 * DAY, "undetermined"), (0 * DAY, "intercepted")])
+@pytest.mark.parametrize(("apart", "state"), [(3 * DAY, "undetermined"), (0 * DAY, "suspected")])
 def test_a_second_certificate_by_a_private_ca_is_no_copy_for_its_midnights(apart, state, tmp_path):
-    """Whole days apart is what any two CAs are that begin at midnight; the very same days are not."""
+    """Whole days apart is what any two CAs are that begin at midnight; the very same day fits a copy, and no more."""
     public, company = Authority.make("LAB public root", SPRING_2026), Authority.make("Company CA", SPRING_2026)
     midnight = datetime.datetime(2026, 3, 2, tzinfo=datetime.UTC)
     first = issued(public, ["www.bank.example"], midnight, 365)

@@ -47,6 +47,8 @@ class Comparison(NamedTuple):
     """Suspect minus genuine, where both dates differ by the same amount."""
     whole_hours: bool
     """The genuine one begins at a whole hour."""
+    midnight: bool
+    """It begins with a day, in UTC."""
     serial_difference: int | None
     """Suspect minus genuine, where the serials have the same length and are long."""
     dropped: tuple[str, ...]
@@ -68,15 +70,36 @@ class Comparison(NamedTuple):
         `issuer_seen`: a signature shows that the issuer, who was seen, is no public one. Without it a CA may number two
         honest certificates of a site one after the other, so a near serial speaks only where extensions were stripped;
         the same issuer's name over another key is a damaged capture as well as a copy. Honest certificates of one name
-        and lifetime are shifted by a constant too, by whole days if their CAs begin them at midnight: so of dates at
-        whole hours only a shift of less than a day speaks.
+        and lifetime are shifted by a constant too: by whole days if their CAs begin them at one hour, by nothing or by a
+        time zone if at midnight. So of dates at whole hours only a shift of less than a day speaks, and at midnight none.
         """
-        if not (self.same_subject and self.same_names) or self.same_key or (self.same_issuer and not issuer_seen):
+        if not self._alike or (self.same_issuer and not issuer_seen):
             return False
         if self.near_serial and (issuer_seen or self.stripped):
             return True
-        shifted = self.shift is not None and abs(self.shift) <= MAX_SHIFT and self.shift % HOUR == 0
-        return issuer_seen and shifted and (not self.whole_hours or abs(self.shift or 0) < DAY)
+        return issuer_seen and self._shifted and not self.midnight and (self._same_day or not self.whole_hours)
+
+    def resembles(self, issuer_seen: bool) -> bool:
+        """Does it fit a copy, and an honest second certificate as well?
+
+        Dates of one midnight fit where a signature shows another CA: a public one gives a site several of one day.
+        """
+        if not self._alike or self.same_issuer:
+            return False
+        same_day = self._same_day and (issuer_seen or not self.midnight)
+        return self.near_serial or (self._shifted and (same_day or not self.whole_hours))
+
+    @property
+    def _alike(self) -> bool:
+        return self.same_subject and self.same_names and not self.same_key
+
+    @property
+    def _shifted(self) -> bool:
+        return self.shift is not None and abs(self.shift) <= MAX_SHIFT and self.shift % HOUR == 0
+
+    @property
+    def _same_day(self) -> bool:
+        return self.shift is not None and abs(self.shift) < DAY
 
     def document(self) -> dict[str, Any]:
         """The comparison for the report; the shift in seconds."""
@@ -139,6 +162,7 @@ def compare(suspect: Certificate, genuine: Certificate) -> Comparison:
         suspect.issuer_key == genuine.issuer_key,
         begin if begin == end else None,
         genuine.not_before % HOUR == 0,
+        genuine.not_before % DAY == 0,
         difference,
         tuple(_name(oid) for oid in theirs if oid not in ours),
         tuple(_name(oid) for oid in ours if oid not in theirs),

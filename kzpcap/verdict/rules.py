@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
         State.INTERCEPTED,
         "The certificate is a re-signed copy of the genuine one, under the names of a product that does this.",
         "re-signed by a product",
-        all_of(facts.signed_as_product, facts.resigned_copy, *ANSWERED_SO),
+        all_of(facts.signed_as_product, any_of(facts.resigned_copy, facts.may_be_resigned_copy), *ANSWERED_SO),
         "products-and-strangers",
     ),
     Rule(
@@ -234,7 +234,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "may-be-resigned-copy",
         State.SUSPECTED,
-        "The certificate fits a re-signed copy of the genuine one; its issuer was not seen, and may be a public CA.",
+        "The certificate fits a re-signed copy of the genuine one, and may be a second one of the site's own.",
         "fits a re-signed copy",
         all_of(facts.may_be_resigned_copy, not_shown(facts.possession_refuted)),
     ),

@@ -168,12 +168,14 @@ def resigned_copy(observation: Observation, surroundings: Surroundings) -> Findi
 
 @needs(CHAIN, UNANCHORED, TWINS)
 def may_be_resigned_copy(observation: Observation, surroundings: Surroundings) -> Finding:
-    """The leaf fits a re-signed copy, whole, and nobody saw who signed it: a public issuer may be missing."""
+    """The leaf fits a re-signed copy, and an honest second certificate of the site as well."""
     facts = surroundings.chain_facts(observation)
     if facts is None:
         return NO_CERTIFICATE
     if facts.public is not None or facts.supplied is not None or not observation.chain_complete:
         return Finding(False, "linked to a public root, or cut")
+    if observation.on_private_network:
+        return Finding(False, "at a private address a site may have a certificate of its own CA")
     found = None if surroundings.twin(facts) else surroundings.likeness(facts)
     if found is None:
         return Finding(False, "it does not fit a re-signed copy, or is shown to be one")
