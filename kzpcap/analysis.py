@@ -249,7 +249,9 @@ def analyze(
                 probes.syn(lone_syn(flow))
                 continue
             if handshake is not None and (handshake.full or handshake.client_full):
-                reading.notes.add("limit", "more handshake messages than are read of one side", flow.first_frame)
+                reading.notes.add(
+                    "limit", "more handshake messages, or certificates, than are read of one side", flow.first_frame
+                )
             vantage.add(observation)
             anchors.add(observation)
             if observation.chain_seen:
@@ -257,6 +259,8 @@ def analyze(
                     observer.certificates.seen(name, observation.chain_seen.frame)
             probes.collect(observation)
             spill.append(observation)
+        if reading.keys.left_out:
+            reading.notes.add("limit", f"{reading.keys.left_out:,} secrets of key logs, the oldest, more than are kept")
         chains = ChainJudge(reference, _trust(reference.folder / "public_trust"))
         if observer.certificates.authorities_left_out:
             left = observer.certificates.authorities_left_out

@@ -7,6 +7,7 @@ from kzpcap.wire import Reader, ShortRead
 
 MAX_RECORDS = 64
 MAX_LABELS = 32
+MAX_LABEL, MAX_NAME = 63, 255
 
 
 def answers(payload: bytes) -> tuple[str, tuple[str, ...]] | None:
@@ -56,21 +57,25 @@ def _hints(data: bytes) -> list[str]:
 
 
 def _name(payload: bytes, reader: Reader) -> str:
-    """A domain name; compression pointers are followed a bounded number of times, and only backwards."""
+    """A domain name within RFC 1035's limits (section 2.3.4); a pointer goes to before all that was read of it
+    (section 4.1.4), ValueError where one does not."""
     labels: list[str] = []
-    current, jumped = reader, False
-    for _ in range(MAX_LABELS):
+    current, begin, jumped, size = reader, reader.pos, False, 0
+    while True:
         length = current.uint(1)
         if length >= 0xC0:
             target = (length & 0x3F) << 8 | current.uint(1)
             if not jumped:
                 reader.pos = current.pos
             jumped = True
-            if target >= current.pos:
-                raise ValueError("a pointer that goes forward")
-            current = Reader(payload, target)
+            if target >= begin:
+                raise ValueError("a pointer that goes forward, or round")
+            current, begin = Reader(payload, target), target
             continue
         if length == 0:
             break
+        size += length + 1
+        if length > MAX_LABEL or size >= MAX_NAME:
+            raise ValueError("a label or a name that is too long")
         labels.append(current.take(length).decode("ascii", "backslashreplace").lower())
     return ".".join(labels)

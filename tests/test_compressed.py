@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kzpcap.observations import Absent
 from kzpcap.observer import absent_reason
 from kzpcap.tls import handshake, keylog
-from kzpcap.tls.compressed import MAX_UNPACKED, unpack
+from kzpcap.tls.compressed import MAX_UNPACKED, RATIO_AFTER, unpack
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.secrets import expand_label
 from tests.build import client_hello, extension, message, record, server_hello_body, streams, vector
@@ -52,10 +52,9 @@ def test_a_bomb_is_never_unpacked_whole(algorithm):
     plain, problem = unpack(packed(algorithm, b"\0" * 15_000_000, 1_000))
     assert plain is None
     assert "claims 1,000 bytes and holds more" in problem
-    assert unpack(packed(algorithm, b"\0", MAX_UNPACKED + 1)) == (
-        None,
-        "a compressed certificate that claims 1,048,577 bytes",
-    )
+    for claimed in (MAX_UNPACKED + 1, RATIO_AFTER + 1):
+        bomb = unpack(packed(algorithm, b"\0" * claimed, claimed))
+        assert bomb == (None, f"a compressed certificate that claims {claimed:,} bytes")
 
 
 @pytest.mark.parametrize("algorithm", PACKERS)

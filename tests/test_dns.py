@@ -36,3 +36,15 @@ def test_addresses_and_the_hints_of_https_records():
 def test_any_bytes(data):
     answers(response("vk.com", (65, data)))
     answers(data)
+
+
+def test_a_name_that_points_into_itself_is_none():
+    """RFC 1035 section 4.1.4: a pointer goes to a prior occurrence. Round and round, a megabyte took half a minute."""
+    label = b"\x3f" + b"\xff" * 63
+    round_ = label * 3 + b"\xc0\x0c"
+    head = b"\0\1\x81\x80\0\1\0\1\0\0\0\0"
+    answer = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4\xc0\0\2\1"
+    assert answers(head + round_ + b"\0\1\0\1" + answer) is None
+    assert answers(head + b"\x40" + b"a" * 64 + b"\0\0\1\0\1" + answer) is None, "a label of 64"
+    assert answers(head + (b"\x3f" + b"a" * 63) * 4 + b"\0\0\1\0\1" + answer) is None, "a name of 256"
+    assert answers(head + b"\3www\2kz\0\0\1\0\1" + answer) == ("www.kz", ("192.0.2.1",))

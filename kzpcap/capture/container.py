@@ -507,7 +507,7 @@ class Records:
 
     def _find_block(self, start: int, stop: int) -> int:
         """Where the next block is whose two lengths agree, or a section header; -1 where none begins by `stop`."""
-        at = start + 4 - (start & 3) if start & 3 else start + 4
+        at = start + 1  # bytes that were lost, or put in, need not be four
         while at <= stop:
             kind = pieces.u32(self.data, at, self.big)
             length = pieces.u32(self.data, at + 4, self.big)
@@ -520,7 +520,7 @@ class Records:
             if kind in (1, 2, 3, 4, 5, 6, 10) and 12 <= length <= self.size - at and length & 3 == 0:
                 if pieces.u32(self.data, at + length - 4, self.big) == length:
                     return at
-            at += 4
+            at += 1
         return -1
 
     def _resynchronise_block(self, why: str, tail: bool) -> bool:

@@ -71,6 +71,8 @@ class Flow:
         self.a_fin = False
         self.b_fin = False
         self.a_application = False
+        self.a_protected = False
+        self.b_protected = False
         self.b_application = False
         self.reset = False
         self.has_data = False
@@ -431,6 +433,8 @@ class Scanner:
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
         if flow.tls and p.captured >= 5 and data[p.payload_at] in (20, 23) and data[p.payload_at + 1] == 3:
             application = data[p.payload_at] == 23
+            if application:
+                self._first_protected(flow, p.direction)
             if p.direction == 0:
                 flow.a_application = flow.a_application or application
                 if flow.a_data_from < 0:
@@ -574,6 +578,19 @@ class Scanner:
         self._keep(p, data)
         self.icmp.append(p)
 
+    def _first_protected(self, flow: Flow, direction: int) -> None:
+        """What a side protected before the other did at all was part of the handshake: early data, the first flight."""
+        if direction == 0 and not flow.a_protected:
+            flow.a_protected = True
+            if flow.b_application:
+                flow.b_application = False
+                flow.b_data_from = -1
+        elif direction == 1 and not flow.b_protected:
+            flow.b_protected = True
+            if flow.a_application:
+                flow.a_application = False
+                flow.a_data_from = -1
+
     def _fragment(self, p: Packet) -> None:
         """Collect the pieces of an IP datagram; once whole, it is decoded like any other packet."""
         data = self.data
@@ -585,6 +602,8 @@ class Scanner:
         )
         held = self.fragments.get(key)
         if held is None or p.frame - held.frame > 20_000:
+            if held is not None:
+                self.notes.add("fragments", "an IP datagram of which fragments are missing", held.frame)
             if len(self.fragments) >= MAX_FRAGMENTS:
                 oldest = next(iter(self.fragments))
                 del self.fragments[oldest]

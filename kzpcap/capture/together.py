@@ -11,6 +11,7 @@ import heapq
 import os
 import struct
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -107,8 +108,10 @@ def together(sources: list[Source], notes: Notes) -> Source:
             out.write(block)
         out.flush()
         for number, reader in enumerate(readers, 1):
-            for note in reader.records.notes.kept:
+            told = reader.records.notes
+            for note in told.kept:
                 notes.add(note.kind, f"file {number}: {note.text}", None, note.offset)
+            notes.counts.update(told.counts - Counter(note.kind for note in told.kept))
         parts = tuple(_part(reader) for reader in readers)
         size = out.seek(0, os.SEEK_END)
         out.seek(0)

@@ -70,8 +70,8 @@ class Comparison(NamedTuple):
         `issuer_seen`: a signature shows that the issuer, who was seen, is no public one. Without it a CA may number two
         honest certificates of a site one after the other, so a near serial speaks only where extensions were stripped;
         the same issuer's name over another key is a damaged capture as well as a copy. Honest certificates of one name
-        and lifetime are shifted by a constant too: by whole days if their CAs begin them at one hour, by nothing or by a
-        time zone if at midnight. So of dates at whole hours only a shift of less than a day speaks, and at midnight none.
+        and lifetime are shifted by a constant too: by whole days if their CAs begin them at one hour, by nothing or by
+        a time zone if at midnight. So of dates at whole hours a shift of less than a day speaks, and at midnight none.
         """
         if not self._alike or (self.same_issuer and not issuer_seen):
             return False

@@ -21,6 +21,8 @@ from kzpcap.errors import ReferenceDataError
 MMDB_MARKER = b"\xab\xcd\xefMaxMind.com"
 MAX_ROWS = 2_000_000
 MAX_SIZE = 256 << 20
+LAST_AS = (1 << 32) - 1
+"""RFC 6793."""
 ORIGINS = re.compile(r"[0-9]{1,10}(_[0-9]{1,10})*")
 
 
@@ -54,7 +56,8 @@ class Mmdb:
         name = found.get("autonomous_system_organization") or found.get("name") or ""
         if isinstance(number, str):
             number = number.upper().removeprefix("AS")
-        return (int(number), str(name)) if number and str(number).isdigit() else None
+        number = int(str(number)) if str(number).isdecimal() and len(str(number)) <= 10 else 0
+        return (number, str(name)) if 0 < number <= LAST_AS else None
 
 
 @dataclass
@@ -163,7 +166,10 @@ def _ranges(path: Path, rows: list[tuple[int, list[str]]]) -> Ranges:
         try:
             start, end = ipaddress.ip_address(columns[0]), ipaddress.ip_address(columns[1])
             name = columns[4] if len(columns) > 4 else ""
-            found[start.version].append((int(start), int(end), int(columns[2]), name))
+            system = int(columns[2])
+            if not 0 <= system <= LAST_AS:
+                raise ValueError(f"{columns[2]} is no AS number")
+            found[start.version].append((int(start), int(end), system, name))
         except (ValueError, IndexError) as error:
             raise ReferenceDataError(f"{path}:{number}: {error}") from error
     for version, entries in found.items():

@@ -73,6 +73,11 @@ def read_target_list(path: Path) -> TargetList:
             first, last = day(begin.strip()), day(end.strip())
         except ValueError as error:
             raise ReferenceDataError(f"{path}: 'in force' wants two dates: {error}") from error
+        if last < first:
+            raise ReferenceDataError(f"{path}: 'in force' ends before it begins")
+    for key, value in head.items():
+        if not value.isprintable():  # lists are passed from hand to hand, and what is in them is shown
+            raise ReferenceDataError(f"{path}: {key[:40]!r} has characters that cannot be shown")
     return TargetList(
         head.get("id", path.stem), head.get("title", path.stem), head.get("source", "given by the user"),
         frozenset(names), first, last,

@@ -145,8 +145,9 @@ def mask(stream: Stream, from_client: bool, policy: Policy, begin: int | None, u
         return found
     side = records.read(stream, upgraded)
     changed_cipher = False
+    offsets = sorted({record.offset for record in side.encrypted} | {message.offset - 5 for message in side.messages})
     for run in stream.runs:
-        start = _start(side, run, begin)
+        start = _start(offsets, run, begin)
         if start is not None:
             changed_cipher = _run(found, stream, run, start, from_client, policy, changed_cipher)
     found.keep.sort()
@@ -154,7 +155,7 @@ def mask(stream: Stream, from_client: bool, policy: Policy, begin: int | None, u
     return found
 
 
-def _start(side: records.Side, run: Run, begin: int) -> int | None:
+def _start(offsets: list[int], run: Run, begin: int) -> int | None:
     """Where in a run records begin: at the start of TLS, else where a record of it was read or can stand."""
     if run.offset <= begin < run.offset + len(run.data):
         return begin - run.offset
@@ -162,11 +163,9 @@ def _start(side: records.Side, run: Run, begin: int) -> int | None:
         return None
     if records.looks_like_record(run.data, 0):
         return 0
-    for offset in sorted(
-        {record.offset for record in side.encrypted} | {message.offset - 5 for message in side.messages}
-    ):
-        if run.offset <= offset < run.offset + len(run.data):
-            return offset - run.offset
+    place = bisect_left(offsets, run.offset)
+    if place < len(offsets) and offsets[place] < run.offset + len(run.data):
+        return offsets[place] - run.offset
     return None
 
 
@@ -236,7 +235,10 @@ class Layer:
 
     def spans(self, begin: int, end: int) -> Iterator[tuple[int, int, int]]:
         """(position, stream begin, stream end) of what lies between two positions, piece by piece."""
-        for index, (position, offset) in enumerate(self.pieces):
+        for index in range(_one_before(self.pieces, begin), len(self.pieces)):
+            position, offset = self.pieces[index]
+            if position >= end:
+                break
             stop = self.pieces[index + 1][0] if index + 1 < len(self.pieces) else len(self.data)
             low, high = max(begin, position), min(end, stop)
             if low < high:

@@ -10,7 +10,10 @@ import zlib
 
 from kzpcap.wire import Reader, ShortRead
 
-MAX_UNPACKED = 1 << 20
+MAX_UNPACKED = 128 << 10
+"""As much as is kept of one that is not compressed."""
+MAX_RATIO, RATIO_AFTER = 32, 16 << 10
+"""Keys and signatures do not shrink: real chains become some three times as short."""
 ALGORITHMS = {1: "zlib", 2: "brotli", 3: "zstd"}
 
 
@@ -24,7 +27,7 @@ def unpack(body: bytes) -> tuple[bytes | None, str | None]:
     name = ALGORITHMS.get(algorithm)
     if name is None:
         return None, f"a certificate compressed with algorithm {algorithm}, which is not known"
-    if length > MAX_UNPACKED:
+    if length > MAX_UNPACKED or (length > RATIO_AFTER and length > MAX_RATIO * len(packed)):
         return None, f"a compressed certificate that claims {length:,} bytes"
     try:
         plain = (_zlib, _brotli, _zstd)[algorithm - 1](packed, length + 1)

@@ -16,7 +16,7 @@ from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
-from kzpcap.tls.messages import certificate_list, client_hello, server_hello
+from kzpcap.tls.messages import MAX_CERTIFICATES, certificate_list, client_hello, server_hello
 from kzpcap.tls.seen import (
     AlertSeen,
     BytesSeen,
@@ -265,7 +265,7 @@ def _build(
     found.upgrade = before
     found.lost = server.lost or (server.stream.gaps > 0 and not server.encrypted)
     found.cut = server.stream.cut
-    found.full = server.full
+    found.full = server.full or _many(found.chains)
     found.client_full = client.full
     found.malformed = server.malformed or client.malformed
     found.server_conflicts = tuple([(c.first_frame, c.other_frame) for c in server.stream.conflicts])
@@ -365,6 +365,14 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
                 ChainSeen(certificates, whole and message.complete, _seen(message.packet), message.first_frame)
             )
     return tuple(found)
+
+
+def _many(chains: tuple[ChainSeen, ...]) -> bool:
+    """Are there as many certificates as are kept of one list?"""
+    for chain in chains:
+        if len(chain.certificates) == MAX_CERTIFICATES:
+            return True
+    return False
 
 
 def _alternatives(server: records.Side, version: int) -> tuple[ChainSeen, ...]:

@@ -46,12 +46,17 @@ class KeyLog:
     secrets: dict[bytes, bytes] = field(default_factory=dict)
     read: int = 0
     """How many secrets blocks of the capture were read so far."""
+    left_out: int = 0
+    """How many of the oldest were let go."""
 
     def add(self, text: bytes) -> int:
         """Take the lines of a key log; gives how many were of use."""
         found = 0
         for label, random, secret in LINE.findall(text):
-            if label == SERVER_HANDSHAKE and len(self.secrets) < MAX_SECRETS:
+            if label == SERVER_HANDSHAKE:
+                if len(self.secrets) >= MAX_SECRETS:  # lines are appended: the newest are the capture's
+                    del self.secrets[next(iter(self.secrets))]
+                    self.left_out += 1
                 self.secrets[bytes.fromhex(random.decode())] = bytes.fromhex(secret.decode())
                 found += 1
         return found

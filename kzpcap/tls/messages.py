@@ -258,14 +258,19 @@ def server_hello(body: bytes, complete: bool) -> ServerHello | None:
 
 
 def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:
-    """The DER certificates of a Certificate message in wire order, and whether all of it was there."""
+    """The DER certificates of a Certificate message in wire order, and whether all of it was there.
+
+    Of more than MAX_CERTIFICATES those in the middle are left out.
+    """
     reader = Reader(body)
     found: list[bytes] = []
     try:
         if is_tls13(version):
             reader.vector(1)  # certificate_request_context
         end = reader.uint(3) + reader.pos
-        while reader.pos < min(end, reader.end) and len(found) < MAX_CERTIFICATES:
+        while reader.pos < min(end, reader.end):
+            if len(found) == MAX_CERTIFICATES:
+                del found[MAX_CERTIFICATES // 2]  # the leaf and the issuer may stand at either end
             found.append(reader.vector(3))
             if is_tls13(version):
                 reader.vector(2)
