@@ -35,7 +35,7 @@ def summary(
     case = opened(folder)
     try:
         total = counting.total(case, analysis)
-        _sound(case, total.analysis)
+        total.altered = _sound(case, total.analysis)
     except (CaseError, OSError, ValueError, KeyError) as error:
         raise refused(folder, error) from None
     if as_json:
@@ -70,7 +70,7 @@ def report(
 
         case = opened(folder)
         found = total(case, analysis)
-        _sound(case, found.analysis)
+        found.altered = _sound(case, found.analysis)
         document = found.document()
         shown, suppressed = (document, dict[str, int]()) if evidence else public(document, published_keys())
         loaded = reference.load()
@@ -110,6 +110,7 @@ def judge(
     try:
         case = opened(folder)
         found = total(case)
+        _sound(case, found.analysis)
         path = keep(case, found.analysis, found.second)
     except (CaseError, OSError, ValueError, KeyError) as error:
         raise refused(folder, error) from None
@@ -142,7 +143,7 @@ def claims(
     found = claiming.Gathered()
     try:
         analysis = latest(case) or ""
-        _sound(case, analysis)
+        found.altered = len(_sound(case, analysis))
         found.otherwise = judged_otherwise(case, analysis)
         for capture, report in reports(case, analysis):
             found.add(capture, report)
@@ -206,6 +207,8 @@ def ooni(
 
     count, known = 0, published_keys()
     try:
+        if _sound(case, latest(case) or ""):
+            raise typer.Exit(EXIT_FAULTS)
         with output.open("x", encoding="utf-8") as file:
             for _, document in reports(case, latest(case) or ""):
                 for found in measurements(document, case.certificate, evidence, known):
@@ -229,6 +232,7 @@ def sql(
     import csv
     import json
 
+    from kzpcap.cases.custody import latest
     from kzpcap.cases.tables import TABLES, query
     from kzpcap.report.text import cell, safe
 
@@ -240,6 +244,7 @@ def sql(
                 typer.echo(f"  {name:<24}{kind:<11}{says}")
         return
     try:
+        _sound(case, latest(case) or "")
         names, rows = query(case, select)
         if as_csv:
             writer = csv.writer(sys.stdout)

@@ -6,6 +6,7 @@ Counts come from the scanner; the vantage point from the TTLs of packets that ha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +19,9 @@ from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.report.text import decode, rfc3339, safe
 from kzpcap.surroundings import Surroundings
+
+NO_LINK = frozenset({12, 14, 101, 228, 229})
+"""Link types of bare IP packets (RAW, IPV4, IPV6)."""
 
 
 @dataclass
@@ -62,10 +66,23 @@ class Vantage:
         else:
             self.server_fresh += 1
 
-    def answer(self, rebuilt: bool) -> tuple[str, str]:
+    def rebuilt(self, pcapdroid: int, links: Collection[int]) -> str:
+        """Why TTLs mean nothing: an app made the headers as it recorded. Empty where nothing says so.
+
+        Without an app's own mark it is told where there is no link layer, as apps that tunnel all traffic record, and
+        nobody's packets ever came through a router.
+        """
+        if pcapdroid:
+            return "the capture app rebuilt the packets: TTLs mean nothing"
+        untouched = self.unclear and not (self.client_fresh or self.server_fresh or self.forwarded)
+        if untouched and links and set(links) <= NO_LINK:
+            return "no link layer, and both sides' TTLs are undecremented, as in what apps rebuild: TTLs mean nothing"
+        return ""
+
+    def answer(self, rebuilt: str) -> tuple[str, str]:
         """(client, router, server or unknown; its basis)."""
         if rebuilt:
-            return "client", "the capture app rebuilt the packets: TTLs mean nothing"
+            return "client", rebuilt
         total = self.client_fresh + self.server_fresh + self.forwarded
         if not total:
             why = "both sides' TTLs are undecremented" if self.unclear else "no connection shows TTLs of both sides"
@@ -83,8 +100,7 @@ def capture_health(
     source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage, surroundings: Surroundings
 ) -> dict[str, Any]:
     """The `capture` part of the report."""
-    rebuilt = scanner.pcapdroid > 0
-    where, basis = vantage.answer(rebuilt)
+    where, basis = vantage.answer(surroundings.rebuilt)
     skipped = {REASONS[reason]: count for reason, count in sorted(scanner.reasons.items())}
     health: dict[str, Any] = {
         "sha256": source.sha256,
@@ -134,7 +150,7 @@ def capture_health(
         "secrets": len(records.secrets),
         "comments": records.comments,
         "name_resolution_blocks": records.private_blocks,
-        "headers_rebuilt": rebuilt,
+        "headers_rebuilt": bool(surroundings.rebuilt),
         "vantage": {"where": where, "basis": basis},
         "both_directions": vantage.both_directions,
         "connections": vantage.connections,

@@ -91,6 +91,8 @@ class Surroundings:
     """Keys (SPKI SHA-256) of leaves that were themselves seen intercepting."""
     networks: Networks | None = None
     """Address to AS, by dated tables."""
+    rebuilt: str = ""
+    """Why TTLs, IP IDs and the time of a SYN-ACK mean nothing in this capture: who recorded it made the headers."""
     _session_keys: array[int] = field(default_factory=lambda: array("q"))
     """Keys of (client, server, digest of a session id or ticket) that were issued."""
     _session_numbers: array[int] = field(default_factory=lambda: array("I"))
@@ -202,6 +204,16 @@ class Surroundings:
                     found.setdefault(seen.chain[0], seen.chain_seen.frame)
             keep(self._twins_of, wanted, found)
         return found
+
+    def is_specimen(self, observation: Observation) -> bool:
+        """Is the leaf, or that of the session that is resumed, a published certificate, or has its key?"""
+        facts = self.chain_facts(observation)
+        if facts is not None:
+            return facts.leaf.spki_sha256 in self.specimens
+        full = self.full_handshake(observation)
+        if full is None or not full.chain:
+            return False
+        return self.certificates[full.chain[0]].spki_sha256 in self.specimens
 
     def twin(self, facts: ChainFacts) -> tuple[Certificate, int, Comparison] | None:
         """The genuine certificate that a chain's leaf was copied from, its frame (0: given), and what differs."""

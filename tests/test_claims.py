@@ -184,9 +184,16 @@ def test_on_the_command_line_with_a_witness(tmp_path):
     text = shown.stdout.decode()
     assert shown.returncode == 0
     assert max(map(len, text.splitlines())) <= 80
-    assert "+ an independent reader agrees, and nowhere differs" in text
+    assert "- an independent reader agrees, and nowhere differs" in text, "anybody can replay a published certificate"
     dossier = json.loads(run("case", "claims", "--json", str(tmp_path / "case")).stdout)
-    assert dossier["claims"][0]["support"]["witness_agrees"] == 1
+    support = dossier["claims"][0]["support"]
+    assert (support["witness_agrees"], support["published_certificates"]) == (0, 1)
+    report = json.loads(next((tmp_path / "case").glob("results/*/*/report.json")).read_bytes())
+    for change, agrees in (({"specimen": False}, 1), ({"possession": "proved"}, 1), ({}, 0)):
+        found = Gathered()
+        changed = {**report, "connections": [{**one, **change} for one in report["connections"]]}
+        found.add("c", Document(changed))
+        assert [support.agree for support in found.by_identity.values()] == [agrees]
 
 
 def test_two_routers_told_as_one_network_are_told_once():

@@ -88,6 +88,17 @@ def test_nothing_is_published_that_custody_does_not_vouch_for(change, case, tmp_
         told = run("case", command, str(case.folder))
         assert told.returncode == 0
         assert b"not as custody says" in told.stderr
+        document = json.loads(run("case", command, "--json", str(case.folder)).stdout)
+        assert document["results_not_as_custody_says"] == 1
+    measured = run("case", "ooni", str(case.folder), "-o", str(tmp_path / "out.jsonl"))
+    assert measured.returncode == 7
+    assert not (tmp_path / "out.jsonl").exists()
+    page = run("case", "report", str(case.folder), "-o", str(tmp_path / "out.html"))
+    assert page.returncode == 0
+    assert "NOT VOUCHED FOR: 1 result is not as custody says" in (tmp_path / "out.html").read_text()
+    for command in (["judge"], ["sql"]):
+        told = run("case", *command, str(case.folder), *(["SELECT 1"] if command == ["sql"] else []))
+        assert b"not as custody says" in told.stderr
 
 
 def test_a_file_beside_a_capture_cannot_speak_for_custody(tmp_path):

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
-from kzpcap.cases.crossings import EXACT, Crossing, Edge, Path, crossings, network_of, vantages
+from kzpcap.cases.crossings import EXACT, FIRST_TIME, Crossing, Edge, Path, crossings, network_of, vantages
 from kzpcap.report.document import Document
-from kzpcap.report.names import listed_name
+from kzpcap.report.names import NO_TIME, day_of, listed_name
 
 MAX_PATHS = 12
 MAX_ROWS = 200
@@ -46,8 +46,9 @@ class Key:
         self.names.add(listed_name(connection) or connection["server_name"] or "(no name)")
         self.captures.add(capture)
         self.networks.add(network_of(connection["client"]["address"]))
-        self.first = min(self.first or connection["time"], connection["time"])
-        self.last = max(self.last, connection["time"])
+        if connection["time"]:
+            self.first = min(self.first or connection["time"], connection["time"])
+            self.last = max(self.last, connection["time"])
         self.connections += 1
 
     def document(self, spki: str) -> dict[str, Any]:
@@ -147,7 +148,7 @@ class Across:
             keys.setdefault(certificate["spki_sha256"], Key()).add(certificate, capture, one)
         identity = identity_of(one)
         by = chain[0]["issuer"] if chain else "(no chain)"
-        self.identities.setdefault(identity, {}).setdefault(by, Counter())[one["time"][:10]] += 1
+        self.identities.setdefault(identity, {}).setdefault(by, Counter())[day_of(one)] += 1
         twin = one.get("twin")
         if twin:
             shift = "" if twin["shift_seconds"] is None else f"{twin['shift_seconds']:+d} s"
@@ -199,8 +200,8 @@ class Across:
                 {
                     "identity": identity,
                     "issuer": issuer,
-                    "first": min(days),
-                    "last": max(days),
+                    "first": min(set(days) - {NO_TIME}, default=NO_TIME),
+                    "last": max(set(days) - {NO_TIME}, default=NO_TIME),
                     "days": dict(sorted(days.items())),
                 }
                 for identity, issuers in sorted(self.identities.items())
@@ -300,6 +301,8 @@ def _keys(keys: Iterable[tuple[str, Key]]) -> list[dict[str, Any]]:
 def _days(every: list[Crossing]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Counter[str]]] = {}
     for one in every:
+        if one.time < FIRST_TIME:
+            continue
         found.setdefault(one.name, {}).setdefault(edges.day(one.time), Counter())[one.outcome] += 1
     return [
         {"name": name, "days": {day: dict(sorted(counts.items())) for day, counts in sorted(days.items())}}

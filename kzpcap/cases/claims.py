@@ -34,6 +34,7 @@ from kzpcap.cases.crossings import (
 from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
 from kzpcap.report.document import Document
+from kzpcap.report.names import day_of, replayable
 from kzpcap.report.words import count, ends
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
@@ -76,6 +77,8 @@ class Support:
     anchored: set[str] = field(default_factory=set)
     agree: int = 0
     differ: int = 0
+    published: int = 0
+    """Connections that show a published certificate, whose key nobody is shown to hold."""
     examples: list[tuple[str, int]] = field(default_factory=list)
     proved: dict[str, str] = field(default_factory=dict)
     """Capture in which possession was proved -> the network of its client."""
@@ -103,6 +106,7 @@ class Support:
             "possession_proved": self.possession,
             "signatures_by_a_known_key": self.verified,
             "captures_with_anchored_clock": len(self.anchored),
+            "published_certificates": self.published,
             "witness_agrees": self.agree,
             "witness_differs": self.differ,
             "examples": [{"capture": capture, "frame": frame} for capture, frame in self.examples],
@@ -124,11 +128,14 @@ class Gathered:
     again: int = 0
     """Connections that were in another capture too, and counted there."""
     otherwise: int = 0
+    altered: int = 0
+    """Results that are not as custody says, and are in this all the same."""
     """Captures of the case that were judged under other options alone, and are not in this."""
 
     def add(self, capture: str, report: Document) -> None:
         """Take in the report of one capture."""
         self.laboratory |= report["reference"]["laboratory"]
+        self.again += len(report.without)
         controls = Controls()
         for one in report.connections():
             if not one["target"] and one["rule_id"] in GOT_THROUGH:
@@ -157,7 +164,7 @@ class Gathered:
             support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
 
     def _again(self, one: dict[str, Any]) -> bool:
-        """Was this connection in another capture?"""
+        """Was this connection in another capture, by another clock?"""
         leaf = one["certificates"][0] if one["certificates"] else ""
         client = one["client"]["port"]  # not its address, which another copy of the capture may have without
         server = one["server"]["address"], one["server"]["port"], one["server_name"], one["ja3"], leaf
@@ -170,7 +177,7 @@ class Gathered:
         return False
 
     def _support(self, support: Support, capture: str, one: dict[str, Any], controls: Controls, anchored: bool) -> None:
-        network, day = network_of(one["client"]["address"]), one["time"][:10]
+        network, day = network_of(one["client"]["address"]), day_of(one)
         support.connections += 1
         support.vantage_days.add((network, day))
         support.networks.add(network)
@@ -184,11 +191,13 @@ class Gathered:
         support.possession += one["possession"] == "proved"
         if one["possession"] == "proved":
             support.proved[capture] = network
-        if one.get("corroboration") == "agrees":
+        agrees = one.get("corroboration") == "agrees" and not replayable(one)  # a replay reads alike to all
+        if agrees:
             support.agreeing.add(capture)
         identity = identity_of(one)
         support.verified += identity.startswith("known_generation:") or identity == "supplied_ca"
-        support.agree += one.get("corroboration") == "agrees"
+        support.agree += agrees
+        support.published += replayable(one)
         support.differ += one.get("corroboration") == "differs"
         when = seconds(one["time"])
         if controls.beside("client", one["client"]["address"], when):
@@ -388,6 +397,7 @@ def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
         },
         "connections_counted_once_though_in_several_captures": found.again,
         "captures_judged_otherwise": found.otherwise,
+        "results_not_as_custody_says": found.altered,
         "laboratory": found.laboratory,
         "levels": dict(Counter(claim.level for claim in made)),
     }

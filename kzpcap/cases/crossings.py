@@ -105,8 +105,10 @@ class _Way:
     ends: float
 
 
-def seconds(stamp: str) -> float:
-    """A time of a report as seconds since 1970."""
+def seconds(stamp: str | None) -> float:
+    """A time of a report as seconds since 1970; 0 where the packets have none."""
+    if stamp is None:
+        return 0.0
     return datetime.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
 
 

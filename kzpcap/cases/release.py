@@ -31,6 +31,7 @@ from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
+from kzpcap.report.names import day_of
 from kzpcap.report.ooni import measurements
 from kzpcap.verdict.rules import RULES
 
@@ -116,9 +117,9 @@ def _count(report: Document, rows: Counter[tuple[str, ...]], behind: dict[str, s
         system = f"AS{one['client']['asn']}" if one["client"].get("asn") else ""
         identity = one["interceptor"]["identity"] if one["interceptor"] else ""
         known = identity.startswith(("known_generation:", "supplied_ca", "unknown")) or not identity
-        row = (one["time"][:10], system, network, target["name"], one["state"], one["rule_id"])
+        row = (day_of(one), system, network, target["name"], one["state"], one["rule_id"])
         rows[*row, identity if known else "product", one["tls_version"] or ""] += 1
-        behind.setdefault(system, set()).add((network, one["time"][:10]))
+        behind.setdefault(system, set()).add((network, day_of(one)))
 
 
 def _connections(

@@ -10,10 +10,12 @@ from typing import Any
 from kzpcap.cases import second
 from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
+from kzpcap.cases.repeats import Repeats
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
 from kzpcap.report import words
 from kzpcap.report.document import Document
+from kzpcap.report.names import day_of, replayable, span
 from kzpcap.report.text import wrap
 
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
@@ -43,6 +45,12 @@ class Total:
     identities: dict[str, Counter[str]] = field(default_factory=dict)
     """Identity to day (UTC) to intercepted connections."""
     captures_intercepted: int = 0
+    again: int = 0
+    """Connections that are in an earlier capture too, and are counted there."""
+    replayable: int = 0
+    """Intercepted ones that show a published certificate, whose key nobody is shown to hold."""
+    altered: list[str] = field(default_factory=list)
+    """Results that are not as custody says, and are in these counts all the same."""
     days: dict[str, Counter[str]] = field(default_factory=dict)
     """Day to the states of its target connections."""
     across: Across = field(default_factory=Across)
@@ -76,6 +84,9 @@ class Total:
                 "last": self.last,
             },
             "connections": self.connections,
+            "connections_counted_once_though_in_several_captures": self.again,
+            "connections_with_published_certificates": self.replayable,
+            "results_not_as_custody_says": len(self.altered),
             "states": dict(sorted(self.states.items())),
             "connections_below_targets": self.below_targets,
             "targets": {name: dict(sorted(states.items())) for name, states in sorted(self.targets.items())},
@@ -108,15 +119,18 @@ def total(case: Case, analysis: str | None = None) -> Total:
 def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, Document]]:
     """(capture, report) of every capture judged under one analysis; `others` is told of each analysis that is there.
 
-    Each report can be read until the next is asked for.
+    Each report can be read until the next is asked for. A connection that is in several captures is in the first alone.
     """
+    repeats = Repeats()
     for folder in sorted(case.results.iterdir()):
         for made in folder.iterdir() if folder.is_dir() else ():
             if others is not None:
                 others.add(made.name)
             if made.name == analysis:
                 with (made / REPORT).open("rb") as file:
-                    yield folder.name, Document(file)
+                    report = Document(file)
+                    report.without = repeats.of(report)
+                    yield folder.name, report
 
 
 def judged_otherwise(case: Case, analysis: str) -> int:
@@ -156,6 +170,7 @@ def _add(found: Total, report: Document) -> None:
             found.first = min(found.first or stamp, stamp)
             found.last = max(found.last or stamp, stamp)
     connections, intercepted = found.connections, found.states["intercepted"]
+    found.again += len(report.without)
     for connection in report.connections():
         _connection(found, connection)
     found.with_tls += found.connections > connections
@@ -163,12 +178,13 @@ def _add(found: Total, report: Document) -> None:
 
 
 def _connection(found: Total, connection: dict[str, Any]) -> None:
-    state, day = connection["state"], connection["time"][:10]
+    state, day = connection["state"], day_of(connection)
     found.connections += 1
     found.states[state] += 1
     if state == "undetermined":
         found.reasons[connection["rule_id"]] += 1
     if state == "intercepted":
+        found.replayable += replayable(connection)
         identity = connection["interceptor"]["identity"] if connection["interceptor"] else "unknown"
         found.identities.setdefault(identity, Counter())[day] += 1
     target = connection["target"]
@@ -181,9 +197,9 @@ def _connection(found: Total, connection: dict[str, Any]) -> None:
 
 def lines(found: Total) -> Iterator[str]:
     """For the terminal, at most 80 columns."""
-    span = f", {_minute(found.first)} to {_minute(found.last)} UTC" if found.first and found.last else ""
+    begun = f", {_minute(found.first)} to {_minute(found.last)} UTC" if found.first and found.last else ""
     yield f"{words.count(found.captures, 'capture')} judged ({found.with_tls:,} with TLS), {found.packets:,} packets"
-    yield f"  {found.connections:,} connections{span}"
+    yield f"  {found.connections:,} connections{begun}"
     if found.analysis:
         yield f"  analysis {found.analysis}" + (f" by {found.tool}" if found.tool else "")
     if found.others:
@@ -192,6 +208,12 @@ def lines(found: Total) -> Iterator[str]:
         yield from wrap(words.judged_otherwise(found.otherwise), 2).split("\n")
     if found.lost:
         yield from wrap(words.scrubbed(found.document()["captures"]), 2).split("\n")
+    if found.again:
+        text = f"{words.count(found.again, 'connection')} in several captures, and counted once"
+        yield from wrap(text, 2).split("\n")
+    if found.replayable:
+        text = f"{words.published(found.replayable)}: a replay cannot be excluded"
+        yield from wrap(text, 2).split("\n")
     if found.laboratory:
         yield "  LABORATORY: trust anchors or interception CAs were given on the command line"
     yield ""
@@ -208,8 +230,7 @@ def lines(found: Total) -> Iterator[str]:
         yield ""
         yield "INTERCEPTED BY"
         for identity, days in sorted(found.identities.items()):
-            when = f"{min(days)} to {max(days)}" if len(days) > 1 else min(days)
-            yield f"  {words.identity(identity):<44.44}{sum(days.values()):>8,}  {when}"
+            yield f"  {words.identity(identity):<44.44}{sum(days.values()):>8,}  {span(days)}"
     if found.targets:
         yield ""
         yield f"{'TARGETS':<30}{HEADS}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from kzpcap.report import charts, words
 from kzpcap.report.html import MEANS, SIGNS, almaty, utc
+from kzpcap.report.names import NO_TIME, span
 from kzpcap.report.text import safe
 from kzpcap.report.words import STATES
 
@@ -33,7 +34,11 @@ def render(document: dict[str, Any], titles: dict[str, str], rules: dict[str, st
     across = document["across"]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean, "short": _short}
-    environment.globals |= {"edge_words": words.edge_words, "explanation_words": words.explanation_words}
+    environment.globals |= {
+        "edge_words": words.edge_words,
+        "explanation_words": words.explanation_words,
+        "altered": words.altered,
+    }
     return environment.get_template("case.html").render(
         d=document,
         a=across,
@@ -92,8 +97,13 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
             f" {captures['with_interception']:,} of {captures['judged']:,} captures;"
             f" {listed['intercepted']:,} of them went to listed names."
         )
+    if document["connections_with_published_certificates"]:
+        yield f"{words.published(document['connections_with_published_certificates'])}: a replay cannot be excluded."
+    if document["connections_counted_once_though_in_several_captures"]:
+        count = document["connections_counted_once_though_in_several_captures"]
+        yield f"{words.count(count, 'connection')} in several captures, and counted once."
     for identity, days in document["interceptors"].items():
-        count, when = sum(days.values()), f"{min(days)} to {max(days)}" if len(days) > 1 else min(days)
+        count, when = sum(days.values()), span(days)
         if identity.startswith("known_generation:"):
             yield f"By {title(identity, titles)}: a verified signature by its key ({count:,} connections, {when})."
         elif identity == "unknown":
@@ -205,7 +215,9 @@ def _spans(across: dict[str, Any]) -> Iterator[tuple[str, list[tuple[float, floa
     if parts:
         yield "on and off", parts
     for one in across["interceptors"][:MAX_SPANS]:
-        at = [date.fromisoformat(day).toordinal() - date(1970, 1, 1).toordinal() for day in one["days"]]
+        at = [
+            date.fromisoformat(day).toordinal() - date(1970, 1, 1).toordinal() for day in one["days"] if day != NO_TIME
+        ]
         yield f"{one['issuer']}", [(float(day), day + 1.0, "intercepted") for day in at]
 
 

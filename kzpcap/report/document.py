@@ -33,6 +33,8 @@ class Document:
 
     def __init__(self, source: BinaryIO | dict[str, Any]) -> None:
         self._source = source
+        self.without: frozenset[int] = frozenset()
+        """First frames of connections that are left out."""
         self._parts: dict[str, Any] = {}
 
     def __getitem__(self, part: str) -> Any:
@@ -48,10 +50,12 @@ class Document:
         return self._parts[part]
 
     def connections(self) -> Iterator[dict[str, Any]]:
-        """Every connection, in order."""
+        """Every connection that is not left out, in order."""
         if self._at_hand is not None:
-            return iter(self._at_hand["connections"])
-        return self._read("items", "connections.item", use_float=True)
+            every = iter(self._at_hand["connections"])
+        else:
+            every = self._read("items", "connections.item", use_float=True)
+        return (one for one in every if one["frame"] not in self.without) if self.without else every
 
     def certificates(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """(SHA-256, what it says) of every certificate."""

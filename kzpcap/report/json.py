@@ -96,6 +96,10 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         if client:
             document["client"]["address"] = client(document["client"]["address"])
             document["server"]["address"] = _cut(document["server"]["address"], clients, client)
+        document["specimen"] = report.surroundings.is_specimen(connection.observation)
+        if report.surroundings.rebuilt:
+            document["hop_counts"] = []
+            document["timing"]["reach_km"] = None
         document["corroboration"] = report.outcomes.get(connection.observation.number)
         out(("" if first else ",") + text(document))
         first = False

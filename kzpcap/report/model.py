@@ -28,7 +28,7 @@ def connection(
     target = observation.target
     return {
         "frame": observation.first_frame,
-        "time": rfc3339(observation.time_ns),
+        "time": rfc3339(observation.time_ns) if observation.time_ns else None,
         "transport": observation.transport,
         "client": {"address": observation.client[0], "port": observation.client[1]},
         "server": {"address": observation.server[0], "port": observation.server[1]},
@@ -73,6 +73,7 @@ def connection(
         "possession": observation.possession.value if observation.possession else None,
         "resumed": observation.resumed,
         "resumes_frame": resumes_frame,
+        "failed": observation.failed,
         "client_reaction": observation.reaction.value,
         "alerts": [
             {"from": "client" if alert.from_client else "server", "code": alert.code, "frame": alert.seen.frame}

@@ -22,6 +22,7 @@ from kzpcap.report.names import asked_for_it_alone, listed_name
 QUIET: dict[str, Any] = {
     "certificates": [],
     "certificate_absent": None,
+    "failed": None,
     "cipher_suite": None,
     "alpn_chosen": None,
     "tls_version": None,
@@ -38,17 +39,15 @@ MOST = 1000
 """Handshakes of one measurement."""
 EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
 FAILURES = {
-    "reset-by-another-sender": "connection_reset",
-    "client-reset-by-another-sender": "connection_reset",
-    "reset-once": "connection_reset",
-    "closed-by-another-sender": "eof_error",
-    "closed-once": "eof_error",
-    "plain-answer": "ssl_failed_handshake",
-    "plain-answer-by-another-sender": "ssl_failed_handshake",
-    "no-answer": "generic_timeout_error",
-    "probe-unanswered": "generic_timeout_error",
+    "reset": "connection_reset",
+    "closed": "eof_error",
+    "plain": "ssl_failed_handshake",
+    "alert": "ssl_failed_handshake",
+    "silent": "generic_timeout_error",
 }
-"""Rule of a connection without an answer in TLS -> the failure that a probe would have told (df-007)."""
+"""How a connection ended without an answer in TLS -> the failure that a probe would have told (df-007)."""
+BROKEN_OFF = frozenset({"handshake-reset-by-another-sender", "client-reset-by-another-sender"})
+"""Rules of connections that were broken off, whatever had been answered before."""
 REFUSALS = {48: "ssl_unknown_authority", 42: "ssl_invalid_certificate", 46: "ssl_invalid_certificate"}
 """The client's alert -> its failure; others of its alerts on certificates as well."""
 
@@ -69,7 +68,11 @@ class Telling:
         chain: list[str] = connection["certificates"]
         if self.evidence or (connection["state"] == "genuine" and asked_for_it_alone(connection)):
             return chain
-        return [digest for digest in chain if digest in self.known]
+        return []  # what stands first is read as the leaf, so no issuer alone
+
+    def issuer(self, connection: dict[str, Any]) -> str | None:
+        """The published interception CA in a chain that is not told."""
+        return next((digest for digest in connection["certificates"] if digest in self.known), None)
 
     def name(self, connection: dict[str, Any]) -> str:
         """The name asked for; for others the listed one, though another may have been sent beside it."""
@@ -94,6 +97,8 @@ def measurements(
     probes: dict[tuple[str, int], list[dict[str, Any]]] = {_server(ladder): [] for ladder in document["ladders"]}
     shown: list[dict[str, Any]] = []
     for one in document.connections():
+        if one["time"] is None:
+            continue  # there is no measurement without a time
         if one["probe_ttl"] is not None:
             if _server(one) in probes:
                 probes[_server(one)].append(one)
@@ -193,14 +198,13 @@ def _times(connection: dict[str, Any], start: float, evidence: bool, key: str) -
 
 
 def _connect(connection: dict[str, Any], number: int, start: float, evidence: bool) -> dict[str, Any] | None:
-    """A df-005 entry; None where the SYN was not captured, or there was none."""
-    if connection["transport"] != "tcp" or connection["syn"] is None:
+    """A df-005 entry; None where SYN and SYN-ACK were not both captured: a ClientHello says that there were both."""
+    if connection["transport"] != "tcp" or connection["syn"] is None or connection["syn_ack"] is None:
         return None
-    reached = connection["syn_ack"] is not None
     return {
         "ip": connection["server"]["address"] if evidence else SCRUBBED,
         "port": connection["server"]["port"],
-        "status": {"failure": None if reached else "generic_timeout_error", "success": reached},
+        "status": {"failure": None, "success": True},
         **_times(connection, start, evidence, "syn_ack_ms"),
         "tags": [],
         "transaction_id": number,
@@ -213,6 +217,8 @@ def _handshake(connection: dict[str, Any], number: int, start: float, tell: Tell
     chain = tell.chain(connection)
     if len(chain) < len(connection["certificates"]):
         tags.append("kzpcap_certificates_left_out")
+        if issuer := tell.issuer(connection):
+            tags.append(f"kzpcap_issuer={issuer}")
     if connection["certificate_absent"]:
         tags.append(f"kzpcap_certificate_absent={connection['certificate_absent']}")
     suite = connection["cipher_suite"]
@@ -241,10 +247,14 @@ def _failure(connection: dict[str, Any]) -> str | None:
     for alert in connection["alerts"]:
         if alert["from"] == "client" and alert["code"] in REFUSALS:
             return REFUSALS[alert["code"]]
+    if connection["rule_id"] in BROKEN_OFF:
+        return "connection_reset"
     if connection["certificates"] or connection["tls_version"]:
         return None
-    if connection["rule_id"] in FAILURES:
-        return FAILURES[connection["rule_id"]]
+    if connection["rule_id"] == "probe-unanswered":
+        return FAILURES["silent"]
+    if connection["failed"]:
+        return FAILURES[connection["failed"]]
     if any(alert["from"] == "server" for alert in connection["alerts"]):
         return "ssl_failed_handshake"
     return f"unknown_failure: {connection['rule_id']}"

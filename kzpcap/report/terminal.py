@@ -296,11 +296,12 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
         if len(days) > 1 and day != today:
             out(f"{day}\n")
             today = day
+        time = day_and_time(observation.time_ns)[11:] if observation.time_ns else "--:--:--"
         state = f"{verdict.state.value:<12}"
         if options.colour and verdict.state in COLOURS:
             state = f"\x1b[{COLOURS[verdict.state]}m{state}\x1b[0m"
         out(
-            f"{day_and_time(observation.time_ns)[11:]}  {cut(observation.server[0], server):<{server}}  "
+            f"{time}  {cut(observation.server[0], server):<{server}}  "
             f"{cut(sni, name):<{name}}  {state}  {cut(_because(verdict), reason)}\n"
         )
     if collected.lines_left:

@@ -53,6 +53,18 @@ def judged_otherwise(captures: int) -> str:
     )
 
 
+def published(connections: int) -> str:
+    """How many connections show a published certificate, and nothing that its key was there."""
+    told = count(connections, "intercepted connection")
+    return f"{told} with a published certificate, whose key nobody is shown to hold"
+
+
+def altered(results: int) -> str:
+    """How many results are not what custody vouches for."""
+    are = "result is" if results == 1 else "results are"
+    return f"{results:,} {are} not as custody says, and counted here all the same: `kzpcap case verify` names them"
+
+
 def scrubbed(captures: dict[str, Any]) -> str:
     """How many captures came scrubbed, and what that had cost, as their manifests tell."""
     came = f"{count(captures['scrubbed'], 'capture')} came scrubbed"
@@ -224,6 +236,8 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
         )
     else:
         yield "No connection that is counted here could have been intercepted."
+    if dossier["results_not_as_custody_says"]:
+        yield wrap(f"NOT VOUCHED FOR: {altered(dossier['results_not_as_custody_says'])}.", 0)
     if dossier["laboratory"]:
         yield "LABORATORY: trust anchors or interception CAs were given on the command line."
     if dossier["captures_judged_otherwise"]:

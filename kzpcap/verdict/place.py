@@ -101,7 +101,7 @@ def on_the_volunteers_side(
     sent, answer = observation.client_hello, observation.server_hello
     if identity.startswith("known_generation:") or sent is None or answer is None:
         return verdict
-    if observation.proxied or is_local(observation.server[0]):
+    if observation.proxied or surroundings.rebuilt or is_local(observation.server[0]):
         return verdict
     if observation.ppp:  # whoever stands at the other end of the link is no device of the user's
         return verdict

@@ -37,6 +37,8 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
     if syn_ack is None:
         return Finding(None, f"no SYN-ACK to compare the {what} with", (mark.frame,))
     frames = (syn_ack.frame, mark.frame)
+    if surroundings.rebuilt:
+        return Finding(None, surroundings.rebuilt, frames)
     two = differ(syn_ack.ttl, mark.ttl)
     if two and mark.what not in HELLOS:
         alike = surroundings.responders.answers_so(observation, mark.ttl)
@@ -141,7 +143,6 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
 @needs(CLIENT_RESET)
 def client_reset_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
     """A reset in the client's name, after the ClientHello, that did not come from the sender of the SYN."""
-    del surroundings
     mark = _after_hello(observation, observation.client_resets, observation.syn)
     if mark is None:
         return Finding(False, "no reset in the client's name")
@@ -152,6 +153,8 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     if observation.client_closed is not None and observation.client_closed < mark.frame:
         return Finding(False, "the client itself had closed before", (observation.client_closed, mark.frame))
     frames = (observation.syn.frame, mark.frame)
+    if surroundings.rebuilt:
+        return Finding(None, surroundings.rebuilt, frames)
     if observation.syn.ttl in FRESH_TTLS or observation.syn.ttl + 1 in FRESH_TTLS:
         where = "beside the client" if observation.syn.ttl in FRESH_TTLS else "one router from the client"
         says = f"recorded {where} (TTL {observation.syn.ttl} in its SYN), whose own tools may send this"

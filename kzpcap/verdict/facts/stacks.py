@@ -162,7 +162,7 @@ def answered_from_another_distance(observation: Observation, surroundings: Surro
     """The ServerHello came over another number of hops than the ServerHellos of controls to the same address."""
     hello = observation.server_hello
     others = [one for one in surroundings.responders.controls(observation) if one.hello_ttl is not None]
-    through = observation.transport != "tcp" or observation.tunnels or observation.proxied
+    through = surroundings.rebuilt or observation.transport != "tcp" or observation.tunnels or observation.proxied
     if hello is None or through or len(others) < CONTROLS:
         return Finding(None, "no ServerHello, or too few controls to the same address to compare its TTL with theirs")
     ttls = sorted({one.hello_ttl for one in others if one.hello_ttl is not None})
