@@ -270,3 +270,13 @@ def test_a_thousand_slow_connections_do_not_stop_the_page(server):
     finally:
         for link in links:
             link.close()
+
+
+def test_what_is_out_of_order_under_no_listed_name_is_not_told_as_nothing(server):
+    """An intercepted connection to a name on no list: whether it is handed on is for the volunteer, who is told so."""
+    raw = RCKU.read_bytes().replace(b"www.facebook.com", b"www.fabricate.io")
+    receipt = server.receipt(server.send(raw))
+    upload = server.wait(receipt)
+    assert (upload.state, upload.failure) == (FAILED, "undecided")
+    for language in NAMES:
+        assert WORDS[language]["why_undecided"] in httpx.get(f"{server.url}/r/{receipt}?lang={language}").text

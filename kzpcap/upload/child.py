@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
 
-EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL = 3, 4, 5, 6, 7
+EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL, EXIT_UNDECIDED = 3, 4, 5, 6, 7, 8
 PR_SET_PDEATHSIG = 1
 CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
 MAX_UNPACKED = 4 << 30
@@ -91,7 +91,7 @@ def _main(arguments: list[str]) -> int:
         result: dict[str, Any] = {"advice": scrubbed.advice, "undecided": len(scrubbed.chosen.undecided)}
         if not scrubbed.written.frames:
             (folder / "result.json").write_text(json.dumps(result))
-            return EXIT_NO_EVIDENCE
+            return EXIT_UNDECIDED if scrubbed.chosen.undecided else EXIT_NO_EVIDENCE
         path = folder / "scrubbed.pcapng"
         with path.open("xb") as out:
             while block := scrubbed.output.read(1 << 20):

@@ -21,6 +21,7 @@ REASONS = {
     child.EXIT_NOT_A_CAPTURE: "not_a_capture",
     child.EXIT_SEVERAL: "several",
     child.EXIT_NO_EVIDENCE: "no_evidence",
+    child.EXIT_UNDECIDED: "undecided",
     child.EXIT_LEAK: "cannot_be_scrubbed",
 }
 WANT_OF_ROOM_SECONDS = 30
