@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 
 import pytest
 
+from kzpcap import analyze, reference
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.across import Across
 from kzpcap.cases.claims import Gathered
@@ -15,6 +17,7 @@ from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.release import _public_claims
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
+from kzpcap.report import json as report_json
 from kzpcap.report.case_page import findings
 from kzpcap.report.document import Document
 from kzpcap.report.ooni import measurements
@@ -211,3 +214,39 @@ def test_many_crossings_are_explained_in_bounded_time():
         for n in range(5000)
     ]
     assert tomography.explain(every).intercepted == sum(n % 3 == 0 for n in range(5000))
+
+
+def written(report, cut=True):
+    out = io.StringIO()
+    report_json.write(report, out.write, report_json.cut_address if cut else None)
+    return out.getvalue()
+
+
+def test_no_sentence_tells_a_client_s_address(tmp_path):
+    """In evidence, places and what a witness reads otherwise, not in fields of their own alone."""
+    report = analyze(str(CAPTURES / "kz-2019-ladder" / "capture.pcapng"), reference.load())
+    clients = {observation.client[0] for observation in report.spill}
+    (client,) = clients
+    report.corroboration = {"differences": [{"frame": 6, "what": f"{client}:40000 to 203.0.113.80:443"}]}
+    assert client in written(report, cut=False)
+    shown = written(report)
+    report.close()
+    assert client not in shown
+    assert json.loads(shown)["corroboration"]["differences"][0]["what"].endswith(":40000 to 203.0.113.80:443")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"DNS gave 203.0.113.80, not 95.56.10.20"', '"DNS gave 203.0.113.80, not 95.56.0.0/16"'),
+        ('"95.56.10.20:40000 to x."', '"95.56.0.0/16:40000 to x."'),
+        ('"195.56.10.20 95.56.10.200 1.95.56.10.20 95.56.10.20.7"', None),
+        ('"hop 1 (2a03:32c0:1234:1::1)"', '"hop 1 (2a03:32c0::/32)"'),
+        ('"2a03:32c0:1235::1 23:33:20 a::b"', None),
+        ('"2a03:32c0:1234:9:8:7:6:5."', '"2a03:32c0::/32."'),
+        ('"95.56.0.0/16"', None),
+    ],
+)
+def test_addresses_are_found_in_words(text, expected):
+    clients = report_json.Clients(["95.56.10.20", "2a03:32c0:1234:5::6"], report_json.cut_address)
+    assert clients.cut(text) == (expected or text)

@@ -190,11 +190,11 @@ def test_reference_data_that_changes_while_a_run_begins(disk, tmp_path, monkeypa
 
 
 def test_a_client_is_cut_wherever_it_stands():
-    from kzpcap.report.json import _cut
+    from kzpcap.report.json import Clients
 
-    clients = frozenset({"192.0.2.7", "2001:db8:1:2::3"})
+    clients = Clients(["192.0.2.7", "2001:db8:1:2::3"], cut_address)
     value = {"a": ["192.0.2.7", "192.0.2.8", "2001:db8:1:ffff::1", "2001:db8:2::1", "text: no address", 7]}
-    assert _cut(value, clients, cut_address)["a"] == [
+    assert json.loads(clients.cut(json.dumps(value)))["a"] == [
         "192.0.0.0/16", "192.0.2.8", "2001:db8::/32", "2001:db8:2::1", "text: no address", 7,
     ]  # fmt: skip
 

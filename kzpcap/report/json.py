@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +46,32 @@ def cut_address(address: str) -> str:
     return str(network)
 
 
-def _cut(value: Any, clients: frozenset[str], client: Callable[[str], str]) -> Any:
-    """The value with every address cut that is a client's, or lies in the same IPv6 /48: its own router does."""
-    if isinstance(value, dict):
-        return {key: _cut(one, clients, client) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_cut(one, clients, client) for one in value]
-    if isinstance(value, str) and (
-        value in clients or (_site(value) is not None and _site(value) in map(_site, clients))
-    ):
-        return client(value)
-    return value
+ADDRESS = re.compile(
+    r"(?<![\w.:])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f:]*::[0-9a-f:.]*|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})"
+    r"(?![\w/]|\.[0-9])",
+    re.ASCII,
+)
+
+
+class Clients:
+    """The addresses of a capture's clients, and how each is written in their place.
+
+    An address in the same IPv6 /48 counts as one: a client's own router has it.
+    """
+
+    def __init__(self, addresses: Iterable[str], client: Callable[[str], str]) -> None:
+        self.addresses = frozenset(addresses)
+        self.sites = frozenset(map(_site, self.addresses)) - {None}
+        self.client = client
+
+    def cut(self, text: str) -> str:
+        """A text with every such address in it cut, sentences and all."""
+        return ADDRESS.sub(self._one, text)
+
+    def _one(self, found: re.Match[str]) -> str:
+        address = found[0]
+        own = address in self.addresses or (bool(self.sites) and _site(address) in self.sites)
+        return self.client(address) if own else address
 
 
 def _site(address: str) -> str | None:
@@ -70,12 +85,17 @@ def _site(address: str) -> str | None:
 def write(report: Report, out: Callable[[str], object], client: Callable[[str], str] | None = None) -> Summary:
     """Write the document, one part after the other; gives the counts. `client` changes each client's address."""
     summary = Summary()
-    head, clients = report.head(), frozenset[str]()
+    head, told = report.head(), text
     if client:
-        # A client may be another connection's server, and the name of an interface may be its hardware address.
-        clients = frozenset(observation.client[0] for observation in report.spill)
+        # A client may be another connection's server, a router of its own be in a sentence, and the name of an
+        # interface may be its hardware address.
+        clients = Clients((observation.client[0] for observation in report.spill), client)
+
+        def told(value: object) -> str:
+            return clients.cut(text(value))
+
         head["capture"] = {**head["capture"], "interfaces": []}
-    out(text(head)[:-1] + ',"connections":[')
+    out(told(head)[:-1] + ',"connections":[')
     first = True
     for connection in report.connections():
         summary.add(connection.observation, connection.verdict)
@@ -93,15 +113,12 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
             "country": report.networks.country(whose.asn) if whose else None,
         }
         document["twin"] = twin.document(connection.observation, report.surroundings)
-        if client:
-            document["client"]["address"] = client(document["client"]["address"])
-            document["server"]["address"] = _cut(document["server"]["address"], clients, client)
         document["specimen"] = report.surroundings.is_specimen(connection.observation)
         if report.surroundings.rebuilt:
             document["hop_counts"] = []
             document["timing"]["reach_km"] = None
         document["corroboration"] = report.outcomes.get(connection.observation.number)
-        out(("" if first else ",") + text(document))
+        out(("" if first else ",") + told(document))
         first = False
     out('],"certificates":{')
     first = True
@@ -109,16 +126,8 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         frames = report.surroundings.certificates.frames_of(name)
         out(("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, frames))}")
         first = False
-    documents = [ladder_document(ladder, report.networks) for ladder in report.ladders]
-    cut: list[dict[str, Any]] = []
-    for document in documents:
-        if client:
-            document = _cut(document, clients, client)
-            document["client"] = client(own) if "/" not in (own := document["client"]) else own
-        cut.append(document)
-    documents = cut
-    ladders = text(documents)
-    corroboration = text(report.corroboration)
+    ladders = told([ladder_document(ladder, report.networks) for ladder in report.ladders])
+    corroboration = told(report.corroboration)
     out(
         f'}},"ladders":{ladders},"corroboration":{corroboration},"summary":{text(summary.document(len(report.surroundings.certificates)))}}}\n'
     )
