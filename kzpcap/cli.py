@@ -28,6 +28,7 @@ from kzpcap.cli_common import (
     Targets,
     TrustedRoots,
     need_tshark,
+    new_file,
     secrets_of,
 )
 from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
@@ -255,6 +256,8 @@ def analyze(
         raise typer.BadParameter("one of --html and --ooni", param_hint="--ooni")
     if evidence and ooni is None:
         raise typer.BadParameter("it says what --ooni writes", param_hint="--evidence")
+    if html is not None and len(files) > 1 and not together:
+        raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
     try:
         reference = _reference(reference_dir, targets, trusted_root, interception_ca, genuine, asn)
         keys = secrets_of(keylog)
@@ -262,7 +265,7 @@ def analyze(
             need_tshark()
         for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
             if html is not None:
-                if shown:
+                if shown:  # an archive of several
                     raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
                 shown += 1
                 summary = _html(report, name, html, sys.stdout.write if as_json else None)
@@ -299,7 +302,7 @@ def _html(report: Report, name: str, path: Path, out: Callable[[str], object] | 
         if str(path) == "-":
             sys.stdout.write(page)
             return summary
-        with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+        with new_file(path) as file:
             file.write(page)
     except ImportError as error:
         typer.echo(f"kzpcap: --html needs {error.name}: pip install 'kzpcap[html]'", err=True)
@@ -328,7 +331,7 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
         if str(path) == "-":
             sys.stdout.writelines(lines)
         else:
-            with path.open("a", encoding="utf-8") as file:
+            with new_file(path, "a") as file:
                 file.writelines(lines)
     return summary
 

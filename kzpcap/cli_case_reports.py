@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kzpcap.cli_cases import Folder, cases, opened
-from kzpcap.cli_common import EXIT_FAULTS, EXIT_MISSING, EXIT_NO_CASE, refused
+from kzpcap.cli_common import DAMAGED, EXIT_FAULTS, EXIT_MISSING, EXIT_NO_CASE, NotWritten, new_file, refused
 from kzpcap.errors import CaseError, WitnessMissing
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def summary(
     try:
         total = counting.total(case, analysis)
         total.altered = _sound(case, total.analysis)
-    except (CaseError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise refused(folder, error) from None
     if as_json:
         typer.echo(json.dumps(total.document(), ensure_ascii=True, indent=1))
@@ -85,9 +85,10 @@ def report(
     except ImportError as missing:
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
-    except (CaseError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise refused(folder, error) from None
-    output.write_text(page, "utf-8")  # where that fails, it is the page that is not written, and no fault of the case
+    with new_file(output) as file:
+        file.write(page)
     typer.echo(f"{safe(str(output))}: {found.captures:,} captures, {output.stat().st_size:,} bytes")
     typer.echo(wrap(str(made["profile"]), 2))
 
@@ -112,7 +113,7 @@ def judge(
         found = total(case)
         _sound(case, found.analysis)
         path = keep(case, found.analysis, found.second)
-    except (CaseError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise refused(folder, error) from None
     if as_json:
         typer.echo(json.dumps(found.second, ensure_ascii=True, indent=1))
@@ -134,7 +135,7 @@ def claims(
     from kzpcap import reference
     from kzpcap.cases import claims as claiming
     from kzpcap.cases.custody import latest
-    from kzpcap.cases.summary import judged_otherwise, reports
+    from kzpcap.cases.summary import judged_otherwise, reports, sound
     from kzpcap.cases.tomography import explain
     from kzpcap.report.text import safe
     from kzpcap.report.words import claim_lines
@@ -146,8 +147,9 @@ def claims(
         found.altered = len(_sound(case, analysis))
         found.otherwise = judged_otherwise(case, analysis)
         for capture, report in reports(case, analysis):
-            found.add(capture, report)
-    except (CaseError, OSError, ValueError, KeyError) as error:
+            with sound(capture):
+                found.add(capture, report)
+    except DAMAGED as error:
         raise refused(folder, error) from None
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
     document = claiming.document(found, claiming.claims(found, titles, explain(found.crossings)))
@@ -176,9 +178,10 @@ def release(
     except ImportError as missing:
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
-    except (CaseError, OSError, ValueError, KeyError) as error:
-        if isinstance(error, OSError) and str(error.filename).startswith(str(output)):
-            raise  # it is the release that cannot be written, and no fault of the case
+    except DAMAGED as error:
+        own = isinstance(error, OSError) and not str(error.filename or output).startswith(str(folder))
+        if isinstance(error, OSError) and own:  # it is the release that cannot be written, and no fault of the case
+            raise NotWritten(error.errno, error.strerror, str(output)) from None
         raise refused(folder, error) from None
     for path in sorted(output.iterdir()):
         typer.echo(f"{path.stat().st_size:>12,}  {safe(path.name)}")
@@ -199,7 +202,7 @@ def ooni(
 
     from kzpcap.cases.custody import latest
     from kzpcap.cases.public import published_keys
-    from kzpcap.cases.summary import reports
+    from kzpcap.cases.summary import reports, sound
     from kzpcap.report.ooni import measurements
     from kzpcap.report.text import safe, wrap
 
@@ -209,14 +212,17 @@ def ooni(
     try:
         if _sound(case, latest(case) or ""):
             raise typer.Exit(EXIT_FAULTS)
-        with output.open("x", encoding="utf-8") as file:
-            for _, document in reports(case, latest(case) or ""):
-                for found in measurements(document, case.certificate, evidence, known):
-                    file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
-                    count += 1
+        with new_file(output) as file:
+            for capture, document in reports(case, latest(case) or ""):
+                with sound(capture):
+                    for found in measurements(document, case.certificate, evidence, known):
+                        file.write(json.dumps(found, ensure_ascii=True, separators=(",", ":")) + "\n")
+                        count += 1
+    except NotWritten:
+        raise
     except FileExistsError:
         raise typer.BadParameter(f"{output} exists already", param_hint="--output") from None
-    except (CaseError, OSError, ValueError, KeyError) as error:
+    except DAMAGED as error:
         raise refused(folder, error) from None
     typer.echo(f"{safe(str(output))}: {count:,} measurements")
     typer.echo(wrap(EVIDENCE if evidence else PUBLIC_LINES, 2))

@@ -26,9 +26,11 @@ from kzpcap.cli_common import (
     Genuine,
     InterceptionCAs,
     KeyLogFile,
+    NotWritten,
     Targets,
     TrustedRoots,
     need_tshark,
+    new_file,
     refused,
     secrets_of,
 )
@@ -342,7 +344,7 @@ def stamp(
             newest = max((log for log in known if log.lines), key=lambda log: str(log.lines[0]["time"]), default=None)
             if newest is None or not newest.head:
                 raise CaseError("no run has left a digest yet")
-            with request.open("xb") as file:
+            with new_file(request, "xb") as file:
                 file.write(stamps.request(newest.head))
             typer.echo(f"{safe(str(request))}: a request for {newest.head}")
             typer.echo("  curl -H 'Content-Type: application/timestamp-query' --data-binary @FILE AUTHORITY > ANSWER")
@@ -353,6 +355,8 @@ def stamp(
     except WitnessMissing as missing:
         typer.echo(f"kzpcap: {missing}", err=True)
         raise typer.Exit(EXIT_MISSING) from None
+    except NotWritten:
+        raise
     except FileExistsError:
         raise typer.BadParameter(f"{request} exists already", param_hint="--request") from None
     except (CaseError, OSError) as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, Any
 
 import typer
 
-from kzpcap.errors import ReferenceDataError
+from kzpcap.errors import CaseError, ReferenceDataError
 
 EXIT_FAILED = 1
 """A capture of a run failed, or a file that was named is none; two readers differ."""
@@ -69,6 +71,35 @@ def secrets_of(path: Path | None) -> bytes:
             f"kzpcap: {safe(str(path))}: no line of it has a {SERVER_HANDSHAKE.decode()}: it opens nothing", err=True
         )
     return text
+
+
+class NotWritten(OSError):
+    """What was to be written is not: no fault of what was read. It has the file's name."""
+
+
+@contextmanager
+def new_file(path: Path, mode: str = "x") -> Iterator[IO[Any]]:
+    """A file to write: `x` where none may be there (FileExistsError), `a` to add to one; `b` for bytes.
+
+    Where it cannot be written whole, nothing that is new of it stays, and NotWritten says so.
+    """
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
+    there = path.exists()
+    try:
+        with path.open(mode, **text) as file:
+            yield file
+    except FileExistsError:
+        raise
+    except BaseException as error:
+        if not there:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(path)):
+            raise NotWritten(error.errno, error.strerror, str(path)) from None
+        raise
+
+
+DAMAGED = (CaseError, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError)
+"""What a damaged case may come to, wherever it is read."""
 
 
 def told(where: Path | str, error: Exception) -> str:

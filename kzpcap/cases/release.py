@@ -28,7 +28,7 @@ from kzpcap.cases.crossings import NOT_KNOWN, network_of, vantages
 from kzpcap.cases.custody import latest, logs, reference_of
 from kzpcap.cases.public import AS_NETWORKS, ENOUGH, TOLD, node, public, published_keys, widely_known
 from kzpcap.cases.store import Case
-from kzpcap.cases.summary import reports, total
+from kzpcap.cases.summary import reports, sound, total
 from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of
@@ -88,10 +88,11 @@ def _write(
     behind: dict[str, set[tuple[str, str]]] = {}
     with (folder / "ooni.jsonl").open("x", encoding="utf-8") as file:
         for capture, report in reports(case, latest(case) or ""):
-            gathered.add(capture, report)
-            _count(report, rows, behind)
-            for measurement in measurements(report, case.certificate, False, known):
-                file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
+            with sound(capture):
+                gathered.add(capture, report)
+                _count(report, rows, behind)
+                for measurement in measurements(report, case.certificate, False, known):
+                    file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
     dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(gathered.crossings)))
     _json(folder / "claims.json", _public_claims(dossier, routers, left))
     _connections(folder / "connections.csv", rows, behind, left)

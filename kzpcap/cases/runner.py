@@ -57,15 +57,14 @@ def find(
     Links to folders are not followed, links to files are; what is no plain file is left out (`skip` is told of both),
     and so is the case itself.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], str] = {}
     inside = os.path.realpath(case)
     for path in paths:
         if not os.path.isdir(path):
             with contextlib.suppress(OSError):  # what is not there is told by whoever opens it
                 status = os.stat(path)
-                if (status.st_dev, status.st_ino) in seen:
+                if _again(seen, status, path, skip):
                     continue
-                seen.add((status.st_dev, status.st_ino))
             yield path, True
             continue
         for folder, folders, names in os.walk(path, onerror=lambda error: complain(str(error.filename), str(error))):
@@ -78,15 +77,27 @@ def find(
                 try:
                     status = os.stat(file)
                     plain = os.path.isfile(file)
-                    if (status.st_dev, status.st_ino) in seen:
+                    if _again(seen, status, file, skip):
                         continue
-                    seen.add((status.st_dev, status.st_ino))
                     if plain:
                         yield file, False
                     elif skip:
                         skip(file, "no plain file")
                 except OSError as error:
                     complain(file, error.strerror or str(error))
+
+
+def _again(
+    seen: dict[tuple[int, int], str], status: os.stat_result, path: str, skip: Callable[[str, str], None] | None
+) -> bool:
+    """Was this file met before? Under another name, a link's, `skip` is told of it."""
+    key = status.st_dev, status.st_ino
+    if key not in seen:
+        seen[key] = path
+        return False
+    if skip and os.path.abspath(path) != os.path.abspath(seen[key]):
+        skip(path, f"the same file as {os.path.abspath(seen[key])}")
+    return True
 
 
 def count(paths: list[str], case: Path, tally: Tally) -> None:
@@ -187,7 +198,8 @@ class Run:
     def skip(self, path: str, why: str) -> None:
         """Something in a folder that is left out on purpose."""
         self.tally.outcomes["skipped"] += 1
-        self.chain.add("skipped", name=os.path.abspath(path), why=why)
+        told = sidecar(path)
+        self.chain.add("skipped", name=os.path.abspath(path), why=why, **({"sidecar": told} if told else {}))
 
     def finish(self, path: str) -> None:
         """A worker is through with a file: compare the file with what it was, and tell of each capture in it."""

@@ -69,7 +69,7 @@ class Case:
         """An existing case; CaseError where the folder is none, or one of a later kzpcap."""
         try:
             found = json.loads((folder / "case.json").read_bytes())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             why = "it has no case.json" if isinstance(error, OSError) else "its case.json cannot be read"
             raise CaseError(f"{folder} is no case: {why} (`kzpcap batch ... --case DIR` makes one)") from error
         if not isinstance(found, dict) or found.get("format") != FORMAT["format"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,9 +105,10 @@ def total(case: Case, analysis: str | None = None) -> Total:
     analyses: set[str] = set()
     others = second.Others()
     for capture, report in reports(case, found.analysis, analyses):
-        _add(found, report)
-        found.across.add(capture, report)
-        others.add(capture, report)
+        with sound(capture):
+            _add(found, report)
+            found.across.add(capture, report)
+            others.add(capture, report)
     found.second = others.judge(case)
     if analysis is not None and analysis not in analyses:
         raise CaseError(f"no result of the analysis {analysis}")
@@ -129,8 +131,18 @@ def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterat
             if made.name == analysis:
                 with (made / REPORT).open("rb") as file:
                     report = Document(file)
-                    report.without = repeats.of(report)
+                    with sound(folder.name):
+                        report.without = repeats.of(report)
                     yield folder.name, report
+
+
+@contextmanager
+def sound(capture: str) -> Iterator[None]:
+    """What is said of one report; CaseError names it where it cannot be read, or says what none says."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise CaseError(f"results/{capture}: its report cannot be read ({type(error).__name__}: {error})") from error
 
 
 def judged_otherwise(case: Case, analysis: str) -> int:

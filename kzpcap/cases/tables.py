@@ -252,8 +252,11 @@ def _segment(case: Case, folder: Path, members: list[tuple[str, str]]) -> Path:
     try:
         for capture, analysis in members:
             with (case.result(capture, analysis) / REPORT).open("rb") as report:
-                for table, row in rows(capture, analysis, Document(report)):
-                    files[table].write(json.dumps(row) + "\n")
+                try:
+                    for table, row in rows(capture, analysis, Document(report)):
+                        files[table].write(json.dumps(row) + "\n")
+                except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+                    raise CaseError(f"results/{capture}/{analysis}: its report cannot be read") from error
     finally:
         for file in files.values():
             file.close()
