@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -77,3 +78,21 @@ def test_it_has_what_the_terminals_findings_have(tmp_path):
     assert "Of the list kz-2019, in force then:" in page
     assert page.count("got the forged certificate</text>") == 6, "at every hop from the box on"
     assert "here: on the way to hop 5" in page
+
+
+def test_what_was_not_judged_is_told_with_its_reasons(tmp_path):
+    page = tmp_path / "page.html"
+    (capture,) = (CAPTURES / "lab-squid").glob("capture.pcap*")
+    assert run("analyze", "--html", str(page), str(capture)).returncode == 0
+    text = " ".join(page.read_text().split())
+    assert "6 signed by a private root: <code>CN=LAB Company Gateway CA" in text
+    assert "those to names on no list that are genuine, or could not be judged, are counted above" in text
+
+
+def test_files_that_were_laid_together_are_told_with_their_digests(tmp_path):
+    page, digests = tmp_path / "page.html", []
+    for name in ("kz-2019-rcku", "clean-ladder"):
+        digests.append(hashlib.sha256((CAPTURES / name / "capture.pcapng").read_bytes()).hexdigest())
+    files = [str(CAPTURES / name / "capture.pcapng") for name in ("kz-2019-rcku", "clean-ladder")]
+    assert run("analyze", "--together", "--html", str(page), *files).returncode == 0
+    assert all(digest in page.read_text() for digest in digests)

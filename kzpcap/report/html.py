@@ -16,6 +16,7 @@ from kzpcap.report.document import Document, written
 from kzpcap.report.ladders import EFFECTS, sentences
 from kzpcap.report.text import safe
 from kzpcap.report.words import STATES, whom
+from kzpcap.verdict.rules import NOTHING, RULES
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
@@ -30,7 +31,7 @@ MEANS = {
     "genuine": "publicly trusted on that day for the name asked, as seen at this point",
     "undetermined": "the evidence does not reach; not “genuine”, and no error",
 }
-MAX_ROWS, MAX_TREES = 400, 60
+MAX_ROWS, MAX_TREES, MAX_TOPS = 400, 60, 64
 ALMATY_2024 = datetime(2024, 2, 29, 18, tzinfo=UTC)
 """On 1 March 2024 Almaty went from UTC+6 to UTC+5, with the whole country."""
 
@@ -97,6 +98,10 @@ class Rows:
     replayable: int = 0
     by: Counter[tuple[bool, str]] = field(default_factory=Counter)
     """(a key that was verified, by whom) -> connections."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Rule that left a connection undetermined -> connections."""
+    tops: dict[str, Counter[str]] = field(default_factory=dict)
+    """The same -> last certificates of their chains; of many some."""
 
     def add(self, one: dict[str, Any], titles: dict[str, str]) -> None:
         """The next connection."""
@@ -107,6 +112,11 @@ class Rows:
             self.forces.setdefault(target["list"], set()).add(target["in_force"])
         if one["interceptor"]:
             self.by[_whom(one, titles)] += 1
+        if state == "undetermined":
+            self.reasons[one["rule_id"]] += 1
+            tops = self.tops.setdefault(one["rule_id"], Counter())
+            if one["certificates"] and (len(tops) < MAX_TOPS or one["certificates"][-1] in tops):
+                tops[one["certificates"][-1]] += 1
         if not listed and state not in STATES[:3]:
             return
         if len(self.shown) < MAX_ROWS:
@@ -134,13 +144,17 @@ def render(report: Report, document: Document, name: str) -> str:
         rows.add(one, titles)
     twins = [one["twin"]["sha256"] for one in rows.trees if one["twin"]]
     leaves = [one["certificates"][0] for one in rows.trees if one["certificates"]]
+    tops = {digest for seen in rows.tops.values() for digest, _ in seen.most_common(3)}
+    certificates = document.chosen({*twins, *leaves, *tops})
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
     environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean}
     return environment.get_template("report.html").render(
         name=safe(name),
         d=document,
         capture=document["capture"],
-        certificates=document.chosen({*twins, *leaves}),
+        certificates=certificates,
+        because={rule.id: rule.because for rule in (*RULES, NOTHING)},
+        reasons=[(rule, count, _issuers(rows.tops[rule], certificates)) for rule, count in rows.reasons.most_common()],
         states=STATES,
         signs=SIGNS,
         means=MEANS,
@@ -164,6 +178,12 @@ def _whom(one: dict[str, Any], titles: dict[str, str]) -> tuple[bool, str]:
     words = whom(found["identity"], found["basis"], titles)
     own = f"; {one['place']['basis']}" if one["place"]["where"] == "volunteer_side" else ""
     return found["identity"].startswith("known_generation:"), words + own
+
+
+def _issuers(tops: Counter[str], certificates: dict[str, dict[str, Any]]) -> list[str]:
+    """Who issued the last certificates of some chains, the most first."""
+    issuers = (certificates.get(digest, {}).get("issuer") for digest, _ in tops.most_common(3))
+    return list(dict.fromkeys(issuer for issuer in issuers if issuer))
 
 
 def _force(seen: set[bool | None]) -> str:

@@ -81,5 +81,5 @@ def certificate_changes_for_name(observation: Observation, surroundings: Surroun
     frame = surroundings.trusted_frame(observation.server_name)
     if frame is None:
         return Finding(False, "no public chain for this name is in the capture")
-    says = f"{observation.server_name} was answered with a publicly trusted chain too"
+    says = f"{observation.server_name} was answered with a trusted chain too"
     return Finding(True, says, (*chain_frames(observation), frame))
