@@ -10,13 +10,16 @@ import pytest
 
 from kzpcap import analyze, reference
 from kzpcap.paths.hops import differ
+from tests.build import server_hello_body
 from tests.conftest import CAPTURES
 from tests.test_overstated import judged, rules
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.ladders import time_exceeded
 from recipes.packets import ACK, FIN, PSH, RST, SERVER, SPRING_2026, Capture, Connection
-from recipes.tls import Authority, client_context, client_hello, openssl, server_context
+from recipes.tls import Authority, client_context, client_hello, message, openssl, record, server_context
 
+SERVER_HELLO = record(22, message(2, server_hello_body()))
 V12 = ssl.TLSVersion.TLSv1_2
 OTHER = "203.0.113.81"
 
@@ -200,3 +203,58 @@ def test_a_ladder_that_begins_beyond_the_box_has_no_exact_edge(tmp_path):
     found, _ = ladders(tmp_path, capture)
     assert found[0][0] == 6
     assert found[0][1] != "exact"
+
+
+def test_a_server_that_ignores_a_name_is_no_box(tmp_path):
+    """The target falls silent just where the control reaches the server: that may be the server's own doing."""
+    capture = Capture(SPRING_2026)
+    routers = ["192.0.2.1", "95.56.243.91", "95.56.243.92", "92.47.151.210", "178.89.110.198"]
+    for ttl in range(1, 10):
+        for number, name in enumerate(("vk.com", "www.example.org")):
+            connection = Connection(capture, 51_000 + 2 * ttl + number)
+            connection.hops = routers
+            connection.open()
+            probe(connection, name, ttl, answered=number and ttl > len(routers))
+    capture.write(tmp_path / "capture.pcapng")
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load())
+    (ladder,) = report.ladders
+    assert (ladder.interceptor_ttl, ladder.effect) == (None, None)
+    assert any("the server may refuse this name" in note for note in ladder.notes)
+    report.close()
+
+
+def probe(connection, name, ttl, answered):
+    """A TTL-limited hello: its Time Exceeded, the server's answer, or nothing."""
+    connection.packet(0, PSH | ACK, client_hello(name, random.Random(ttl)), ttl=ttl)
+    if ttl <= len(connection.hops):
+        time_exceeded(connection, ttl)
+    elif answered:
+        connection.packet(1, PSH | ACK, SERVER_HELLO, wait=0.03)
+    connection.capture.now += 3
+    connection.packet(0, RST)
+
+
+def test_residual_blocking_has_no_exact_edge(tmp_path):
+    """The second time up, the box of hop 5 still resets all that comes from this client: at any TTL."""
+    capture = Capture(SPRING_2026)
+    for run, box in enumerate((5, 1)):
+        for ttl in range(1, 10):
+            for number, name in enumerate(("www.example.org", "vk.com")):
+                if run and number == 0:
+                    continue
+                connection = Connection(capture, 51_000 + 100 * run + 2 * ttl + number)
+                connection.open()
+                connection.packet(0, PSH | ACK, client_hello(name, random.Random(ttl)), ttl=ttl)
+                if number and ttl >= box:
+                    connection.packet(1, RST | ACK, wait=0.01, ttl=60)
+                elif not number and ttl >= 8:
+                    connection.packet(1, PSH | ACK, SERVER_HELLO, wait=0.03)
+                capture.now += 3
+                connection.packet(0, RST)
+    capture.write(tmp_path / "capture.pcapng")
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load())
+    (ladder,) = report.ladders
+    assert ladder.interceptor_ttl == 1
+    assert ladder.bound != "exact"
+    assert any("first at TTL 5" in note for note in ladder.notes)
+    report.close()

@@ -36,6 +36,10 @@ HOUR_NS = 3_600_000_000_000
 """In which a control speaks for a target, and a ladder for other connections, as over the captures of a case."""
 
 
+CERTIFICATES = ("certificate", "suspected_certificate")
+"""Effects of who ends TLS, and so lets no probe pass."""
+
+
 class StepOutcome(NamedTuple):
     """One TTL of a ladder, for target and control: frames sent, routers that answered, and what else came."""
 
@@ -140,7 +144,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     k = min(hits) if hits else None
     late: int | None = None
     if target.shape == "one_connection" and k is not None:
-        upper, lower = bounds_of_answer(target, outcome_of)
+        upper, lower = bounds_of_answer(target, outcome_of, effect not in CERTIFICATES)
         if upper is not None and lower < upper:
             late = upper
             notes.append(
@@ -152,6 +156,11 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         k, effect, hits = dropped, "silence", {t for t in target.steps if t >= dropped}
     control_ttls = answered_at(control, outcome_of)
     trusted = answered_at(control, outcome_of, trusted=True)
+    if k is None and control_ttls and _silent_from(target, outcome_of) == control_ttls[0]:
+        notes.append(
+            f"from TTL {control_ttls[0]} on, where the control was answered, the target drew nothing: the server may"
+            " refuse this name"
+        )
     if k is None:
         return Ladder(
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
@@ -165,6 +174,14 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     ends_here = destination == k and not further
     exact = further or ends_here
     copies = copies_ttl(target, hits, outcome_of)
+    firsts = _first_hits(target, outcome_of)
+    passed = [first for first in firsts if first is not None and first > k]
+    if passed and dropped is None and effect not in CERTIFICATES:
+        exact, beside = False, None
+        notes.append(
+            f"another time the ladder met it first at TTL {min(passed)}: blocking that goes on for a while after it was"
+            " drawn is met at any TTL"
+        )
     if late is not None or copies:
         exact = False
     elif exact and dropped is not None and not surely_silent(target, control, k):
@@ -208,11 +225,22 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
         last_answering(target, k), _placement(target, beside, k, ends_here), len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
-        _steps(target, control, outcome_of), _first_hits(target, outcome_of),
+        _steps(target, control, outcome_of), firsts,
         *target.times,
         tuple(sorted({outcome.identity for outcome in map(outcome_of, {probe.index for probe in target.sent})
                       if outcome is not None and outcome.hit and outcome.identity})),
     )  # fmt: skip
+
+
+def _silent_from(target: Series, outcome_of: OutcomeOf) -> int | None:
+    """The TTL from which a series drew nothing at all."""
+    heard = [
+        ttl
+        for ttl, step in target.steps.items()
+        if step.hops
+        or any((o := outcome_of(index)) is not None and (o.answered or o.hit) for index in step.connections)
+    ]
+    return min((ttl for ttl in target.steps if ttl > max(heard, default=0)), default=None)
 
 
 def _first_hits(target: Series, outcome_of: OutcomeOf) -> tuple[int | None, ...]:

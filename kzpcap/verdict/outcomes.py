@@ -63,9 +63,13 @@ def reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
     return ttl == entry.highest(index, outcome.answer_frame)
 
 
-def bounds_of_answer(entry: Series, outcome_of: OutcomeOf) -> tuple[int | None, int]:
+def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tuple[int | None, int]:
     """(upper, lower) of the answering TTL in one connection: the last TTL sent before the answer; one above the
-    highest that drew a Time Exceeded."""
+    highest that drew a Time Exceeded.
+
+    Who answers from `beside` the path lets probes expire beyond it: then each that was sent in the second before may
+    have drawn the answer.
+    """
     uppers = []
     for index in {probe.index for probe in entry.sent}:
         outcome = outcome_of(index)
@@ -76,6 +80,9 @@ def bounds_of_answer(entry: Series, outcome_of: OutcomeOf) -> tuple[int | None, 
             uppers.append(before)
     expired = [ttl for ttl, step in entry.steps.items() if step.hops]
     upper = min(uppers, default=None)
+    if beside and upper is not None:
+        last = max(probe.time_ns for probe in entry.sent if probe.ttl == upper)
+        return upper, min(probe.ttl for probe in entry.sent if last - LIMIT_NS < probe.time_ns <= last)
     return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
 
 
@@ -147,8 +154,8 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
     last = max(heard, default=0)
     tail = [ttl for ttl in silent if ttl > last]
     compared = [ttl for ttl in tail if control.hops_at(ttl) or ttl in answered]
-    if not any(ttl in answered for ttl in tail):
-        return None  # it was never asked as far as the server
+    if not tail or tail[-1] < answered[0] or tail[0] >= answered[0]:
+        return None  # it was never asked as far as the server; or it is the server that says nothing
     return tail[0] if len(compared) >= 3 and tail[0] in compared else None
 
 

@@ -56,6 +56,9 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
     del surroundings
     said = observation.server_hello or observation.version  # a HelloRetryRequest has a version too
     other = observation.reset_taken or observation.alerts or observation.plain_frame or observation.server_closed
+    other = (
+        other or observation.server_bytes or observation.absent is Absent.NOT_CAPTURED
+    )  # an answer, or a part of one
     if observation.probe_ttl is None or said or other:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
