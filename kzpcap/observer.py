@@ -395,7 +395,7 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
         if scrubbed(handshake.chains[0]):
             return Absent.SCRUBBED
         if handshake.chains[0].complete:
-            return None
+            return None if handshake.chains[0].certificates else Absent.NOT_SENT
         return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED
     answer = handshake.server_hello
     if handshake.resumed:

@@ -138,7 +138,19 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
         assert failures.attempts == len(failed)
         assert [one.frame for one in failures.some] == [one.first_frame for one in failed[:8]]
         assert failures.last_ns == (failed[-1].time_ns if failed else 0)
-        passed = {one.first_frame for one in same if through(one) and low < one.time_ns < high}
+        spells, last = 0, None
+        for time in sorted(one.time_ns for one in failed):
+            if last is None or any(last < control.time_ns < time for control in found):
+                spells, last = spells + 1, time
+        assert around.apart(mine, found, 3) == min(spells, 3)
+        anywhere = (one for one in everyone if one.transport == mine.transport and one.server_name is not None)
+        passed = {
+            one.first_frame
+            for one in anywhere
+            if (one.client[0], one.server_name) == (mine.client[0], mine.server_name)
+            and through(one)
+            and low < one.time_ns < high
+        }
         got = around.successes(mine, low, high)
         assert got.attempts == len(passed)
         assert len(got.some) == min(len(passed), 8)

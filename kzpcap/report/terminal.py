@@ -70,6 +70,11 @@ class Collected:
         return sorted(self.shown + self.plain, key=lambda connection: connection.observation.first_frame)
 
 
+def address(text: str, width: int) -> str:
+    """An address in a column: of a long one its beginning, and its end, which tells it from its neighbours."""
+    return text if len(text) <= width else f"{text[: width // 2 - 1]}~{text[len(text) - (width - width // 2) :]}"
+
+
 def cut(text: str, width: int) -> str:
     """Text in a column, cut with a mark where it is too long."""
     return text if len(text) <= width else text[: width - 1] + "~"
@@ -301,7 +306,7 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
         if options.colour and verdict.state in COLOURS:
             state = f"\x1b[{COLOURS[verdict.state]}m{state}\x1b[0m"
         out(
-            f"{time}  {cut(observation.server[0], server):<{server}}  "
+            f"{time}  {address(observation.server[0], server):<{server}}  "
             f"{cut(sni, name):<{name}}  {state}  {cut(_because(verdict), reason)}\n"
         )
     if collected.lines_left:
@@ -354,7 +359,7 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
             "went_on": "the client went on",
             "refused": "the client refused the certificate",
             "closed": "the client closed the connection",
-            "silent": "the client fell silent",
+            "silent": "nothing more of the client is seen",
         }.get(observation.reaction.value)
         out(wrap(f"{version_name(observation.version)}{'; ' + reaction if reaction else ''}", 2, 4) + "\n")
     for name in observation.chain[:4]:

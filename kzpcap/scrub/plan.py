@@ -303,7 +303,9 @@ class Planner:
         if not runs or runs[0].offset != 0 or not role.named:
             return
         data = runs[0].data[:end]
-        if plain and not from_client and handshake.plain_answer is not None:
+        if plain and len(data) < 5 and records.looks_like_record(data, 0, False):
+            made.keep.append((0, len(data)))  # zeros in its place would be an answer that is no TLS
+        elif plain and not from_client and handshake.plain_answer is not None:
             # No more of it: pages of carriers name the subscriber, by address, number or a code in a link.
             made.put.append((0, _status(data)))
         elif handshake.upgrade is not None and handshake.upgrade.proxy:

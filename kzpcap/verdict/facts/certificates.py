@@ -32,6 +32,12 @@ def name_matches(observation: Observation, surroundings: Surroundings) -> Findin
         return Finding(
             True, f"the certificate is for the name asked, {observation.server_name}", chain_frames(observation)
         )
+    other = next((name for name in observation.other_names if carries(facts.leaf, name)), None)
+    if other is not None:
+        says = f"the certificate is for {other}, which the client asked for too"
+        return Finding(True, says, chain_frames(observation))
+    if facts.leaf.problem:
+        return Finding(None, "the certificate's names cannot be read", chain_frames(observation))
     if observation.ech_inner_unknown:
         return Finding(None, f"the name asked is encrypted behind {observation.server_name}", chain_frames(observation))
     listed = ", ".join(facts.leaf.dns_names[:3]) or facts.leaf.common_name or "no name"

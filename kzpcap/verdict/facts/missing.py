@@ -29,17 +29,28 @@ def absent(*reasons: Absent) -> Fact:
         del surroundings
         if observation.absent in reasons:
             says = observation.chain_problem or ABSENT_SAYS[observation.absent]
-            return Finding(True, says, (observation.first_frame,))
+            return Finding(True, says, (_shows(observation),))
         return Finding(False, "not missing for this reason")
 
     return ask
+
+
+def _shows(observation: Observation) -> int:
+    """The frame that shows why there is no whole certificate: of the part that came, of the hello that came last."""
+    seen = observation.chain_seen or observation.server_hello
+    if seen is None and observation.absent is not Absent.ONE_SIDED:
+        answer = next((mark.frame for mark in observation.server_marks if mark.what != "syn_ack"), None)
+        if answer is not None:
+            return answer
+    seen = seen or observation.client_hello
+    return seen.frame if seen is not None else observation.first_frame
 
 
 ABSENT_SAYS = {
     Absent.ENCRYPTED: "TLS 1.3: the certificate is encrypted, and there is no key log",
     Absent.UNDECRYPTABLE: "TLS 1.3: the certificate is encrypted, and the keys do not fit",
     Absent.RESUMED: "the session was resumed: no certificate is sent",
-    Absent.NOT_SENT: "the server sent no certificate (anonymous or pre-shared key)",
+    Absent.NOT_SENT: "the server sent no certificate (anonymous or pre-shared key, or an empty list)",
     Absent.NOT_REACHED: "the handshake did not get as far as a certificate",
     Absent.NOT_CAPTURED: "the part of the handshake with the certificate was not captured",
     Absent.ONE_SIDED: "only the client's direction was captured",
@@ -120,7 +131,9 @@ def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:
 def no_name_sent(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client sent a whole hello without a name."""
     del surroundings
-    return Finding(observation.name_status == "absent", "the client asked for no name")
+    hello = observation.client_hello
+    frames = (hello.frame,) if observation.name_status == "absent" and hello is not None else ()
+    return Finding(observation.name_status == "absent", "the client asked for no name", frames)
 
 
 @needs(NAMELESS)
@@ -168,4 +181,5 @@ def tls13_not_kept(observation: Observation, surroundings: Surroundings) -> Find
     del surroundings
     if observation.version is None or not observation.offers_tls13 or observation.version >= 0x0304:
         return Finding(False, "TLS 1.3 was not offered, or was kept, or nothing was chosen")
-    return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen")
+    frames = tuple(seen.frame for seen in (observation.client_hello, observation.server_hello) if seen is not None)
+    return Finding(True, f"TLS 1.3 was offered, {version_name(observation.version)} was chosen", frames)
