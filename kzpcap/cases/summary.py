@@ -283,7 +283,7 @@ def lines(found: Total) -> Iterator[str]:
             yield f"  {what:<44}{sum(count for _, count in reasons[12:]):>8,}"
     if found.failed or found.not_captures:
         yield ""
-        failed = words.count(len(found.failed), "capture")
+        failed = words.count(len(found.failed), "file or folder", "files or folders")
         none = words.count(found.not_captures, "file is no capture", "files are no captures")
         yield f"NOT READ      {failed} failed, {none}"
         for name, why in sorted(found.failed.items())[:10]:
