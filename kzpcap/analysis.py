@@ -14,7 +14,8 @@ from kzpcap.capture.codes import TCP, UDP
 from kzpcap.capture.container import Records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Flow, Scanner
-from kzpcap.capture.source import Source, open_source
+from kzpcap.capture.source import open_source
+from kzpcap.capture.unpack import Source
 from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.clock import Point, Points, http_date, ntp_time

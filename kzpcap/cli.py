@@ -36,7 +36,7 @@ from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
 if TYPE_CHECKING:
     from kzpcap.analysis import Report
     from kzpcap.capture.health import Notes
-    from kzpcap.capture.source import Source
+    from kzpcap.capture.unpack import Source
     from kzpcap.reference import Reference
     from kzpcap.report.summary import Summary
 

@@ -15,7 +15,7 @@ from kzpcap.capture.codes import OK, TCP, UDP
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
-from kzpcap.capture.source import Source
+from kzpcap.capture.unpack import Source
 from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark
 from kzpcap.observations import Observation
 from kzpcap.observer import Observer

@@ -14,7 +14,7 @@ from kzpcap.capture.container import FORMAT_NAMES, Records
 from kzpcap.capture.decode import REASONS, link_name
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Scanner
-from kzpcap.capture.source import Source
+from kzpcap.capture.unpack import Source
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.report.text import decode, rfc3339, safe

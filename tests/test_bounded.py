@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analysis, analyze, reference, spill
-from kzpcap.capture import scan, source
+from kzpcap.capture import archive, scan, unpack
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from kzpcap.certificates.certificate import MAX_EXTENSIONS, MAX_PURPOSES, parse
@@ -282,7 +282,7 @@ def zip_with_a_dictionary(size):
     ids=["tar", "tar for all", "tar with holes", "zip", "zip with LZMA"],
 )
 def test_headers_that_would_be_read_whole_are_bounded(data, why, tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "MAX_DIRECTORY", 200_000)
+    monkeypatch.setattr(archive, "MAX_DIRECTORY", 200_000)
     (tmp_path / "archive").write_bytes(data)
     with pytest.raises(CaptureError, match=re.escape(why)):
         open_source(str(tmp_path / "archive"), Notes())
@@ -295,7 +295,7 @@ def test_xz_takes_no_more_memory_than_xz_itself_may(tmp_path, monkeypatch):
     opened = open_source(str(path), Notes())
     assert bytes(opened.raw) == whole
     opened.close()
-    monkeypatch.setattr(source, "MAX_DICTIONARY", 1 << 20)
+    monkeypatch.setattr(unpack, "MAX_DICTIONARY", 1 << 20)
     with pytest.raises(CaptureError, match=r"nothing can be unpacked: .*Memory usage limit"):
         open_source(str(path), Notes())
 

@@ -18,7 +18,7 @@ import zlib
 
 import pytest
 
-from kzpcap.capture.source import Source, _lz4, _zstd
+from kzpcap.capture.unpack import Source, _lz4, _zstd
 from tests.conftest import CAPTURES, run
 
 QAZNET = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()

@@ -18,7 +18,8 @@ from typing import IO
 
 from kzpcap.capture.container import FORMAT_NAMES, Records
 from kzpcap.capture.health import Notes
-from kzpcap.capture.source import Part, Source, mapped, open_all
+from kzpcap.capture.source import open_all
+from kzpcap.capture.unpack import Part, Source, mapped
 from kzpcap.errors import CaptureError
 
 SECTION = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)

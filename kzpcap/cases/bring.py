@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kzpcap.capture.source import may_hold_captures, refuse_unbounded
+from kzpcap.capture.archive import refuse_unbounded
+from kzpcap.capture.source import may_hold_captures
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
 from kzpcap.cases.work import OWN_WORDS

@@ -21,7 +21,7 @@ from kzpcap.capture.container import Records
 from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Flow
-from kzpcap.capture.source import Source
+from kzpcap.capture.unpack import Source
 from kzpcap.dns import answers
 from kzpcap.flows import Run, Stream, both_directions, distance, reassemble
 from kzpcap.paths.icmp import IcmpError

@@ -13,7 +13,8 @@ from typing import IO, Any
 from kzpcap import __version__
 from kzpcap.analysis import Report, analyze
 from kzpcap.capture.health import Notes
-from kzpcap.capture.source import Source, mapped, open_source
+from kzpcap.capture.source import open_source
+from kzpcap.capture.unpack import Source, mapped
 from kzpcap.errors import CaptureError
 from kzpcap.reference import Reference
 from kzpcap.scrub.apply import Written, apply
