@@ -46,11 +46,11 @@ def cut_address(address: str) -> str:
     return str(network)
 
 
-ADDRESS = re.compile(
-    r"(?<![\w.:])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9a-f:]*::[0-9a-f:.]*|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4})"
-    r"(?![\w/]|\.[0-9])",
-    re.ASCII,
-)
+IPV4 = r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"
+IPV6 = r"[0-9a-f:]*::[0-9a-f:.]*|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
+ADDRESS = re.compile(rf"(?<![\w.:])(?:{IPV4}|{IPV6})(?![\w/]|\.[0-9])", re.ASCII)
+ADDRESS_OF_IPV4 = re.compile(rf"(?<![\w.:]){IPV4}(?![\w/]|\.[0-9])", re.ASCII)
+FEW = 16
 
 
 class Clients:
@@ -66,7 +66,11 @@ class Clients:
 
     def cut(self, text: str) -> str:
         """A text with every such address in it cut, sentences and all."""
-        return ADDRESS.sub(self._one, text)
+        if self.sites:
+            return ADDRESS.sub(self._one, text)
+        if len(self.addresses) <= FEW and not any(map(text.__contains__, self.addresses)):
+            return text
+        return ADDRESS_OF_IPV4.sub(self._one, text)
 
     def _one(self, found: re.Match[str]) -> str:
         address = found[0]
@@ -117,6 +121,8 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
         if report.surroundings.rebuilt:
             document["hop_counts"] = []
             document["timing"]["reach_km"] = None
+        if client:
+            document["client"]["address"] = client(document["client"]["address"])
         document["corroboration"] = report.outcomes.get(connection.observation.number)
         out(("" if first else ",") + told(document))
         first = False
