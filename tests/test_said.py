@@ -21,7 +21,7 @@ from tests.test_overstated import judged
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.packets import ACK, PSH, SPRING_2026, Capture, Connection
-from recipes.tls import client_hello
+from recipes.tls import Authority, client_hello, der, rsa_handshake, vector
 
 
 def analysed(name):
@@ -110,3 +110,29 @@ def test_a_cut_alert_stays_one_when_it_is_scrubbed(tmp_path):
 def test_of_a_long_address_the_end_is_shown(text, width, shown):
     assert address(text, width) == shown
     assert len(shown) <= width
+
+
+def test_a_certificate_that_is_cut_does_not_keep_a_capture_back(tmp_path):
+    """It bears the name of a control: what is left of it is taken out, and the rest of the capture can be sent."""
+    root = Authority.make("LAB root", SPRING_2026)
+    names = ["vk.com", "static.example.net", *(f"n{number}.vk.com" for number in range(80))]
+    _, leaf = root.issue(names, SPRING_2026)
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, client_hello("vk.com", random.Random(1)))
+    flight = record(22, message(2, server_hello_body()) + message(11, vector(vector(der(leaf), 3), 3)))
+    connection.segment = 300
+    connection.send(1, flight[:900], wait=0.03)
+    other = Connection(capture, 50_002, "198.51.100.9")
+    rsa_handshake(
+        other,
+        "static.example.net",
+        [der(root.issue(["static.example.net"], SPRING_2026, strong=True)[1])],
+        random.Random(2),
+    )
+    capture.write(tmp_path / "capture.pcapng")
+    for profile in ("evidence", "public"):
+        found = scrub(str(tmp_path / "capture.pcapng"), reference.load(), Choices(profile=profile))
+        assert (found.proof.wrong, found.proof.leaks) == ([], [])
+        found.output.close()

@@ -438,19 +438,20 @@ def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
 
 
 def certificate_list(body: bytes, policy: Policy) -> Iterator[Change]:
-    """The certificates as the policy has them; the lengths stay (RFC 5246 section 7.4.2)."""
-    if policy.certificates == "all":
-        return
+    """The certificates as the policy has them; the lengths stay (RFC 5246 section 7.4.2).
+
+    One that is cut decides nothing, and may bear any name: it does not stay.
+    """
     reader = Reader(body)
     try:
         reader.uint(3)
         first = True
         while reader.left():
             length = reader.uint(3)
-            begin = reader.pos
+            begin, whole = reader.pos, length <= reader.left()
             der = reader.take(min(length, reader.left()))
             stays = policy.certificates == "issuers" and hashlib.sha256(der).hexdigest() in policy.issuers
-            if first or not stays:
+            if not whole or (policy.certificates != "all" and (first or not stays)):
                 yield Change(begin, reader.pos)
             first = False
     except ShortRead:
