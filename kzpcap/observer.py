@@ -396,6 +396,8 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
             return Absent.SCRUBBED
         if handshake.chains[0].complete:
             return None if handshake.chains[0].certificates else Absent.NOT_SENT
+        if handshake.chains[0].malformed:
+            return Absent.MALFORMED
         return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED
     answer = handshake.server_hello
     if handshake.resumed:

@@ -136,3 +136,19 @@ def test_a_certificate_that_is_cut_does_not_keep_a_capture_back(tmp_path):
         found = scrub(str(tmp_path / "capture.pcapng"), reference.load(), Choices(profile=profile))
         assert (found.proof.wrong, found.proof.leaks) == ([], [])
         found.output.close()
+
+
+@pytest.mark.parametrize(("claimed", "absent"), [(0, None), (64, Absent.MALFORMED)])
+def test_a_list_that_claims_more_than_its_message_holds_is_malformed(claimed, absent, tmp_path):
+    """Nothing was cut short in the capture."""
+    root = Authority.make("LAB root", SPRING_2026)
+    chain = vector(der(root.issue(["vk.com"], SPRING_2026)[1]), 3)
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, client_hello("vk.com", random.Random(1)))
+    certificate = message(11, (len(chain) + claimed).to_bytes(3, "big") + chain)
+    connection.send(1, record(22, message(2, server_hello_body()) + certificate + message(14, b"")), wait=0.03)
+    connection.close()
+    (found,) = judged(tmp_path, capture)
+    assert found.observation.absent is absent

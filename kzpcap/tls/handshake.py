@@ -362,7 +362,13 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
         if message.kind == 11:
             certificates, whole = certificate_list(message.body, version)
             found.append(
-                ChainSeen(certificates, whole and message.complete, _seen(message.packet), message.first_frame)
+                ChainSeen(
+                    certificates,
+                    whole and message.complete,
+                    _seen(message.packet),
+                    message.first_frame,
+                    message.complete and not whole,
+                )
             )
     return tuple(found)
 

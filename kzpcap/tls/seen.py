@@ -45,6 +45,8 @@ class ChainSeen(NamedTuple):
     complete: bool
     seen: Seen
     first_frame: int
+    malformed: bool = False
+    """The message is there whole, and its list claims more than it holds."""
 
 
 class BytesSeen(NamedTuple):
