@@ -23,7 +23,8 @@ LATE = 65_536
 """Bytes behind a SYN that an answer captured before it may acknowledge."""
 BESIDE = 1 << 24
 """How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
-MAX_FRAGMENTS = 512
+MAX_FRAGMENTS = 128
+"""Datagrams in the making at once; each may take twice its own length."""
 MAX_DATAGRAM = 65_535
 MAX_FINISHED = 2 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
