@@ -276,7 +276,8 @@ def analyze(
         surroundings.interception_leaves = reference.interception_leaves
         for leaf in take_given(reference.genuine, surroundings, reading.scanner.first_time):
             reading.notes.add("given", f"given as genuine, and not publicly trusted then: {leaf.sha256}")
-        surroundings.rebuilt = vantage.rebuilt(reading.scanner.pcapdroid, reading.scanner.link_types)
+        scanner = reading.scanner
+        surroundings.rebuilt = vantage.rebuilt(scanner.pcapdroid, scanner.link_types, scanner.icmp_errors)
         survey(surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes(), reading.notes)

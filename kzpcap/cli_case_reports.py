@@ -135,7 +135,8 @@ def claims(
     from kzpcap import reference
     from kzpcap.cases import claims as claiming
     from kzpcap.cases.custody import latest
-    from kzpcap.cases.summary import judged_otherwise, reports, sound
+    from kzpcap.cases.repeats import sound
+    from kzpcap.cases.summary import judged_otherwise, reports
     from kzpcap.cases.tomography import explain
     from kzpcap.report.text import safe
     from kzpcap.report.words import claim_lines
@@ -179,9 +180,10 @@ def release(
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
         raise typer.Exit(EXIT_MISSING) from None
     except DAMAGED as error:
-        own = isinstance(error, OSError) and not str(error.filename or output).startswith(str(folder))
-        if isinstance(error, OSError) and own:  # it is the release that cannot be written, and no fault of the case
-            raise NotWritten(error.errno, error.strerror, str(output)) from None
+        if isinstance(error, OSError):
+            at_fault = Path(error.filename or output).resolve()
+            if not at_fault.is_relative_to(folder.resolve()):  # the release cannot be written: no fault of the case
+                raise NotWritten(error.errno, error.strerror, str(output)) from None
         raise refused(folder, error) from None
     for path in sorted(output.iterdir()):
         typer.echo(f"{path.stat().st_size:>12,}  {safe(path.name)}")
@@ -202,7 +204,8 @@ def ooni(
 
     from kzpcap.cases.custody import latest
     from kzpcap.cases.public import published_keys
-    from kzpcap.cases.summary import reports, sound
+    from kzpcap.cases.repeats import sound
+    from kzpcap.cases.summary import reports
     from kzpcap.report.ooni import measurements
     from kzpcap.report.text import safe, wrap
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -84,15 +85,18 @@ def new_file(path: Path, mode: str = "x") -> Iterator[IO[Any]]:
     Where it cannot be written whole, nothing that is new of it stays, and NotWritten says so.
     """
     text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace"}
-    there = path.exists()
+    before = path.stat().st_size if path.exists() else None
     try:
         with path.open(mode, **text) as file:
             yield file
     except FileExistsError:
         raise
     except BaseException as error:
-        if not there:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if before is not None:
+                os.truncate(path, before)
+            elif not path.is_symlink():
+                path.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(path)):
             raise NotWritten(error.errno, error.strerror, str(path)) from None
         raise

@@ -36,12 +36,17 @@ class Vantage:
     both_directions: int = 0
     strays: int = 0
     with_syn: int = 0
+    lowered: bool = False
+    """Some packet of a server's side came with a TTL that routers had lowered, or that no system begins with."""
     client_ttls: Counter[int] = field(default_factory=Counter)
 
     def add(self, observation: Observation) -> None:
         """Count one connection."""
         self.connections += 1
         self.strays += observation.strays
+        self.lowered = self.lowered or any(
+            mark.ttl not in FRESH_TTLS for mark in (*observation.server_marks, *observation.resets)
+        )
         if observation.client_packets and observation.server_packets:
             self.both_directions += 1
         if observation.syn or observation.syn_ack:
@@ -66,16 +71,16 @@ class Vantage:
         else:
             self.server_fresh += 1
 
-    def rebuilt(self, pcapdroid: int, links: Collection[int]) -> str:
+    def rebuilt(self, pcapdroid: int, links: Collection[int], icmp_errors: int) -> str:
         """Why TTLs mean nothing: an app made the headers as it recorded. Empty where nothing says so.
 
-        Without an app's own mark it is told where there is no link layer, as apps that tunnel all traffic record, and
-        nobody's packets ever came through a router.
+        Without an app's own mark it is told where there is no link layer, as apps that tunnel all traffic record,
+        nobody's packets ever came through a router, and no router spoke.
         """
         if pcapdroid:
             return "the capture app rebuilt the packets: TTLs mean nothing"
         untouched = self.unclear and not (self.client_fresh or self.server_fresh or self.forwarded)
-        if untouched and links and set(links) <= NO_LINK:
+        if untouched and not self.lowered and not icmp_errors and links and set(links) <= NO_LINK:
             return "no link layer, and both sides' TTLs are undecremented, as in what apps rebuild: TTLs mean nothing"
         return ""
 

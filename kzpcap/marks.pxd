@@ -15,7 +15,7 @@ cpdef object first_marked(list packets, str what, long long wanted, long long un
 cpdef object syn_ack(list sent, list answered)
 @cython.locals(packet=Packet, found=list)
 cpdef tuple resets(list packets, Flow flow)
-@cython.locals(packet=Packet, first=Packet, end="long long")
+@cython.locals(packet=Packet, first=Packet, end="long long", found=bint)
 cpdef bint acknowledges_missing(list own, list others) except -1
 @cython.locals(packet=Packet, first=Packet, own=Packet)
 cpdef object closed_by_server(list sent, list answered, long long hello)

@@ -80,21 +80,26 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
 
 
 def acknowledges_missing(own: list[Packet], others: list[Packet]) -> bool:
-    """Does a side acknowledge bytes of the other's that were not captured? A FIN's one is none."""
-    first = None
-    end = 1
-    for packet in others:
-        if first is None:
-            if packet.flags & codes.SYN:
-                first = packet
-        elif packet.payload and distance(packet.seq, first.seq) + len(packet.payload) > end:
-            end = distance(packet.seq, first.seq) + len(packet.payload)
-    if first is None:
-        return False
-    for packet in own:
-        if packet.flags & codes.ACK and not packet.flags & codes.RST and distance(packet.ack, first.seq) > end + 1:
-            return True
-    return False
+    """Does a side acknowledge bytes of the other's that were not captured? A FIN's one is none.
+
+    Of several SYNs, one may have been lost behind the capture point: it must be so by each of them.
+    """
+    found = False
+    for first in others:
+        if not first.flags & codes.SYN:
+            continue
+        end = 1
+        for packet in others:
+            if packet.payload and distance(packet.seq, first.seq) + len(packet.payload) > end:
+                end = distance(packet.seq, first.seq) + len(packet.payload)
+        found = False
+        for packet in own:
+            if packet.flags & codes.ACK and not packet.flags & codes.RST and distance(packet.ack, first.seq) > end + 1:
+                found = True
+                break
+        if not found:
+            return False
+    return found
 
 
 def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> Mark | None:
@@ -104,11 +109,10 @@ def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> 
     """
     first = None
     for packet in answered:
-        if first is None:
-            if packet.flags & codes.SYN and packet.flags & codes.ACK:
-                first = packet
+        if packet.flags & codes.SYN and packet.flags & codes.ACK:
+            first = packet  # the last: one before may have been lost behind the capture point
         elif packet.flags & codes.ENDS == codes.FIN and packet.frame > hello and not packet.payload:
-            if distance(packet.seq, first.seq) != 1:
+            if first is None or distance(packet.seq, first.seq) != 1:
                 continue
             for own in sent:
                 if own.frame < packet.frame and own.flags & (codes.FIN | codes.RST):

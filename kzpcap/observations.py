@@ -16,6 +16,7 @@ from kzpcap.tls.quic import Turns
 from kzpcap.tls.seen import AlertSeen, Seen
 
 MAX_PROBE_TTL = 32
+MOMENT_NS = 100_000_000
 LOWEST_START = 30
 """Systems begin at 64 or more, and no way has 34 routers."""
 FAILURES = ("silent", "reset", "closed")
@@ -216,6 +217,13 @@ class Observation(NamedTuple):
         """Did a reset come from the server's side that the client did not have to drop?"""
         return bool(self.resets) and self.resets[0].what != IGNORED
 
+    def _closed_before(self, mark: Mark) -> bool:
+        """Had the client itself closed? Not by a reset of the same moment: who injects one, injects two."""
+        if self.client_closed is None or self.client_closed > mark.frame:
+            return False
+        own = next((reset for reset in self.client_resets if reset.frame == self.client_closed), None)
+        return own is None or mark.time_ns - own.time_ns > MOMENT_NS
+
     @property
     def failed(self) -> str | None:
         """How a connection ended after its ClientHello without an answer to it: reset, alert, plain, closed, silent."""
@@ -227,7 +235,7 @@ class Observation(NamedTuple):
             return "alert"
         if self.absent is Absent.NOT_CAPTURED or self.absent is Absent.TRUNCATED:
             return None  # an answer came, and is not in the capture
-        if self.reset_taken and (self.client_closed is None or self.resets[0].frame < self.client_closed):
+        if self.reset_taken and not self._closed_before(self.resets[0]):
             return "reset"
         if self.server_closed is not None:
             return "closed"

@@ -353,14 +353,9 @@ class Surroundings:
         """Connections that got through between two times, over this transport, with another name than this one: to the
         same server with a name on no list, or of the same client within ten minutes to any name on no list. Bounded."""
         found: dict[int, Attempt] = {}
-        first = max(low, observation.time_ns - CONTROL_WINDOW)
-        last = min(high, observation.time_ns + CONTROL_WINDOW)
-        rows, name, over_quic = self.briefs, key(observation.server_name), int(observation.transport == "quic")
-        for groups, wanted, begin, end in (
-            (rows.controls_by_server, observation.server[0], low, high),
-            (rows.controls_by_client, observation.client[0], first, last),
-        ):
-            at, stop = rows.between(groups, hash((hash(wanted), over_quic)), begin, end)
+        rows, name = self.briefs, key(observation.server_name)
+        for groups, wanted, begin, end in self._control_groups(observation, low, high):
+            at, stop = rows.between(groups, wanted, begin, end)
             for row in groups.rows[at : min(stop, at + MAX_CONTROLS)]:
                 if rows.names[row] != name:
                     attempt = rows.attempt(row)
@@ -389,18 +384,37 @@ class Surroundings:
         some = [rows.attempt(row) for row in rows.failures.rows[low : min(high, low + MAX_EXAMPLES)]]
         return Tries(high - low, some, rows.times[rows.failures.rows[high - 1]] if high > low else 0)
 
-    def apart(self, observation: Observation, controls: list[Attempt], enough: int) -> int:
+    def apart(self, observation: Observation, low: int, high: int, enough: int) -> int:
         """How many of these failures have a control between each and the next: what fails at one time, fails once."""
-        rows, times = self.briefs, [control.time_ns for control in controls]
+        rows = self.briefs
         at, end = rows.failures.span(_triple(observation))
         count = 0
         while at < end and count < enough:
             count += 1
-            place = bisect_right(times, rows.times[rows.failures.rows[at]])
-            if place == len(times):
+            control = self._control_after(observation, max(low, rows.times[rows.failures.rows[at]]), high)
+            if control is None:
                 break
-            at = bisect_right(rows.failures.rows, times[place], at, end, key=rows.times.__getitem__)
+            at = bisect_right(rows.failures.rows, control, at, end, key=rows.times.__getitem__)
         return count
+
+    def _control_after(self, observation: Observation, after: int, high: int) -> int | None:
+        """When the first of its controls behind a time began."""
+        found = []
+        for groups, wanted, begin, end in self._control_groups(observation, after + 1, high):
+            at, stop = self.briefs.between(groups, wanted, begin, end)
+            for row in groups.rows[at : min(stop, at + MAX_CONTROLS)]:
+                if self.briefs.names[row] != key(observation.server_name):
+                    found.append(self.briefs.times[row])
+                    break
+        return min(found, default=None)
+
+    def _control_groups(self, observation: Observation, low: int, high: int) -> Iterator[tuple[Groups, int, int, int]]:
+        """Where a connection's controls are, and from when to when: to its server, of its client within ten minutes."""
+        rows, over_quic = self.briefs, int(observation.transport == "quic")
+        first = max(low, observation.time_ns - CONTROL_WINDOW)
+        last = min(high, observation.time_ns + CONTROL_WINDOW)
+        yield rows.controls_by_server, hash((hash(observation.server[0]), over_quic)), low, high
+        yield rows.controls_by_client, hash((hash(observation.client[0]), over_quic)), first, last
 
     def successes(self, observation: Observation, low: int, high: int) -> Tries:
         """Attempts of this client with this name that got through, at any server, after one time and before another."""

@@ -16,7 +16,7 @@ from tests.test_overstated import judged, rules
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.ladders import time_exceeded
-from recipes.packets import ACK, FIN, PSH, RST, SERVER, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, FIN, PSH, RST, SERVER, SPRING_2026, SYN, Capture, Connection
 from recipes.tls import Authority, client_context, client_hello, message, openssl, record, server_context
 
 SERVER_HELLO = record(22, message(2, server_hello_body()))
@@ -245,6 +245,8 @@ def test_residual_blocking_has_no_exact_edge(tmp_path):
                 connection = Connection(capture, 51_000 + 100 * run + 2 * ttl + number)
                 connection.open()
                 connection.packet(0, PSH | ACK, client_hello(name, random.Random(ttl)), ttl=ttl)
+                if ttl < 8 and not run:
+                    time_exceeded(connection, ttl)
                 if number and ttl >= box:
                     connection.packet(1, RST | ACK, wait=0.01, ttl=60)
                 elif not number and ttl >= 8:
@@ -256,5 +258,98 @@ def test_residual_blocking_has_no_exact_edge(tmp_path):
     (ladder,) = report.ladders
     assert ladder.interceptor_ttl == 1
     assert ladder.bound != "exact"
-    assert any("first at TTL 5" in note for note in ladder.notes)
+    assert any("first at TTL 5 before" in note for note in ladder.notes)
+    report.close()
+
+
+@pytest.mark.parametrize(("runs", "bound"), [(((1, 5), (6, 5)), "exact"), (((1, 5), (1, 6), (1, 5)), "exact")])
+def test_a_run_that_began_later_or_lost_an_answer_is_no_residue(runs, bound, tmp_path):
+    """(first TTL asked, first TTL at which the box was met) of each time the ladder was gone up."""
+    capture = Capture(SPRING_2026)
+    for run, (begin, box) in enumerate(runs):
+        for ttl in range(begin, 11):
+            for number, name in enumerate(("www.example.org", "vk.com")):
+                connection = Connection(capture, 51_000 + 100 * run + 2 * ttl + number)
+                connection.open()
+                connection.packet(0, PSH | ACK, client_hello(name, random.Random(ttl)), ttl=ttl)
+                if ttl < 8 and not (number and ttl >= 5):
+                    time_exceeded(connection, ttl)
+                if number and ttl >= box:
+                    connection.packet(1, RST | ACK, wait=0.01, ttl=60)
+                elif not number and ttl >= 8:
+                    connection.packet(1, PSH | ACK, SERVER_HELLO, wait=0.03)
+                capture.now += 3
+                connection.packet(0, RST)
+    capture.write(tmp_path / "capture.pcapng")
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load())
+    assert [(ladder.interceptor_ttl, ladder.bound) for ladder in report.ladders] == [(5, bound)]
+    report.close()
+
+
+def test_a_reset_in_both_names_at_one_moment_is_a_reset(public, context, tmp_path):
+    """Who injects one resets the client and the server: the client's half, with its TTL, is no close of its own."""
+    capture = Capture(SPRING_2026)
+    control(capture, 50_000, context, "vk.com")
+    for turn in range(3):
+        connection = hello(capture, 50_100 + turn)
+        connection.packet(0, RST, wait=0.01)
+        connection.packet(1, RST | ACK, wait=0.0001)
+        control(capture, 50_200 + turn, context)
+    found = judged(tmp_path, capture, [public])
+    assert rules([one for one in found if one.observation.failed]) == ["failed-repeatedly-beside-controls"] * 3
+
+
+def test_many_controls_at_once_hide_no_failure(public, context, tmp_path):
+    capture = Capture(SPRING_2026)
+    control(capture, 50_000, context, "vk.com")
+    failing(capture, 50_100, "reset")
+    for number in range(300):
+        control(capture, 51_000 + number, context)
+    for turn in range(1, 4):
+        failing(capture, 50_100 + turn, "reset")
+        control(capture, 50_200 + turn, context)
+    found = judged(tmp_path, capture, [public])
+    assert rules([one for one in found if one.observation.failed]) == ["failed-repeatedly-beside-controls"] * 4
+
+
+def test_of_two_syn_acks_the_one_that_was_answered_counts(tmp_path):
+    """The first, of a server that keeps no state, was lost behind the capture point."""
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.packet(0, SYN)
+    connection.packet(1, SYN | ACK, wait=0.03)
+    connection.seq[0] -= 1
+    connection.packet(0, SYN, wait=1)
+    connection.seq[1] += 900_000
+    connection.packet(1, SYN | ACK, wait=0.03)
+    connection.packet(0, ACK)
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(1)))
+    connection.packet(1, RST | ACK, wait=0.01, ttl=125)
+    (found,) = judged(tmp_path, capture)
+    assert found.verdict.rule.id == "reset-by-another-sender"
+
+
+def test_a_reset_soon_after_a_probe_belongs_to_it(tmp_path):
+    """One connection for all TTLs, a probe each 80 ms and answers within 30: no other probe can have drawn it."""
+    capture = Capture(SPRING_2026)
+    for number, name in enumerate(("www.example.org", "vk.com")):
+        connection = Connection(capture, 51_000 + number)
+        connection.open()
+        sent = client_hello(name, random.Random(1))
+        for ttl in range(1, 11):
+            connection.packet(0, PSH | ACK, sent, wait=0.08, ttl=ttl)
+            connection.seq[0] -= len(sent)
+            if ttl < 8:
+                time_exceeded(connection, ttl)
+            if number and ttl == 5:
+                connection.packet(1, RST | ACK, wait=0.01, ttl=60)
+                break
+            if not number and ttl == 8:
+                connection.seq[0] += len(sent)
+                connection.packet(1, PSH | ACK, SERVER_HELLO, wait=0.03)
+                break
+        capture.now += 5
+    capture.write(tmp_path / "capture.pcapng")
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load())
+    assert [(ladder.interceptor_ttl, ladder.bound) for ladder in report.ladders] == [(5, "exact")]
     report.close()

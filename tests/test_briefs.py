@@ -142,7 +142,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
         for time in sorted(one.time_ns for one in failed):
             if last is None or any(last < control.time_ns < time for control in found):
                 spells, last = spells + 1, time
-        assert around.apart(mine, found, 3) == min(spells, 3)
+        assert around.apart(mine, low, high, 3) == min(spells, 3)
         anywhere = (one for one in everyone if one.transport == mine.transport and one.server_name is not None)
         passed = {
             one.first_frame

@@ -31,7 +31,7 @@ def test_of_a_long_list_both_ends_are_kept():
     sent = [b"cert-%03d" % number for number in range(200)]
     found, whole = certificate_list(vector(b"".join(vector(one, 3) for one in sent), 3), 0x0303)
     assert whole
-    assert len(found) == MAX_CERTIFICATES
+    assert len(found) == MAX_CERTIFICATES + 1, "by the one more it is known that there were more"
     assert found[: MAX_CERTIFICATES // 2] == tuple(sent[: MAX_CERTIFICATES // 2])
     assert found[-1] == sent[-1]
 
@@ -42,6 +42,8 @@ def test_the_newest_lines_of_a_key_log_are_kept(monkeypatch):
     keys.add(b"".join(b"SERVER_HANDSHAKE_TRAFFIC_SECRET %064x %064x\n" % (number, number) for number in range(5)))
     assert [int.from_bytes(random, "big") for random in keys.secrets] == [3, 4]
     assert keys.left_out == 3
+    keys.add(b"SERVER_HANDSHAKE_TRAFFIC_SECRET %064x %064x\n" % (4, 4))
+    assert (len(keys.secrets), keys.left_out) == (2, 3), "one that is there takes no other's place"
 
 
 @pytest.mark.parametrize("first", [0, 1], ids=["the client", "the server"])

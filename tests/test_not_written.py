@@ -40,7 +40,15 @@ def test_what_was_there_before_stays(tmp_path):
     with pytest.raises(NotWritten), new_file(path, "a") as file:
         file.write("two\n")
         full()
-    assert path.read_text().startswith("one\n")
+    assert path.read_text() == "one\n"
+
+
+def test_a_link_to_nowhere_stays(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with pytest.raises(NotWritten), new_file(tmp_path / "link", "a") as file:
+        file.write("two\n")
+        full()
+    assert (tmp_path / "link").is_symlink()
 
 
 def test_a_folder_that_cannot_be_written_is_no_fault_of_the_case(tmp_path):

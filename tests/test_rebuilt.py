@@ -39,13 +39,20 @@ def recorded(path, link, ttls, reset):
     ids=["rebuilt", "an interface without a link layer", "a router's", "one link"],
 )
 def test_where_no_ttl_was_ever_lowered_and_there_is_no_link(link, ttls, rebuilt, tmp_path):
-    path = recorded(tmp_path / "c.pcap", link, ttls, 125)
+    path = recorded(tmp_path / "c.pcap", link, ttls, 64)
     document = json.loads(run("analyze", "--json", str(path)).stdout)
     assert document["capture"]["headers_rebuilt"] is rebuilt
     (one,) = document["connections"]
-    assert one["state"] == ("undetermined" if rebuilt else "interfered")
     assert bool(one["hop_counts"]) is not rebuilt
     assert (one["timing"]["reach_km"] is None) is rebuilt
     assert one["place"]["where"] == "unknown"
     if rebuilt:
         assert "TTLs mean nothing" in document["capture"]["vantage"]["basis"]
+
+
+def test_a_ttl_that_was_lowered_refutes_it(tmp_path):
+    """Both sides' SYNs are fresh, a proxy's next door: but the reset has come through routers."""
+    path = recorded(tmp_path / "c.pcap", RAW, (64, 64), 57)
+    document = json.loads(run("analyze", "--json", str(path)).stdout)
+    assert document["capture"]["headers_rebuilt"] is False
+    assert [one["rule_id"] for one in document["connections"]] == ["reset-by-another-sender"]

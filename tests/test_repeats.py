@@ -59,8 +59,16 @@ def connection(**changes):
         "ja3": "0" * 32,
         "certificates": ["1" * 64],
         "probe_ttl": None,
+        "state": "undetermined",
         **changes,
     }
+
+
+def without(*reports):
+    """Which frames are left out of each of some reports."""
+    named = {str(number): Document({"connections": list(connections)}) for number, connections in enumerate(reports)}
+    repeats = Repeats(lambda: iter(named.items()))
+    return [sorted(repeats.of(name, report)) for name, report in named.items()]
 
 
 @pytest.mark.parametrize(
@@ -68,19 +76,39 @@ def connection(**changes):
     [
         ({}, True),
         ({"client": {"address": "192.0.2.1", "port": 50_001}}, True),
-        ({"client": {"address": "95.57.0.0/16", "port": 50_001}}, False),
+        ({"time": "2019-07-20T09:00:00.000001234Z"}, True),
         ({"client": {"address": "95.56.0.0/16", "port": 50_002}}, False),
         ({"time": "2019-07-20T09:00:00.000002Z"}, False),
         ({"certificates": []}, False),
         ({"probe_ttl": 5}, False),
+        ({"time": None}, False),
     ],
-    ids=["a copy", "scrubbed", "another client", "another port", "another time", "another answer", "a probe"],
+    ids=[
+        "a copy",
+        "scrubbed",
+        "in nanoseconds",
+        "another port",
+        "another time",
+        "another answer",
+        "a probe",
+        "no time",
+    ],
 )
 def test_what_makes_two_connections_one(changes, same):
-    repeats = Repeats()
-    assert repeats.of(Document({"connections": [connection()]})) == frozenset()
-    assert bool(repeats.of(Document({"connections": [connection(**changes)]}))) is same
+    assert without([connection()], [connection(**changes)]) == [[], [1] if same else []]
+
+
+def test_without_a_time_nothing_is_a_copy():
+    assert without([connection(time=None)], [connection(time=None)]) == [[], []]
 
 
 def test_in_one_capture_two_are_two():
-    assert Repeats().of(Document({"connections": [connection(), connection(frame=2)]})) == frozenset()
+    assert without([connection(), connection(frame=2)]) == [[]]
+
+
+def test_the_capture_that_says_more_is_counted():
+    """With controls or a twin beside it a capture says more of a connection than one that was cut to it."""
+    weak, strong = connection(frame=7), connection(state="interfered")
+    assert without([weak], [strong]) == [[7], []]
+    other = connection(frame=9, time="2019-07-20T09:01:00Z")
+    assert without([weak], [connection(), other]) == [[7], []], "of equals the larger capture"

@@ -128,9 +128,9 @@ class Gathered:
     again: int = 0
     """Connections that were in another capture too, and counted there."""
     otherwise: int = 0
+    """Captures of the case that were judged under other options alone, and are not in this."""
     altered: int = 0
     """Results that are not as custody says, and are in this all the same."""
-    """Captures of the case that were judged under other options alone, and are not in this."""
 
     def add(self, capture: str, report: Document) -> None:
         """Take in the report of one capture."""

@@ -27,8 +27,9 @@ from kzpcap.cases import claims as claiming
 from kzpcap.cases.crossings import NOT_KNOWN, network_of, vantages
 from kzpcap.cases.custody import latest, logs, reference_of
 from kzpcap.cases.public import AS_NETWORKS, ENOUGH, TOLD, node, public, published_keys, widely_known
+from kzpcap.cases.repeats import sound
 from kzpcap.cases.store import Case
-from kzpcap.cases.summary import reports, sound, total
+from kzpcap.cases.summary import reports, total
 from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of

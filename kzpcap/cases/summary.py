@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from kzpcap.cases import second
 from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
-from kzpcap.cases.repeats import Repeats
+from kzpcap.cases.repeats import Repeats, sound
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
 from kzpcap.report import words
@@ -121,28 +120,23 @@ def total(case: Case, analysis: str | None = None) -> Total:
 def reports(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, Document]]:
     """(capture, report) of every capture judged under one analysis; `others` is told of each analysis that is there.
 
-    Each report can be read until the next is asked for. A connection that is in several captures is in the first alone.
+    Each report can be read until the next is asked for. A connection that is in several captures is in one alone.
     """
-    repeats = Repeats()
+    repeats = Repeats(lambda: _stored(case, analysis))
+    for name, report in _stored(case, analysis, others):
+        with sound(name):
+            report.without = repeats.of(name, report)
+        yield name, report
+
+
+def _stored(case: Case, analysis: str, others: set[str] | None = None) -> Iterator[tuple[str, Document]]:
     for folder in sorted(case.results.iterdir()):
         for made in folder.iterdir() if folder.is_dir() else ():
             if others is not None:
                 others.add(made.name)
             if made.name == analysis:
                 with (made / REPORT).open("rb") as file:
-                    report = Document(file)
-                    with sound(folder.name):
-                        report.without = repeats.of(report)
-                    yield folder.name, report
-
-
-@contextmanager
-def sound(capture: str) -> Iterator[None]:
-    """What is said of one report; CaseError names it where it cannot be read, or says what none says."""
-    try:
-        yield
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CaseError(f"results/{capture}: its report cannot be read ({type(error).__name__}: {error})") from error
+                    yield folder.name, Document(file)
 
 
 def judged_otherwise(case: Case, analysis: str) -> int:

@@ -47,9 +47,9 @@ def cut_address(address: str) -> str:
 
 
 IPV4 = r"[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}"
-IPV6 = r"[0-9a-f:]*::[0-9a-f:.]*|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
-ADDRESS = re.compile(rf"(?<![\w.:])(?:{IPV4}|{IPV6})(?![\w/]|\.[0-9])", re.ASCII)
-ADDRESS_OF_IPV4 = re.compile(rf"(?<![\w.:]){IPV4}(?![\w/]|\.[0-9])", re.ASCII)
+IPV6 = r"[0-9a-f:]*::(?:[0-9a-f:.]*[0-9a-f])?|(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
+ADDRESS = re.compile(rf"(?<![\w.:])(?:{IPV4}|{IPV6})(?!\w|/[0-9]|\.[0-9])", re.ASCII | re.IGNORECASE)
+ADDRESS_OF_IPV4 = re.compile(rf"(?<![\w.:]){IPV4}(?!\w|/[0-9]|\.[0-9])", re.ASCII)
 FEW = 16
 
 
@@ -73,9 +73,9 @@ class Clients:
         return ADDRESS_OF_IPV4.sub(self._one, text)
 
     def _one(self, found: re.Match[str]) -> str:
-        address = found[0]
+        address = found[0].lower()
         own = address in self.addresses or (bool(self.sites) and _site(address) in self.sites)
-        return self.client(address) if own else address
+        return self.client(address) if own else found[0]
 
 
 def _site(address: str) -> str | None:
@@ -130,7 +130,7 @@ def write(report: Report, out: Callable[[str], object], client: Callable[[str], 
     first = True
     for name, certificate in report.surroundings.certificates.items():
         frames = report.surroundings.certificates.frames_of(name)
-        out(("" if first else ",") + f"{text(name)}:{text(model.certificate(certificate, frames))}")
+        out(("" if first else ",") + f"{text(name)}:{told(model.certificate(certificate, frames))}")
         first = False
     ladders = told([ladder_document(ladder, report.networks) for ladder in report.ladders])
     corroboration = told(report.corroboration)

@@ -374,9 +374,9 @@ def _chains(side: records.Side, version: int) -> tuple[ChainSeen, ...]:
 
 
 def _many(chains: tuple[ChainSeen, ...]) -> bool:
-    """Are there as many certificates as are kept of one list?"""
+    """Are there more certificates than are kept of one list?"""
     for chain in chains:
-        if len(chain.certificates) == MAX_CERTIFICATES:
+        if len(chain.certificates) > MAX_CERTIFICATES:
             return True
     return False
 

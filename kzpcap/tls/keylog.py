@@ -54,10 +54,11 @@ class KeyLog:
         found = 0
         for label, random, secret in LINE.findall(text):
             if label == SERVER_HANDSHAKE:
-                if len(self.secrets) >= MAX_SECRETS:  # lines are appended: the newest are the capture's
+                key = bytes.fromhex(random.decode())
+                if key not in self.secrets and len(self.secrets) >= MAX_SECRETS:  # the newest are the capture's
                     del self.secrets[next(iter(self.secrets))]
                     self.left_out += 1
-                self.secrets[bytes.fromhex(random.decode())] = bytes.fromhex(secret.decode())
+                self.secrets[key] = bytes.fromhex(secret.decode())
                 found += 1
         return found
 

@@ -269,7 +269,7 @@ def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool
             reader.vector(1)  # certificate_request_context
         end = reader.uint(3) + reader.pos
         while reader.pos < min(end, reader.end):
-            if len(found) == MAX_CERTIFICATES:
+            if len(found) > MAX_CERTIFICATES:
                 del found[MAX_CERTIFICATES // 2]  # the leaf and the issuer may stand at either end
             found.append(reader.vector(3))
             if is_tls13(version):

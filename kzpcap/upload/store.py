@@ -102,7 +102,7 @@ class Store:
         self._held: IO[str] = (self.folder / "lock").open("a")
         try:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._held.close()
             return False
         return True

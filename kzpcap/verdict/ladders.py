@@ -175,12 +175,12 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     exact = further or ends_here
     copies = copies_ttl(target, hits, outcome_of)
     firsts = _first_hits(target, outcome_of)
-    passed = [first for first in firsts if first is not None and first > k]
-    if passed and dropped is None and effect not in CERTIFICATES:
+    passed = _passed(target, firsts, k) if dropped is None and effect not in CERTIFICATES else None
+    if passed is not None:
         exact, beside = False, None
         notes.append(
-            f"another time the ladder met it first at TTL {min(passed)}: blocking that goes on for a while after it was"
-            " drawn is met at any TTL"
+            f"the ladder had met it first at TTL {passed} before: blocking that goes on for a while after it was drawn"
+            " is met at any TTL"
         )
     if late is not None or copies:
         exact = False
@@ -230,6 +230,18 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         tuple(sorted({outcome.identity for outcome in map(outcome_of, {probe.index for probe in target.sent})
                       if outcome is not None and outcome.hit and outcome.identity})),
     )  # fmt: skip
+
+
+def _passed(target: Series, firsts: tuple[int | None, ...], k: int) -> int | None:
+    """The TTL at which an earlier run first met what a later one met at TTL k, where a router had answered at k."""
+    if not firsts or not target.hops_at(k):
+        return None
+    for run, first in zip(runs(target), firsts, strict=True):
+        if first == k:
+            return None
+        if first is not None and first > k and any(probe.ttl == k for probe in run):
+            return first if k in firsts else None
+    return None
 
 
 def _silent_from(target: Series, outcome_of: OutcomeOf) -> int | None:

@@ -11,6 +11,7 @@ from kzpcap.verdict.rules import State
 MIN_COPIED = 3
 SILENCES = 2
 """As often nobody answered: once may be loss."""
+ROUND_TRIPS = 3
 LIMIT_NS = 1_000_000_000
 """Routers answer one probe, and the next only after a while: Linux's net.ipv4.icmp_ratelimit is a second."""
 APART_NS = 100_000_000
@@ -30,6 +31,9 @@ class Outcome(NamedTuple):
     answer_ttl: int | None = None
     identity: str = ""
     """The interceptor's."""
+    answer_ns: int = 0
+    round_trip_ns: int = 0
+    """When the answer came, and how long the connection's SYN-ACK took; 0 where that was not seen."""
 
     @property
     def hit(self) -> bool:
@@ -67,10 +71,10 @@ def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tupl
     """(upper, lower) of the answering TTL in one connection: the last TTL sent before the answer; one above the
     highest that drew a Time Exceeded.
 
-    Who answers from `beside` the path lets probes expire beyond it: then each that was sent in the second before may
-    have drawn the answer.
+    Who answers from `beside` the path lets probes expire beyond it: then each that was sent within some round trips
+    before the answer may have drawn it.
     """
-    uppers = []
+    uppers, lowers = [], []
     for index in {probe.index for probe in entry.sent}:
         outcome = outcome_of(index)
         if outcome is None or not outcome.hit or outcome.answer_frame is None:
@@ -78,11 +82,13 @@ def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tupl
         before = entry.highest(index, outcome.answer_frame)
         if before:
             uppers.append(before)
+            late = min(LIMIT_NS, ROUND_TRIPS * outcome.round_trip_ns or LIMIT_NS)
+            sent = [probe for probe in entry.sent if probe.index == index and probe.frame < outcome.answer_frame]
+            lowers += [probe.ttl for probe in sent if outcome.answer_ns - probe.time_ns <= late] or [before]
     expired = [ttl for ttl, step in entry.steps.items() if step.hops]
     upper = min(uppers, default=None)
     if beside and upper is not None:
-        last = max(probe.time_ns for probe in entry.sent if probe.ttl == upper)
-        return upper, min(probe.ttl for probe in entry.sent if last - LIMIT_NS < probe.time_ns <= last)
+        return upper, min(lowers)
     return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
 
 

@@ -121,4 +121,20 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         observation.failed,
         next((mark.ttl for mark in observation.server_marks if frames and mark.frame == min(frames)), None),
         verdict.interceptor.identity if verdict.interceptor else "",
+        _when(observation, min(frames, default=None)),
+        _round_trip(observation),
     )
+
+
+def _when(observation: Observation, frame: int | None) -> int:
+    """When a packet of the server's side came."""
+    for seen in (observation.server_hello, observation.chain_seen, *observation.server_marks):
+        if seen is not None and seen.frame == frame:
+            return seen.time_ns
+    return 0
+
+
+def _round_trip(observation: Observation) -> int:
+    """Nanoseconds from the SYN to the SYN-ACK; 0 where they were not both seen."""
+    syn, answer = observation.syn, observation.syn_ack
+    return max(0, answer.time_ns - syn.time_ns) if syn is not None and answer is not None else 0

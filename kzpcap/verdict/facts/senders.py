@@ -294,7 +294,7 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
     between = [control for control in around if first < control.time_ns < last]
     frames = tuple(attempt.frame for attempt in (*failures.some[:NEEDED], *around[:NEEDED]))
-    if len(around) < NEEDED or surroundings.apart(observation, around, NEEDED) < NEEDED:
+    if len(around) < NEEDED or surroundings.apart(observation, first - MINUTE, last + MINUTE, NEEDED) < NEEDED:
         return Finding(None, f"{count} failing attempts, but not interleaved with {NEEDED} controls", frames)
     passed = surroundings.successes(observation, first, last)
     if passed.attempts:
