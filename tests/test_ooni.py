@@ -290,3 +290,14 @@ def test_no_name_beside_the_listed_one_and_no_words_of_the_answerers_are_told(tm
     assert b"vk.com" in texts
     assert b"private-name" not in texts
     assert b"IVANOV" not in texts
+
+
+def test_when_a_failure_came_is_told(tmp_path):
+    """From the ClientHello to the reset, the FIN, the alert or the page: what a probe would have measured (df-006)."""
+    path = tmp_path / "out.jsonl"
+    capture = CAPTURES / "reset-after-client-hello" / "capture.pcapng"
+    assert run("analyze", "--ooni", str(path), "--evidence", str(capture)).returncode == 0
+    (measurement,) = map(json.loads, path.read_text().splitlines())
+    failed = [one for one in measurement["test_keys"]["tls_handshakes"] if one["failure"]]
+    assert {one["failure"] for one in failed} == {"connection_reset", "eof_error"}
+    assert all(0.01 < one["t"] - one["t0"] < 0.05 for one in failed)

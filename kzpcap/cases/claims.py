@@ -126,7 +126,7 @@ class Gathered:
     same: set[tuple[object, ...]] = field(default_factory=set)
     laboratory: bool = False
     again: int = 0
-    """Connections that were in another capture too, and counted there."""
+    """Connections that another capture has too, and are counted there."""
     otherwise: int = 0
     """Captures of the case that were judged under other options alone, and are not in this."""
     altered: int = 0

@@ -46,7 +46,7 @@ class Total:
     """Identity to day (UTC) to intercepted connections."""
     captures_intercepted: int = 0
     again: int = 0
-    """Connections that are in an earlier capture too, and are counted there."""
+    """Connections that another capture has too, and are counted there."""
     replayable: int = 0
     """Intercepted ones that show a published certificate, whose key nobody is shown to hold."""
     altered: list[str] = field(default_factory=list)

@@ -154,18 +154,35 @@ def stack(mark: Mark | None) -> dict[str, Any] | None:
 
 
 def timing(observation: Observation, shortest_syn_ns: int | None) -> dict[str, Any]:
-    """Milliseconds from SYN to SYN-ACK and from ClientHello to ServerHello at the capture point; None where not seen.
+    """Milliseconds from SYN to SYN-ACK, and from ClientHello to ServerHello or to what came in its place, at the
+    capture point; None where not seen.
 
     `reach_km` is how far away whoever answered the SYN can be by the speed of light: a bound, and no distance.
     """
     took = _between(observation.syn, observation.syn_ack)
     answered = _between(observation.client_hello, observation.server_hello)
+    failed = _between(observation.client_hello, _failure(observation))
     return {
         "syn_ack_ms": None if took is None else round(took / 1e6, 3),
         "server_hello_ms": None if answered is None else round(answered / 1e6, 3),
+        "failed_ms": None if failed is None else round(failed / 1e6, 3),
         "shortest_syn_ack_ms": None if shortest_syn_ns is None else round(shortest_syn_ns / 1e6, 3),
         "reach_km": None if took is None else -(-took * KM_PER_MS // 1_000_000),
     }
+
+
+def _failure(observation: Observation) -> Mark | Seen | None:
+    """What the ClientHello drew in place of an answer; None for silence."""
+    failed = observation.failed
+    if failed == "reset":
+        return observation.resets[0]
+    if failed == "closed":
+        return observation.server_closed
+    if failed == "alert":
+        return next((alert.seen for alert in observation.alerts if not alert.from_client), None)
+    if failed == "plain":
+        return next((mark for mark in observation.server_marks if mark.frame == observation.plain_frame), None)
+    return None
 
 
 def _between(first: Mark | Seen | None, second: Mark | Seen | None) -> int | None:

@@ -30,7 +30,7 @@ QUIET: dict[str, Any] = {
     "state": "undetermined",
     "rule_id": "probe-unanswered",
     "interceptor": None,
-    "timing": {"syn_ack_ms": None, "server_hello_ms": None},
+    "timing": {"syn_ack_ms": None, "server_hello_ms": None, "failed_ms": None},
 }
 """What a probe that nobody answered tells."""
 Der = Callable[[str], bytes | None]
@@ -194,6 +194,8 @@ def _times(connection: dict[str, Any], start: float, evidence: bool, key: str) -
     """`t0` and `t` in seconds since the measurement began; in the public profile only how long it took."""
     began = max(0.0, seconds(connection["time"]) - start) if evidence else 0.0
     took = connection["timing"][key]
+    if key == "server_hello_ms" and took is None:
+        took = connection["timing"].get("failed_ms")
     return {"t0": round(began, 6), "t": round(began + (took or 0.0) / 1000, 6)}
 
 
