@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap import analyze, briefs, reference
+from kzpcap.attempts import CONTROL_WINDOW
 from kzpcap.briefs import Groups
 from kzpcap.observations import Reaction
 from kzpcap.spill import Spill
-from kzpcap.surroundings import CONTROL_WINDOW, Surroundings
+from kzpcap.surroundings import Surroundings
 from tests.conftest import CAPTURES
 
 MINUTE = 60_000_000_000
@@ -123,7 +124,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             if one.server[0] == mine.server[0]
             or (one.client[0] == mine.client[0] and abs(one.time_ns - mine.time_ns) <= CONTROL_WINDOW)
         }
-        found = around.controls(mine, low, high)
+        found = around.attempts.controls(mine, low, high)
         assert {one.frame for one in found} == beside
         assert [one.time_ns for one in found] == sorted(one.time_ns for one in found)
         same = [
@@ -134,7 +135,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             and one.transport == mine.transport
         ]
         failed = sorted((one for one in same if one.failed in ("silent", "reset")), key=lambda one: one.time_ns)
-        failures = around.failures(mine)
+        failures = around.attempts.failures(mine)
         assert failures.attempts == len(failed)
         assert [one.frame for one in failures.some] == [one.first_frame for one in failed[:8]]
         assert failures.last_ns == (failed[-1].time_ns if failed else 0)
@@ -142,7 +143,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
         for time in sorted(one.time_ns for one in failed):
             if last is None or any(last < control.time_ns < time for control in found):
                 spells, last = spells + 1, time
-        assert around.apart(mine, low, high, 3) == min(spells, 3)
+        assert around.attempts.apart(mine, low, high, 3) == min(spells, 3)
         anywhere = (one for one in everyone if one.transport == mine.transport and one.server_name is not None)
         passed = {
             one.first_frame
@@ -151,7 +152,7 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             and through(one)
             and low < one.time_ns < high
         }
-        got = around.successes(mine, low, high)
+        got = around.attempts.successes(mine, low, high)
         assert got.attempts == len(passed)
         assert len(got.some) == min(len(passed), 8)
         assert {one.frame for one in got.some} <= passed
@@ -162,8 +163,8 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             and (one.client[0], one.server_name) == (mine.client[0], mine.server_name)
             and one.server_name is not None
         }
-        assert around.tried_quic(mine) == (bool(quic) and mine.server_name is not None)
-        before = {one.frame: one.answered for one in around.quic_before(mine)}
+        assert around.attempts.tried_quic(mine) == (bool(quic) and mine.server_name is not None)
+        before = {one.frame: one.answered for one in around.attempts.quic_before(mine)}
         assert before.items() <= quic.items()
         took = [
             one.syn_ack.time_ns - one.syn.time_ns
@@ -193,10 +194,10 @@ def test_a_connection_takes_less_than_200_bytes():
         server = (f"198.18.{number >> 8}.{number & 255}", 443)
         around.add(one._replace(number=number, first_frame=number, server=server, server_name=f"{number}.example"))
     mine = one._replace(number=1, server=("198.18.0.1", 443), server_name="1.example")
-    around.controls(mine, 0, mine.time_ns + 1)
-    around.failures(mine), around.successes(mine, 0, 1), around.signers.of(mine.client[0])
+    around.attempts.controls(mine, 0, mine.time_ns + 1)
+    around.attempts.failures(mine), around.attempts.successes(mine, 0, 1), around.signers.of(mine.client[0])
     around.briefs.shortest_syn(mine.server[0])
-    around.responders.is_compared(mine), around.odd_answers("1.example"), around.tried_quic(mine)
+    around.responders.is_compared(mine), around.odd_answers("1.example"), around.attempts.tried_quic(mine)
     around.is_genuine(mine.server[0]), around.trusted_frame("1.example"), around.genuine_here("x", "y")
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

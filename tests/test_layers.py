@@ -24,7 +24,7 @@ ROWS = [
     ["observer"],
     ["profiles", "spill"],
     ["briefs", "uses"],
-    ["responders", "signers"],
+    ["attempts", "responders", "signers"],
     ["anchors", "surroundings"],
     ["verdict"],
     ["report"],

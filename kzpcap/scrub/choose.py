@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Report
+from kzpcap.attempts import CONTROL_WINDOW
 from kzpcap.briefs import key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import carries
 from kzpcap.observations import Observation
-from kzpcap.surroundings import CONTROL_WINDOW
 from kzpcap.verdict.judge import judge
 from kzpcap.verdict.rules import State
 
@@ -169,7 +169,7 @@ def _controls(report: Report, chosen: Chosen, named: Iterable[str]) -> set[int]:
         if observation.probe_ttl is not None:
             continue
         moment = observation.time_ns
-        around = report.surroundings.controls(observation, moment - CONTROL_WINDOW, moment + CONTROL_WINDOW)
+        around = report.surroundings.attempts.controls(observation, moment - CONTROL_WINDOW, moment + CONTROL_WINDOW)
         for same in (True, False):
             beside = [one for one in around if (one.server == hash(observation.server[0])) is same]
             beside.sort(key=lambda one: (one.name not in names, abs(one.time_ns - moment), one.frame))

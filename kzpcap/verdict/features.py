@@ -210,7 +210,7 @@ def features_of(observation: Observation, surroundings: Surroundings) -> int:
             found |= NAMED_BY_DNS
         if surroundings.networks is not None and surroundings.networks.service_of(name) is not None:
             found |= OWNED
-        if observation.transport == "tcp" and surroundings.tried_quic(observation):
+        if observation.transport == "tcp" and surroundings.attempts.tried_quic(observation):
             found |= QUIC_TRIED
     version = observation.version
     if version is not None and observation.offers_tls13 and not is_tls13(version):

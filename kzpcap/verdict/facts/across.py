@@ -61,7 +61,7 @@ def issuer_for_targets_only(observation: Observation, surroundings: Surroundings
         return Finding(False, "the name asked is on no list")
     if use.others or len(use.target_names) < NEEDED_TARGETS:
         return Finding(False, f"its issuer signs for {len(use.target_names)} listed and {len(use.others)} other names")
-    others = surroundings.trusted_others(observation)
+    others = surroundings.attempts.trusted_others(observation)
     if len(others) < NEEDED_TARGETS:
         return Finding(None, "too few other names with public chains to compare with", tuple(use.frames[:MAX_FRAMES]))
     says = (

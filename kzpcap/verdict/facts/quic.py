@@ -29,7 +29,8 @@ def quic_turned_back(observation: Observation, surroundings: Surroundings) -> Fi
 @needs(QUIC_TRIED)
 def quic_tried_before(observation: Observation, surroundings: Surroundings) -> Finding:
     """The client tried QUIC to this name in the ten minutes before: blocked QUIC may drive it to TCP."""
-    before = surroundings.quic_before(observation) if observation.transport == "tcp" and observation.server_name else []
+    over_tcp = observation.transport == "tcp" and bool(observation.server_name)
+    before = surroundings.attempts.quic_before(observation) if over_tcp else []
     if not before:
         return Finding(False, "no QUIC to this name in the ten minutes before")
     silent = sum(not attempt.answered for attempt in before)

@@ -286,17 +286,17 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     """At least three failing attempts interleaved with three controls that got through, to a server of that name."""
     if observation.failed not in FAILURES or observation.server_name is None or observation.probe_ttl is not None:
         return Finding(False, "no failed attempt")
-    failures = surroundings.failures(observation)
+    failures = surroundings.attempts.failures(observation)
     count = failures.attempts
     if count < NEEDED:
         return Finding(None if count else False, f"{count} failing attempt(s): one silence may be loss")
     first, last = failures.some[0].time_ns, failures.last_ns
-    around = surroundings.controls(observation, first - MINUTE, last + MINUTE)
+    around = surroundings.attempts.controls(observation, first - MINUTE, last + MINUTE)
     between = [control for control in around if first < control.time_ns < last]
     frames = tuple(attempt.frame for attempt in (*failures.some[:NEEDED], *around[:NEEDED]))
-    if len(around) < NEEDED or surroundings.apart(observation, first - MINUTE, last + MINUTE, NEEDED) < NEEDED:
+    if len(around) < NEEDED or surroundings.attempts.apart(observation, first - MINUTE, last + MINUTE, NEEDED) < NEEDED:
         return Finding(None, f"{count} failing attempts, but not interleaved with {NEEDED} controls", frames)
-    passed = surroundings.successes(observation, first, last)
+    passed = surroundings.attempts.successes(observation, first, last)
     if passed.attempts:
         says = f"this very name got through {passed.attempts} times between its {count} failures"
         return Finding(None, says, tuple(attempt.frame for attempt in passed.some[:6]))
