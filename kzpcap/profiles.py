@@ -54,12 +54,14 @@ def differences(mine: Profile, others: Iterable[Profile]) -> frozenset[str]:
     Usual is what at least two other connections to the same address, with the same ClientHello fingerprint, got that
     went on at TLS 1.3.
     """
+    if not (mine.refused or mine.fell):
+        return frozenset()
     usual = [
         other
         for other in others
         if other.tls13 and not other.refused and (other.ja3, other.server) == (mine.ja3, mine.server)
     ]
-    if len(usual) < NEEDED or not (mine.refused or mine.fell):
+    if len(usual) < NEEDED:
         return frozenset()
     kinds = {"the client broke off"} if mine.refused else {"an older version without the sentinel"}
     if all(other.ja3s != mine.ja3s for other in usual):

@@ -260,9 +260,15 @@ class Surroundings:
             rows = self.briefs.profiles.of(wanted, MAX_USES)
             if len(rows) < LEAST_TO_COMPARE:
                 return []
-            found = odd_ones([self.briefs.profile(row) for row in rows])
+            found = self._odd_of(rows)
             keep(self._odd, wanted, found)
         return found
+
+    def _odd_of(self, rows: array[int]) -> list[tuple[Profile, frozenset[str]]]:
+        flags = self.briefs.flags
+        if not any(flags[row] & (briefs.REFUSED | briefs.FELL) for row in rows):
+            return []  # without a direction no difference is told (profiles.py)
+        return odd_ones([self.briefs.profile(row) for row in rows])
 
     @cached_property
     def odd_control(self) -> tuple[str, int] | None:
@@ -272,7 +278,7 @@ class Surroundings:
             if len(rows) < LEAST_TO_COMPARE or self.briefs.flags[rows[0]] & briefs.LISTED:
                 continue
             if first is None or rows[0] < first[0]:
-                odd = odd_ones([self.briefs.profile(row) for row in rows[:MAX_USES]])
+                odd = self._odd_of(rows[:MAX_USES])
                 first = (rows[0], odd[0][0].frame) if odd else first
         return (self.briefs.observation(first[0]).server_name or "", first[1]) if first else None
 

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from kzpcap.capture import limits
 from kzpcap.capture.container import Records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
@@ -57,6 +58,50 @@ def test_what_one_side_protects_before_the_other_does_ends_no_handshake(first):
     (flow,), _ = flows(packets)
     kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1 - first)
     assert kept >= 40_000
+
+
+def test_behind_a_handshake_of_tls12_little_is_kept():
+    """One request and a long answer: both sides changed their ciphers within packets that begin in clear."""
+
+    def record(kind, body):
+        return bytes((kind, 3, 3)) + len(body).to_bytes(2, "big") + body
+
+    secret = record(20, b"\1") + record(22, b"\0" * 8 + b"e" * 32)
+    sent = [ip(flags="S", seq=0), ip(1, flags="SA", seq=0, ack=1)]
+    at = {0: 1, 1: 1}
+
+    def send(side, data):
+        sent.append(ip(side, number=len(sent), flags="PA", seq=at[side], ack=at[1 - side]) / Raw(data))
+        at[side] += len(data)
+
+    send(0, client_hello(b"vk.com"))
+    send(1, record(22, b"\2" + b"h" * 400))
+    send(0, record(22, b"\x10\0\0\x20" + b"k" * 32) + secret)
+    send(1, record(22, b"\4\0\0\xb0" + b"t" * 0xB0) + secret)
+    send(0, record(23, b"q" * 60))
+    for _ in range(60):
+        send(1, record(23, b"x" * 995))
+    (flow,), _ = flows(sent)
+    kept = [packet for packet in flow.packets if packet.payload]
+    assert len(kept) < 16
+    assert sum(len(packet.payload) for packet in kept if packet.direction == 1) < limits.BEHIND + 4_000
+    assert flow.given_up == 0
+
+
+def test_a_change_of_cipher_before_a_second_hello_ends_nothing():
+    """RFC 8446 section D.4: the server's flight comes behind it, whole."""
+    hello, flight = client_hello(b"vk.com"), b"\x17\x03\x03\x03\xe3" + b"x" * 995
+    sent = [ip(flags="S", seq=0), ip(1, flags="SA", seq=0, ack=1)]
+    sent.append(ip(flags="PA", seq=1) / Raw(hello))
+    sent.append(ip(1, number=3, flags="PA", seq=1) / Raw(b"\x16\3\3\0\4\2\0\0\0" + b"\x14\3\3\0\1\1"))
+    sent.append(ip(number=4, flags="PA", seq=1 + len(hello)) / Raw(b"\x14\3\3\0\1\1" + hello))
+    for number in range(12):
+        sent.append(ip(1, number=5 + number, flags="PA", seq=16 + 1_000 * number) / Raw(flight))
+    sent.append(ip(number=20, flags="PA", seq=7 + 2 * len(hello)) / Raw(b"\x17\3\3\0\x35" + b"f" * 53))
+    for number in range(12, 20):
+        sent.append(ip(1, number=9 + number, flags="PA", seq=16 + 1_000 * number) / Raw(flight))
+    (flow,), _ = flows(sent)
+    assert sum(packet.direction == 1 and len(packet.payload) == 1_000 for packet in flow.packets) == 20
 
 
 @pytest.mark.parametrize("put_in", [1, 36, 37, 38, 39])

@@ -59,7 +59,7 @@ cdef class Scanner:
     @cython.locals(other=Packet, follows="long long", answered=bint)
     cdef bint _late(self, Flow flow, Packet p) except -1
     cdef bint _over(self, Flow flow, long long now) except -1
-    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kept_packets="long long", cost="long long")
+    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kind="long long", kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1
@@ -71,5 +71,7 @@ cdef class Scanner:
     @cython.locals(held=Fragments, begin="long long", end="long long")
     cdef void _fragment(self, Packet p) except *
 
+@cython.locals(end="long long", found="long long", kind="long long", size="long long")
+cdef long long protected_record(const unsigned char[::1] data, long long at, long long length) except -1
 @cython.locals(head="long long")
 cdef bint tls_record(const unsigned char[::1] data, long long at, long long length) except -1

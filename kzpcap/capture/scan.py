@@ -432,10 +432,14 @@ class Scanner:
         limit = limits.TLS if flow.tls else limits.PLAIN
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
-        if flow.tls and p.captured >= 5 and data[p.payload_at] in (20, 23) and data[p.payload_at + 1] == 3:
-            application = data[p.payload_at] == 23
-            if application:
-                self._first_protected(flow, p.direction)
+        kind = 0
+        if flow.tls and p.captured >= 5 and data[p.payload_at + 1] == 3:
+            kind = data[p.payload_at]
+            if kind != 23 and not (flow.a_protected if p.direction == 0 else flow.b_protected):
+                kind = protected_record(data, p.payload_at, p.captured)
+        if kind == 20 or kind == 23:
+            application = kind == 23
+            self._first_protected(flow, p.direction)
             if p.direction == 0:
                 flow.a_application = flow.a_application or application
                 if flow.a_data_from < 0:
@@ -580,7 +584,10 @@ class Scanner:
         self.icmp.append(p)
 
     def _first_protected(self, flow: Flow, direction: int) -> None:
-        """What a side protected before the other did at all was part of the handshake: early data, the first flight."""
+        """What a side protected before the other did at all was part of the handshake: early data, the first flight.
+
+        The other did once it changed its cipher: up to TLS 1.2 the first record of application data says that both have.
+        """
         if direction == 0 and not flow.a_protected:
             flow.a_protected = True
             if flow.b_application:
@@ -681,6 +688,26 @@ def merge(first: bytes, second: bytes, have: bytes) -> bytes | None:
 def keep_first(first: bytes, second: bytes, have: bytes) -> bytes:
     """Overlapping pieces that differ: what came first counts."""
     return bytes(first[index] if have[index] else second[index] for index in range(len(have)))
+
+
+def protected_record(data: bytes, at: int, length: int) -> int:
+    """Is a record of a payload protected? 23, 20 where but the cipher is changed, or 0: the payload starts with a record.
+
+    The change before a second ClientHello (RFC 8446 section D.4) changes nothing.
+    """
+    end = at + length
+    found = 0
+    while at + 5 <= end and 20 <= data[at] <= 24 and data[at + 1] == 3:
+        kind = data[at]
+        size = data[at + 3] << 8 | data[at + 4]
+        if kind == 23:
+            return 23
+        if kind == 20:
+            found = 20
+        elif kind == 22 and at + 9 <= end and data[at + 5] == 1 and (data[at + 7] << 8 | data[at + 8]) == size - 4:
+            found = 0
+        at += 5 + size
+    return found
 
 
 def tls_record(data: bytes, at: int, length: int) -> bool:
