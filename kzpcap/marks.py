@@ -51,14 +51,20 @@ def first_marked(packets: list[Packet], what: str, wanted: int, unwanted: int) -
 
 
 def syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
-    """The SYN-ACK that acknowledges the client's SYN; any, where the SYN was not captured."""
+    """The SYN-ACK that acknowledges the client's SYN, or also data in it (TCP Fast Open, RFC 7413 section 4.2).
+
+    Any, where the SYN was not captured.
+    """
     isn = -1
+    carried = 0
     for packet in sent:
         if packet.flags & codes.SYN:
             isn = packet.seq
+            carried = len(packet.payload)
             break
     for packet in answered:
-        if packet.flags & codes.SYN and packet.flags & codes.ACK and (isn < 0 or distance(packet.ack, isn) == 1):
+        taken = isn < 0 or 1 <= distance(packet.ack, isn) <= 1 + carried
+        if taken and packet.flags & codes.SYN and packet.flags & codes.ACK:
             return mark(packet, "syn_ack")
     return None
 
@@ -105,14 +111,22 @@ def acknowledges_missing(own: list[Packet], others: list[Packet]) -> bool:
 def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> Mark | None:
     """The FIN with which the server's side answered a hello (its first frame): right behind the SYN-ACK.
 
-    None where the client itself had closed before: then it is only the answer to that.
+    None where the client itself had closed before, to which it answers, and where the sender of the SYN-ACK says that
+    nothing of the client's arrived: it gave up waiting.
     """
+    begin = -1
+    for packet in sent:
+        if packet.frame == hello:
+            begin = (packet.seq + (1 if packet.flags & codes.SYN else 0)) & 0xFFFFFFFF
+            break
     first = None
     for packet in answered:
         if packet.flags & codes.SYN and packet.flags & codes.ACK:
             first = packet  # the last: one before may have been lost behind the capture point
         elif packet.flags & codes.ENDS == codes.FIN and packet.frame > hello and not packet.payload:
             if first is None or distance(packet.seq, first.seq) != 1:
+                continue
+            if packet.ack == begin and packet.ttl == first.ttl:
                 continue
             for own in sent:
                 if own.frame < packet.frame and own.flags & (codes.FIN | codes.RST):

@@ -32,10 +32,10 @@ cpdef Packet lone_syn(Flow flow)
 cdef tuple _session_digests(tuple values)
 @cython.locals(packet=Packet, ended="long long")
 cdef bint _waited(long long hello_ns, list sent, Flow flow) except -1
-@cython.locals(packet=Packet, seq="long long", copies="long long")
-cpdef long long handshake_copies(list sent) except -1
-@cython.locals(packet=Packet, frame="long long")
-cdef object _reaction(Handshake handshake, list sent)
+@cython.locals(packet=Packet, first=Packet)
+cpdef bint repeated(list sent) except -1
+@cython.locals(packet=Packet, frame="long long", over="long long")
+cdef object _reaction(Handshake handshake, list sent, tuple against)
 @cython.locals(packet=Packet, ttl="long long")
 cdef object _closed(list sent)
 cdef tuple _possession(Flow flow, Handshake handshake, list chain)

@@ -31,7 +31,7 @@ from kzpcap.marks import (
     server_marks,
     syn_ack,
 )
-from kzpcap.observations import Absent, Observation, Reaction
+from kzpcap.observations import IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.icmp import address
 from kzpcap.reference.targets import Match, TargetList, Targets
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4
@@ -44,6 +44,8 @@ MAX_TRIED = 16
 MAX_TIMESTAMPS = 4_096
 PATIENCE = 3_000_000_000
 """A client that gave up sooner, without repeating its hello, shows nothing (browsers race and cancel)."""
+REPEATS_AFTER = 100_000_000
+"""Nanoseconds: no timer of a lost first segment is shorter (RFC 6298 section 2.4 asks for a second, Linux for 0.2)."""
 FIELDS = Observation._fields
 DEFAULTS: dict[str, Any] = Observation._field_defaults
 
@@ -173,7 +175,7 @@ class Observer:
         facts["resumed_session"] = _accepted(handshake)
         facts["issued_session"] = _session_digests((older.session_id if older else b"", *handshake.tickets))
         facts["alerts"] = handshake.alerts
-        facts["reaction"] = _reaction(handshake, sent)
+        facts["reaction"] = _reaction(handshake, sent, facts["resets"])
         facts["history"] = handshake.history
         facts["server_marks"] = server_marks(handshake, answered)
         facts["probes"] = probes(handshake, sent)
@@ -362,7 +364,7 @@ def _accepted(handshake: Handshake) -> str | None:
 
 def _waited(hello_ns: int, sent: list[Packet], flow: Flow) -> bool:
     """Did the client give the server time to answer: a repeated hello, or some seconds before it closed?"""
-    if handshake_copies(sent) > 1:
+    if repeated(sent):
         return True
     ended = flow.last_time
     for packet in sent:
@@ -372,16 +374,19 @@ def _waited(hello_ns: int, sent: list[Packet], flow: Flow) -> bool:
     return ended - hello_ns >= PATIENCE
 
 
-def handshake_copies(sent: list[Packet]) -> int:
-    """How often the client sent its first data segment."""
-    seq = -1
-    copies = 0
+def repeated(sent: list[Packet]) -> bool:
+    """Did the client send its first data segment again, having waited? One packet captured twice is no repetition.
+
+    What UDP repeats bears another number and is encrypted anew: there any datagram after that time counts.
+    """
+    first = None
     for packet in sent:
         if packet.payload:
-            if seq < 0:
-                seq = packet.seq
-            copies += packet.seq == seq
-    return copies
+            if first is None:
+                first = packet
+            elif packet.seq == first.seq and packet.time_ns - first.time_ns >= REPEATS_AFTER:
+                return True
+    return False
 
 
 def scrubbed(chain: ChainSeen) -> bool:
@@ -445,8 +450,11 @@ def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
     return Absent.NOT_REACHED
 
 
-def _reaction(handshake: Handshake, sent: list[Packet]) -> Reaction:
-    """What the client did once the server had answered."""
+def _reaction(handshake: Handshake, sent: list[Packet], against: tuple[Mark, ...]) -> Reaction:
+    """What the client did once the server had answered; `against`: the resets of the server's side.
+
+    A system whose connection was reset answers what comes for it still with resets of its own: that is no closing.
+    """
     answer = handshake.server_hello
     if answer is None or not sent or handshake.transport == "quic":
         return Reaction.NOT_SEEN  # what QUIC's client says next is encrypted, and may be a refusal
@@ -456,8 +464,11 @@ def _reaction(handshake: Handshake, sent: list[Packet]) -> Reaction:
     if handshake.client_key_exchange or handshake.client_data_bytes > 128:
         return Reaction.WENT_ON
     frame = answer.seen.frame
+    over = min([one.frame for one in against if one.frame > frame and one.what != IGNORED], default=0)
     for packet in sent:
         if packet.frame > frame and packet.flags & (codes.FIN | codes.RST):
+            if 0 < over < packet.frame and packet.flags & codes.RST:
+                continue
             return Reaction.CLOSED
     if handshake.client_cipher_change or handshake.client_data:
         return Reaction.WENT_ON

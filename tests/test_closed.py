@@ -67,6 +67,21 @@ def test_a_server_behind_a_syn_proxy_may_close_for_a_name(kind, state, public, t
     assert judged(tmp_path, capture, [public])[1].verdict.state == state
 
 
+@pytest.mark.parametrize(("ttl", "failed"), [(None, "silent"), (125, "closed")])
+def test_a_server_that_gave_up_waiting_for_the_hello_closed_for_no_name(ttl, failed, tmp_path):
+    """Its FIN acknowledges nothing of the client's: the hello never came there."""
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    before = connection.seq[0]
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+    after, connection.seq[0] = connection.seq[0], before
+    connection.packet(1, FIN | ACK, wait=5, ttl=ttl)
+    connection.seq[0] = after
+    (found,) = judged(tmp_path, capture)
+    assert found.observation.failed == failed
+
+
 def test_a_name_that_is_closed_again_and_again_beside_controls(public, tmp_path):
     capture = Capture(SPRING_2026)
     context = server_context(*public.issue(["www.example.org", "vk.com"], SPRING_2026), V12)

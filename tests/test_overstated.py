@@ -162,6 +162,21 @@ def test_what_the_same_issuers_name_stands_on_is_a_copy_only_with_another_signer
     assert compare(same, genuine).is_copy(True)
 
 
+def test_a_portals_own_certificate_signs_for_no_name_that_was_asked(tmp_path):
+    """Whatever is asked before login, one leaf of the hotel's answers; later the names get public chains."""
+    public, hotel = Authority.make("LAB public root", SPRING_2026), Authority.make("Hotel CA", SPRING_2026)
+    portal = [der(hotel.issue(["portal.hotel.example"], SPRING_2026, strong=True)[1]), der(hotel.certificate)]
+    capture = Capture(SPRING_2026)
+    for port, name in ((50_001, "www.facebook.com"), (50_002, "vk.com")):
+        rsa_handshake(Connection(capture, port, f"203.0.113.{port - 50_000}"), name, portal, random.Random(port))
+    for port, name in ((50_011, "shop.example"), (50_012, "news.example"), (50_013, "bank.example")):
+        context = server_context(*public.issue([name], SPRING_2026), ssl.TLSVersion.TLSv1_2)
+        openssl(Connection(capture, port, f"198.51.100.{port - 50_000}"), name, context, client_context())
+    found = judged(tmp_path, capture, [public])
+    assert states(found)[:2] == ["undetermined", "undetermined"]
+    assert "private-issuer-for-targets-only" not in {rule for one in found for rule in one.verdict.also}
+
+
 @pytest.mark.parametrize("order", [("old", "new"), ("new", "old"), ("old",), ()])
 def test_an_intermediates_expired_certificate_hides_no_current_one(order, tmp_path):
     """One key with two certificates: clients take any path that serves, in whatever order they come."""

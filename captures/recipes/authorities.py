@@ -20,7 +20,7 @@ def resigned_copy() -> Built:
     at = SPRING_2026
     rng = random.Random(2051)
     public, box = Authority.make("LAB public root", at), Authority.make("LAB unknown box", at)
-    _, genuine = public.issue(["vk.com", "www.vk.com"], at, strong=True)
+    _, genuine = public.issue(["vk.com", "www.vk.com"], at - datetime.timedelta(minutes=42, seconds=7), strong=True)
     hours = datetime.timedelta(hours=6)
 
     def resign(shift: datetime.timedelta, serial: int) -> x509.Certificate:

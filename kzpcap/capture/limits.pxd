@@ -11,3 +11,4 @@ cdef enum:
     PACKET_COST = 400
     RECENT = 6
     DUPLICATE_NS = 1000000
+    NUMBERED_NS = 50000000

@@ -14,9 +14,10 @@ cdef class Flow:
     cdef readonly Flow older
 
 cdef class Fragments:
-    cdef public long long frame, total, filled
+    cdef public long long frame, time_ns, total, filled
     cdef public bytearray body, have
     cdef public bytes header
+    cdef public set pieces
 
 cdef class Scanner:
     cdef readonly Records records
@@ -24,7 +25,7 @@ cdef class Scanner:
     cdef const unsigned char[::1] data
     cdef Packet packet
     cdef Flow latest
-    cdef dict sides, fragments
+    cdef dict sides, fragments, whole
     cdef readonly list finished
     cdef public list icmp, dns, probes, ntp
     cdef readonly long long live, buffered, until_sweep, finished_cost
@@ -61,14 +62,14 @@ cdef class Scanner:
     cdef bint _over(self, Flow flow, long long now) except -1
     @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kind="long long", kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(size="long long", at="long long", stop="long long", other=Packet)
+    @cython.locals(size="long long", at="long long", stop="long long", apart="long long", other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
     cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(kind="long long", wanted=bint, echo=bint)
     cdef void _icmp(self, Packet p, const unsigned char[::1] data) except *
     cdef void _first_protected(self, Flow flow, long long direction) except *
-    @cython.locals(held=Fragments, begin="long long", end="long long")
+    @cython.locals(held=Fragments, begin="long long", end="long long", piece=bytes)
     cdef void _fragment(self, Packet p) except *
 
 @cython.locals(end="long long", found="long long", kind="long long", size="long long")

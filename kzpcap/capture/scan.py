@@ -25,6 +25,9 @@ BESIDE = 1 << 24
 """How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
 MAX_FRAGMENTS = 128
 """Datagrams in the making at once; each may take twice its own length."""
+MAX_WHOLE = 1_024
+FRAGMENTS_NS = 30_000_000_000
+"""How long fragments of a datagram are waited for, and how long a sender gives no other its number (RFC 791, 3.2)."""
 MAX_DATAGRAM = 65_535
 MAX_FINISHED = 2 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
@@ -86,8 +89,11 @@ class Flow:
 class Fragments:
     """One IP datagram in the making: its bytes, and which of them have come."""
 
-    def __init__(self, frame: int) -> None:
+    def __init__(self, frame: int, time_ns: int) -> None:
         self.frame = frame
+        self.time_ns = time_ns
+        self.pieces: set[int] = set()
+        """Hashes of those that came."""
         self.body = bytearray()
         self.have = bytearray()
         self.filled = 0
@@ -115,6 +121,8 @@ class Scanner:
         self.icmp_echoes = 0
         self.icmp_errors = 0
         self.fragments: dict[bytes, Fragments] = {}
+        self.whole: dict[bytes, Fragments] = {}
+        """Of the last datagrams that were put together: the pieces, without their bytes."""
         self.live = 0
         self.buffered = 0
         self.until_sweep = 65_536
@@ -481,7 +489,11 @@ class Scanner:
             self._sweep(p.time_ns, flow)
 
     def _duplicate(self, flow: Flow, p: Packet, data: bytes) -> bool:
-        """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower."""
+        """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower.
+
+        Where packets are numbered, and a router holds its queue between the two points, also some time later.
+        """
+        apart = limits.NUMBERED_NS if p.ip_id else limits.DUPLICATE_NS
         size = len(flow.packets)
         at = size - 1
         stop = size - limits.RECENT
@@ -496,7 +508,8 @@ class Scanner:
                 and other.ack == p.ack
                 and other.length == p.length
                 and 0 <= other.ttl - p.ttl <= 1
-                and -limits.DUPLICATE_NS <= p.time_ns - other.time_ns <= limits.DUPLICATE_NS
+                and other.window == p.window
+                and -apart <= p.time_ns - other.time_ns <= apart
                 and other.payload == pieces.piece(data, p.payload_at, p.payload_at + p.captured)
             ):
                 return True
@@ -554,6 +567,10 @@ class Scanner:
                 self.given_up_packets += 1
                 return
             flow.b_kept_packets += 1
+        if self._duplicate(flow, p, data):
+            flow.duplicates += 1
+            self.duplicates += 1
+            return
         self._keep(p, data)
         flow.packets.append(p)
         cost = p.captured + limits.PACKET_COST
@@ -586,7 +603,7 @@ class Scanner:
     def _first_protected(self, flow: Flow, direction: int) -> None:
         """What a side protected before the other did at all was part of the handshake: early data, the first flight.
 
-        The other did once it changed its cipher: up to TLS 1.2 the first record of application data says that both have.
+        The other did once it changed its cipher: up to TLS 1.2 both have before either sends application data.
         """
         if direction == 0 and not flow.a_protected:
             flow.a_protected = True
@@ -608,17 +625,23 @@ class Scanner:
             + p.fragment_id.to_bytes(4, "big")
             + bytes((p.fragment_protocol,))
         )
+        piece = pieces.piece(data, p.fragment_at, p.fragment_end)
+        one = hash((p.fragment_offset, piece))
+        held = self.whole.get(key)
+        if held is not None and one in held.pieces and abs(p.time_ns - held.time_ns) <= FRAGMENTS_NS:
+            self.duplicates += 1  # of a datagram that is whole nothing more is to come
+            return
         held = self.fragments.get(key)
-        if held is None or p.frame - held.frame > 20_000:
+        if held is None or abs(p.time_ns - held.time_ns) > FRAGMENTS_NS:
             if held is not None:
                 self.notes.add("fragments", "an IP datagram of which fragments are missing", held.frame)
             if len(self.fragments) >= MAX_FRAGMENTS:
                 oldest = next(iter(self.fragments))
                 del self.fragments[oldest]
                 self.notes.add("limit", "an IP datagram was given up before all its fragments came", p.frame)
-            held = Fragments(p.frame)
+            held = Fragments(p.frame, p.time_ns)
             self.fragments[key] = held
-        piece = pieces.piece(data, p.fragment_at, p.fragment_end)
+        held.pieces.add(one)
         begin = p.fragment_offset
         end = begin + len(piece)
         if end > MAX_DATAGRAM:
@@ -647,6 +670,10 @@ class Scanner:
             return
         whole = bytes(held.body[: held.total])
         del self.fragments[key]
+        if len(self.whole) >= MAX_WHOLE:
+            del self.whole[next(iter(self.whole))]
+        self.whole[key] = Fragments(p.frame, p.time_ns)
+        self.whole[key].pieces = held.pieces
         if p.version == 4:
             header = bytearray(held.header)
             header[2:4] = min(0xFFFF, len(header) + len(whole)).to_bytes(2, "big")
@@ -691,7 +718,7 @@ def keep_first(first: bytes, second: bytes, have: bytes) -> bytes:
 
 
 def protected_record(data: bytes, at: int, length: int) -> int:
-    """Is a record of a payload protected? 23, 20 where but the cipher is changed, or 0: the payload starts with a record.
+    """Is a record protected in a payload that starts with one? 23; 20 where but the cipher is changed; or 0.
 
     The change before a second ClientHello (RFC 8446 section D.4) changes nothing.
     """

@@ -35,13 +35,12 @@ from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of, replayable
-from kzpcap.report.words import count, ends
+from kzpcap.report.words import NOT_EXCLUDED, count, ends
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
 """Seconds within which a control of the same client stands beside a target."""
 MAX_EXAMPLES = 20
-NOT_EXCLUDED = "not excluded"
 GOT_THROUGH = TRUSTED_RULES | {"no-name-sent", "name-not-captured"}
 """Rules by which a control was answered with a trusted chain, whatever its names."""
 VantageDay = tuple[str, str]

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from kzpcap.certificates.certificate import Certificate
 
 SECOND = 1_000_000_000
-HOUR = 3_600 * SECOND
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 MAX_SHIFT = 7 * DAY
 NEAR_SERIAL = 1 << 33
@@ -47,6 +48,8 @@ class Comparison(NamedTuple):
     """Suspect minus genuine, where both dates differ by the same amount."""
     whole_hours: bool
     """The genuine one begins at a whole hour."""
+    whole_minutes: bool
+    """It begins at second 0."""
     midnight: bool
     """It begins with a day, in UTC."""
     serial_difference: int | None
@@ -70,14 +73,15 @@ class Comparison(NamedTuple):
         `issuer_seen`: a signature shows that the issuer, who was seen, is no public one. Without it a CA may number two
         honest certificates of a site one after the other, so a near serial speaks only where extensions were stripped;
         the same issuer's name over another key is a damaged capture as well as a copy. Honest certificates of one name
-        and lifetime are shifted by a constant too: by whole days if their CAs begin them at one hour, by nothing or by
-        a time zone if at midnight. So of dates at whole hours a shift of less than a day speaks, and at midnight none.
+        and lifetime are shifted by a constant too: by days or a time zone where their CAs begin them at midnight, by
+        whole hours where a timetable asks for both. So dates speak only where they are equal to a second that nobody
+        chose: 0 is chosen.
         """
         if not self._alike or (self.same_issuer and not issuer_seen):
             return False
         if self.near_serial and (issuer_seen or self.stripped):
             return True
-        return issuer_seen and self._shifted and not self.midnight and (self._same_day or not self.whole_hours)
+        return issuer_seen and self._shifted and not self.whole_minutes
 
     def resembles(self, issuer_seen: bool) -> bool:
         """Does it fit a copy, and an honest second certificate as well?
@@ -162,6 +166,7 @@ def compare(suspect: Certificate, genuine: Certificate) -> Comparison:
         suspect.issuer_key == genuine.issuer_key,
         begin if begin == end else None,
         genuine.not_before % HOUR == 0,
+        genuine.not_before % MINUTE == 0,
         genuine.not_before % DAY == 0,
         difference,
         tuple(_name(oid) for oid in theirs if oid not in ours),

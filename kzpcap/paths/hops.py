@@ -31,9 +31,10 @@ def family(ttl: int) -> int:
 def differ(first: int, second: int) -> bool | None:
     """Do two TTLs of one direction of a connection show two senders?
 
-    In one family a difference of two hops or more does (a route change moves one at most in over 99 % of untampered
-    connections; SIGCOMM 2023, doi 10.1145/3603269.3604875). In two families unequal hop counts do; equal ones may be
-    one machine with two initial TTLs: None. On a long way the lower family may be the wrong one: any pair counts.
+    In one family a difference of two hops or more does: in over 95 % of untampered connections it is one at most
+    (SIGCOMM 2023, section 4, doi 10.1145/3603269.3604875), so what is said of it says that it is rare. In two families
+    unequal hop counts do; equal ones may be one machine with two initial TTLs: None. On a long way the lower family may
+    be the wrong one: any pair counts.
     """
     one, other = family(first), family(second)
     if one == other:

@@ -80,17 +80,19 @@ class Series:
     sent: list[Sent] = field(default_factory=list)
     left_out: int = 0
     """Probes beyond those that are kept, of each TTL as many."""
-    _highest: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict)
+    _highest: dict[int, tuple[list[Sent], list[int]]] = field(default_factory=dict)
 
-    def highest(self, index: int, frame: int) -> int:
-        """The highest TTL that was sent in a connection before a frame; 0 where none was."""
+    def highest(self, index: int, frame: int, time_ns: int) -> int:
+        """The highest TTL that was sent in a connection before a frame of some time; 0 where none was."""
         if not self._highest:
             for probe in self.sent:
-                frames, ttls = self._highest.setdefault(probe.index, ([], []))
-                frames.append(probe.frame)
+                probes, ttls = self._highest.setdefault(probe.index, ([], []))
+                probes.append(probe)
                 ttls.append(max(probe.ttl, ttls[-1] if ttls else 0))
-        frames, ttls = self._highest.get(index, ([], []))
-        at = bisect_left(frames, frame)
+        probes, ttls = self._highest.get(index, ([], []))
+        at = bisect_left(probes, frame, key=lambda probe: probe.frame)
+        while at < len(probes) and sent_before(probes[at], frame, time_ns):
+            at += 1
         return ttls[at - 1] if at else 0
 
     @property
@@ -236,10 +238,16 @@ def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
     return tuple(found)
 
 
+def sent_before(probe: Sent, frame: int, time_ns: int) -> bool:
+    """Was a probe sent before an answer? It is recorded before it; or, by a capture of several queues, just behind."""
+    return probe.frame < frame or (probe.frame - frame <= MAX_SWAPPED and probe.time_ns < time_ns)
+
+
 def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable | None:
     """The probe that an error quotes: the IP ID names it, else it is the last one sent before.
 
-    Captures of several queues may record an answer just before the question: then the IP ID must name it. A TCP quote
+    Captures of several queues may record an answer just before the question: then the IP ID must name it, and the time
+    of the question be no later than its own. A TCP quote
     with neither the IP ID nor the sequence number of any probe is of a segment that the client never sent: a box reset
     the server in the client's name, and that reset ran out of its TTL on the way.
     """
@@ -250,7 +258,7 @@ def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable 
         if same is not None:
             return same[1]
         late = sendings.after(("id", error.q_id), error.frame)
-        if late is not None and late[0] - error.frame <= MAX_SWAPPED and abs(late[1][1].time_ns - error.time_ns) < MS:
+        if late is not None and late[0] - error.frame <= MAX_SWAPPED and late[1][1].time_ns - error.time_ns < MS:
             return late[1]
     if error.q_seq is None:
         last = sendings.before(ALL, error.frame)

@@ -33,11 +33,12 @@ def render(document: dict[str, Any], titles: dict[str, str], rules: dict[str, st
 
     across = document["across"]
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True)
-    environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean, "short": _short}
+    environment.filters |= {"utc": utc, "almaty": almaty, "safe_text": _clean, "short": _short, "minute": words.moment}
     environment.globals |= {
         "edge_words": words.edge_words,
         "explanation_words": words.explanation_words,
         "altered": words.altered,
+        "count": words.count,
     }
     return environment.get_template("case.html").render(
         d=document,
@@ -92,9 +93,10 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
             " nobody recorded is not “off”."
         )
     else:
+        were = "was" if hit == 1 else "were"
         yield (
-            f"{hit:,} of {document['connections']:,} connections were intercepted, in"
-            f" {captures['with_interception']:,} of {captures['judged']:,} captures;"
+            f"{hit:,} of {words.count(document['connections'], 'connection')} {were} intercepted,"
+            f" in {captures['with_interception']:,} of {words.count(captures['judged'], 'capture')};"
             f" {listed['intercepted']:,} of them went to listed names."
         )
     if document["connections_with_published_certificates"]:
@@ -103,13 +105,15 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         count = document["connections_counted_once_though_in_several_captures"]
         yield f"{words.count(count, 'connection')} in several captures, and counted once."
     for identity, days in document["interceptors"].items():
-        count, when = sum(days.values()), span(days)
+        count, when = words.count(sum(days.values()), "connection"), span(days)
         if identity.startswith("known_generation:"):
-            yield f"By {title(identity, titles)}: a verified signature by its key ({count:,} connections, {when})."
+            yield f"By {title(identity, titles)}: a verified signature by its key ({count}, {when})."
         elif identity == "unknown":
-            yield f"By whom is not known in {count:,} connections ({when})."
+            yield f"By whom is not known in {count} ({when})."
+        elif identity.startswith("product:"):
+            yield f"Under names of {title(identity, titles)}, which prove nothing ({count}, {when})."
         else:
-            yield f"By {title(identity, titles)} ({count:,} connections, {when})."
+            yield f"By {title(identity, titles)} ({count}, {when})."
     if across["mostly"]:
         yield across["mostly"]["says"]
     explained = across["explanations"]["explanations"]

@@ -16,6 +16,10 @@ ANSWERS = {
     "interfered": "blocked",
     "genuine": "genuine certificate",
     "answered": "TLS answer",
+    "reset": "a reset",
+    "closed": "closed",
+    "alert": "an alert",
+    "plain": "a plain answer",
     "silence": "(no answer)",
 }
 EFFECTS = {
@@ -161,7 +165,9 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         said.append(f"exact: the control went {further} further, to TTL {last}")
     said.append(
         {
-            "in_path": "in the path: no ICMP came beside the answer, and the control's did",
+            "in_path": "in the path: no ICMP came beside the answer, and the control's did"
+            if ladder.effect != "silence"
+            else "in the path: the probes went no further, and the control's did",
             "on_path": "beside the path: the probe travelled on, ICMP came beside the answer",
             "at_destination": "at the destination's own hop, by an independent traceroute",
             "unknown": "whether it sits in the path or beside it cannot be told",

@@ -7,6 +7,9 @@ from typing import Any
 
 from kzpcap.report.text import safe, wrap
 
+NOT_EXCLUDED = "not excluded"
+"""What is said of another explanation of a claim that no fact excludes."""
+
 STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 """In the order in which they are told."""
 BOUNDS = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}
@@ -235,7 +238,11 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
             0,
         )
     else:
-        yield "No connection that is counted here could have been intercepted."
+        yield wrap(
+            "No vantage-day counts: nothing here is a connection with a listed name, at a known time, that was judged"
+            " intercepted, or shown to have got through from a known network.",
+            0,
+        )
     if dossier["results_not_as_custody_says"]:
         yield wrap(f"NOT VOUCHED FOR: {altered(dossier['results_not_as_custody_says'])}.", 0)
     if dossier["laboratory"]:
@@ -257,9 +264,15 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
         )
         for one in claim["conditions"]:
             yield wrap(f"{'+' if one['met'] else '-'} {one['condition']}", 4, 6)
-        yield "  instead it could be"
+        open_ones = [one["alternative"] for one in claim["alternatives"] if one["excluded_by"] == NOT_EXCLUDED]
+        if open_ones:
+            yield "  what else it could be"
+        for one in open_ones:
+            yield wrap(one, 4, 6)
+        yield "  what it is not"
         for one in claim["alternatives"]:
-            yield wrap(f"{one['alternative']}: {one['excluded_by']}", 4, 6)
+            if one["excluded_by"] != NOT_EXCLUDED:
+                yield wrap(f"{one['alternative']}: {one['excluded_by']}", 4, 6)
 
 
 def second_lines(judged: list[dict[str, Any]]) -> Iterator[str]:

@@ -194,7 +194,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         notes.append("the control had not met the target's way again: that it went further shows no edge on that")
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
-    nearest = k if copies or dropped is not None else _nearest(target, control, k)
+    nearest = k if copies or dropped is not None else _nearest(target, control, control_ttls, k)
     if nearest < k:
         notes.append(
             f"from TTL {nearest} to {k - 1} the target drew nothing, or was not asked, and a lost answer cannot be told"
@@ -279,12 +279,15 @@ def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
     return "the control was answered nowhere: the box sits at this hop or beyond"
 
 
-def _nearest(target: Series, control: Series | None, k: int) -> int:
-    """The smallest TTL at which the box may sit: all below was asked, and heard from or silent for a reason."""
+def _nearest(target: Series, control: Series | None, answered: list[int], k: int) -> int:
+    """The smallest TTL at which the box may sit: all below was asked, and heard from or silent for a reason.
+
+    `answered`: the TTLs at which the control was.
+    """
     nearest = k
     while nearest > 1:
         step = target.steps.get(nearest - 1)
-        heard = control is not None and control.hops_at(nearest - 1)
+        heard = control is not None and (control.hops_at(nearest - 1) or nearest - 1 in answered)
         if step is not None and (step.hops or not heard):
             break
         nearest -= 1
@@ -307,6 +310,10 @@ def _steps(target: Series, control: Series | None, outcome_of: OutcomeOf) -> tup
     return tuple(StepOutcome(ttl, _side(target, ttl, outcome_of), _side(control, ttl, outcome_of)) for ttl in ttls)
 
 
+UNDECIDED = ("reset", "closed", "alert", "plain")
+"""What may come back and show nobody."""
+
+
 def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, object] | None:
     step = entry.steps.get(ttl) if entry else None
     if entry is None or step is None:
@@ -320,6 +327,8 @@ def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, ob
             answer, frame = outcome.state.value, outcome.answer_frame
         elif outcome.answered:
             answer, frame = "genuine" if outcome.trusted else "answered", outcome.answer_frame
+        elif outcome.failed in UNDECIDED and answer == "silence":
+            answer, frame = outcome.failed, outcome.answer_frame
     if answer == "silence" and step.hops:
         answer = "time_exceeded"
     return {

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kzpcap.paths.ladders import Series
+from kzpcap.paths.ladders import Series, sent_before
 from kzpcap.verdict.rules import State
 
 MIN_COPIED = 3
@@ -64,7 +64,7 @@ def reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
     """Does this connection's answer belong to this TTL? In one connection for all TTLs: to the last one sent before."""
     if entry.shape != "one_connection" or outcome.answer_frame is None:
         return True
-    return ttl == entry.highest(index, outcome.answer_frame)
+    return ttl == entry.highest(index, outcome.answer_frame, outcome.answer_ns)
 
 
 def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tuple[int | None, int]:
@@ -79,11 +79,15 @@ def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tupl
         outcome = outcome_of(index)
         if outcome is None or not outcome.hit or outcome.answer_frame is None:
             continue
-        before = entry.highest(index, outcome.answer_frame)
+        before = entry.highest(index, outcome.answer_frame, outcome.answer_ns)
         if before:
             uppers.append(before)
             late = min(LIMIT_NS, ROUND_TRIPS * outcome.round_trip_ns or LIMIT_NS)
-            sent = [probe for probe in entry.sent if probe.index == index and probe.frame < outcome.answer_frame]
+            sent = [
+                probe
+                for probe in entry.sent
+                if probe.index == index and sent_before(probe, outcome.answer_frame, outcome.answer_ns)
+            ]
             lowers += [probe.ttl for probe in sent if outcome.answer_ns - probe.time_ns <= late] or [before]
     expired = [ttl for ttl, step in entry.steps.items() if step.hops]
     upper = min(uppers, default=None)

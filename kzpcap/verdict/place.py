@@ -57,6 +57,8 @@ def describe(ladder: Ladder) -> str:
         if ladder.last_clean_hop is None or not ladder.last_clean_hop.address
         else f" ({ladder.last_clean_hop.address})"
     )
+    if ladder.bound == "exact" and k == 1:
+        return f"TTL ladder: between the capture point and hop 1{at}, which may be the user's own router"
     if ladder.bound == "exact":
         return f"TTL ladder: between hop {k - 1}{before} and hop {k}{at}"
     if ladder.bound == "at_or_before" and ladder.inferred_hop is not None:
@@ -126,6 +128,8 @@ def _own_link(observation: Observation, signing: Signing) -> str | None:
     syn, first, answer = observation.syn, observation.syn_ack, observation.server_hello
     if syn is None or first is None or answer is None or not {first.ttl, answer.ttl} <= FRESH_TTLS:
         return None
+    if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
+        return None  # recorded at another point as well
     took = first.time_ns - syn.time_ns
     if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine:
         return None

@@ -262,7 +262,7 @@ RULES: tuple[Rule, ...] = (
         State.SUSPECTED,
         "One private issuer signs for several listed names and for no other, while other names got public chains.",
         "signs for targets only",
-        all_of(facts.issuer_for_targets_only, not_shown(facts.possession_refuted)),
+        all_of(facts.issuer_for_targets_only, facts.name_matches, not_shown(facts.possession_refuted)),
         "products-and-strangers",
     ),
     Rule(

@@ -6,7 +6,7 @@ from kzpcap.certificates.possession import Possession
 from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
 from kzpcap.observations import FAILURES, IGNORED, Absent, Mark, Observation, Reaction
-from kzpcap.paths.hops import FRESH_TTLS, differ
+from kzpcap.paths.hops import FRESH_TTLS, differ, family
 from kzpcap.surroundings import Surroundings
 from kzpcap.tls.seen import Seen
 from kzpcap.verdict.features import (
@@ -28,6 +28,8 @@ from kzpcap.verdict.logic import Finding, answer
 NEEDED = 3
 """Failing attempts, and controls that got through, for `interfered` without another sender shown."""
 MINUTE = 60_000_000_000
+PROMPT_NS = 10_000_000_000
+"""Who answers a ClientHello does so at once, or when it is sent again; NATs and firewalls forget half a minute on."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
 
 
@@ -40,6 +42,11 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
     if surroundings.rebuilt:
         return Finding(None, surroundings.rebuilt, frames)
     two = differ(syn_ack.ttl, mark.ttl)
+    if two:
+        copy = next((one for one in observation.server_marks if one.what == "syn_ack" and one.ttl == mark.ttl), None)
+        if copy is not None:
+            says = f"TTL {syn_ack.ttl} in one SYN-ACK, {mark.ttl} in the {what} and in another: recorded at two points?"
+            return Finding(None, says, (syn_ack.frame, copy.frame, mark.frame))
     if two and mark.what not in HELLOS:
         alike = surroundings.responders.answers_so(observation, mark.ttl)
         if alike is not None:
@@ -49,7 +56,13 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
             )
             return Finding(None, says, (*frames, surroundings.briefs.frame(alike)))
     if two:
-        return Finding(True, f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders", frames)
+        says = f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: two senders"
+        if mark.what not in HELLOS and family(syn_ack.ttl) == family(mark.ttl):
+            says += " (under 5 % of untampered connections differ by two hops or more)"
+        hello = observation.client_hello
+        if mark.what not in HELLOS and mark.ttl in FRESH_TTLS and hello is not None and hello.ttl in FRESH_TTLS:
+            says += "; no router lowered it: the user's own router or computer may have sent it"
+        return Finding(True, says, frames)
     if two is None:
         says = f"TTL {syn_ack.ttl} in the SYN-ACK, {mark.ttl} in the {what}: as far away, so it may be one sender"
         return Finding(None, says, frames)
@@ -57,13 +70,17 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
 
 
 def _after_hello(observation: Observation, marks: tuple[Mark, ...], opening: Mark | None) -> Mark | None:
-    """The first of these marks after the ClientHello and before any ServerHello; one that counts, if there is."""
+    """The first of these marks after the ClientHello and before any ServerHello; one that counts, if there is.
+
+    A capture of several queues may have an answer before the question, and the right times.
+    """
     if observation.client_hello is None:
         return None
     end = observation.server_hello.frame if observation.server_hello else None
     ignored = None
     for mark in marks:
-        if mark.frame > observation.hello_first_frame and (end is None or mark.frame < end):
+        after = mark.frame > observation.hello_first_frame or mark.time_ns > observation.client_hello.time_ns
+        if after and (end is None or mark.frame < end):
             if _counts(mark, opening) and mark.what != IGNORED:
                 return mark
             ignored = ignored or mark
@@ -89,7 +106,7 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
 def _late(seen: Seen | None, mark: Mark) -> Finding | None:
     """Why a reset may not be for what was seen before it; None where it may."""
     took = mark.time_ns - seen.time_ns if seen is not None else 0
-    if took > MINUTE:
+    if took > PROMPT_NS:
         says = f"a reset {took // 1_000_000_000} s later: what has forgotten a connection sends that too"
         return Finding(None, says, (mark.frame,))
     return None
@@ -163,7 +180,7 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
         return Finding(False, "the client's reset has the TTL of its own packets", frames)
     two = differ(observation.syn.ttl, mark.ttl)
     says = f"TTL {observation.syn.ttl} in the SYN, {mark.ttl} in the client's reset"
-    return Finding(two, says + (": two senders" if two else ""), frames)
+    return Finding(two, says + (": two senders, and a NAT on the client's side may be one" if two else ""), frames)
 
 
 @needs(CLOSED)
@@ -308,9 +325,21 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if here and here < len(around):
         kind = f"({here} to the same server, the others of the same client within ten minutes)"
     says = f"{count} attempts failed; {len(around)} controls {kind} got through, {len(between)} of them in between"
-    if not here:
-        says += ": that this server was down is not excluded"
+    own = _own_refusals(observation)
+    if own:
+        says += f"; {own}: that the server refuses this name itself is not excluded"
+    elif not here:
+        says += ": that the server itself failed is not excluded"
     return Finding(True, says, frames)
+
+
+def _own_refusals(observation: Observation) -> str:
+    """The reset or FIN of this attempt that has nothing of another sender's, in words; empty where there is none."""
+    first = observation.syn_ack
+    mark = observation.resets[0] if observation.failed == "reset" else observation.server_closed
+    if observation.failed == "silent" or mark is None or first is None or first.ttl != mark.ttl:
+        return ""
+    return f"the {'reset' if observation.failed == 'reset' else 'FIN'} has the SYN-ACK's TTL ({mark.ttl})"
 
 
 @needs(NEIGHBOURS)
