@@ -34,6 +34,7 @@ def _leave_out(commands: typer.Typer, words: list[str]) -> None:
 
 def main() -> None:
     """Run, with a quiet end where the reader of a pipe has gone, and a line where there is no room to write."""
+    _open_closed()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
     out = sys.stdout
@@ -53,6 +54,18 @@ def main() -> None:
         _write_no_more()
         sys.stderr.write(told("cannot write", error) + "\n")
         raise SystemExit(EXIT_NOT_WRITTEN) from None
+
+
+def _open_closed() -> None:
+    """Streams that were closed before the start go nowhere: what opens a file must not get their numbers."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                opened = os.open(os.devnull, os.O_WRONLY)
+                if opened != number:
+                    os.dup2(opened, number)
+                    os.close(opened)
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115 - for good
 
 
 def _write_no_more() -> None:

@@ -134,6 +134,7 @@ def claims(
 
     from kzpcap import reference
     from kzpcap.cases import claims as claiming
+    from kzpcap.cases.crossings import settled
     from kzpcap.cases.custody import latest
     from kzpcap.cases.repeats import sound
     from kzpcap.cases.summary import judged_otherwise, reports
@@ -153,7 +154,7 @@ def claims(
     except DAMAGED as error:
         raise refused(folder, error) from None
     titles = {key: generation.title for key, generation in reference.load().generations.items()}
-    document = claiming.document(found, claiming.claims(found, titles, explain(found.crossings)))
+    document = claiming.document(found, claiming.claims(found, titles, explain(settled(found.crossings))))
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=True, indent=1))
         return

@@ -26,6 +26,7 @@ from kzpcap.cases.crossings import (
     router_name,
     scope,
     seconds,
+    settled,
     vantages,
 )
 from kzpcap.cases.store import Case
@@ -327,9 +328,9 @@ def test_a_name_that_was_intercepted_is_listed_then(disk, tmp_path):
     across = Across()
     outdated = "the list was not in force on that day"
     across.crossings = [crossing((), True), replace(crossing((), False), outcome="neutral", why=outdated)]
-    assert [one.outcome for one in across.settled()] == ["intercepted", "clean"]
+    assert [one.outcome for one in settled(across.crossings)] == ["intercepted", "clean"]
     across.crossings = across.crossings[1:]
-    assert [one.outcome for one in across.settled()] == ["neutral"]
+    assert [one.outcome for one in settled(across.crossings)] == ["neutral"]
 
 
 def test_the_document_is_json_and_the_same_each_time(disk, tmp_path):

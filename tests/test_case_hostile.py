@@ -12,7 +12,7 @@ from kzpcap import analyze, reference
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.across import Across
 from kzpcap.cases.claims import Gathered
-from kzpcap.cases.crossings import crossings
+from kzpcap.cases.crossings import crossings, settled
 from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.release import _public_claims
 from kzpcap.cases.store import Case
@@ -78,7 +78,7 @@ def test_the_same_packets_in_two_captures_count_once(ladder):
     for capture in ("one", "copy"):
         across.add(capture, Document(ladder))
         gathered.add(capture, Document(ladder))
-    (row,) = edges.table(across.settled())
+    (row,) = edges.table(settled(across.crossings))
     assert row.ladders == {"exact": 1}
     assert edges.mostly([row]) is None
     assert across.again == 1

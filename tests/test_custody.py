@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+import time
 
-from kzpcap.cases import custody
+import pytest
+
+from kzpcap.cases import custody, runner, second
+from kzpcap.cases.pool import Limits
+from kzpcap.cases.runner import batch
 from kzpcap.cases.store import Case
 from kzpcap.cases.verify import verify
+from kzpcap.cases.work import Settings
 from tests.conftest import judged, run
 
 
@@ -159,3 +166,168 @@ def test_the_original_of_a_member_is_its_archive(disk, tmp_path):
     archive = disk / "deep" / "backup.tgz"
     archive.write_bytes(archive.read_bytes() + b"x")
     assert [fault.path for fault in verify(case, rehash=True).faults] == [str(archive)]
+
+
+@pytest.fixture
+def chain(tmp_path):
+    case = Case.create(tmp_path / "case")
+    return custody.Chain(case, custody.new_run(), {"analysis": "a"})
+
+
+@pytest.mark.parametrize("where", ["before the bytes", "behind them", "behind all of it"])
+def test_an_interrupt_at_any_point_leaves_the_chain_whole(where, chain, monkeypatch):
+    file, settle = chain.file, chain._settle
+
+    class Interrupted:
+        def write(self, raw):
+            if where == "before the bytes":
+                raise KeyboardInterrupt
+            file.write(raw)
+
+        def flush(self):
+            file.flush()
+            if where == "behind them":
+                raise KeyboardInterrupt
+
+        def tell(self):
+            return file.tell()
+
+    def settled():
+        settle()
+        if where == "behind all of it" and chain.last.number == 2:
+            chain._settle = settle
+            raise KeyboardInterrupt
+
+    chain.file, chain._settle = Interrupted(), settled
+    with pytest.raises(KeyboardInterrupt):
+        chain.add("skipped", name="/a", why="because")
+    chain.file, chain._settle = file, settle
+    chain.add("interrupted", outcomes={}, heads={})
+    head = chain.close()
+    log = custody.read(chain.case.custody / f"{chain.run}.jsonl")
+    assert log.faults == []
+    assert log.head == head
+    assert [line["what"] for line in log.lines] == (
+        ["begin", "interrupted"] if where == "before the bytes" else ["begin", "skipped", "interrupted"]
+    )
+
+
+def test_a_number_that_another_file_got_meanwhile_makes_it_not_the_same(tmp_path):
+    """A recorder's spool: files are deleted while a run goes on, and their inodes are used again."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(b"1")
+    found, skipped = [], []
+    walk = runner.find([str(tmp_path)], tmp_path / "case", lambda *_: None, lambda *told: skipped.append(told))
+    found.append(next(walk)[0])
+    (tmp_path / "b" / "x").unlink()
+    (tmp_path / "a" / "x").rename(tmp_path / "b" / "x")  # the inode that was met goes on under another name
+    found += [path for path, _ in walk]
+    assert [path[-3:] for path in found] == ["a/x", "b/x"]
+    assert skipped == []
+
+
+def test_a_result_that_was_altered_and_put_right_again_poisons_nothing(disk, tmp_path):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    report = next(case.results.glob("*/*/report.json"))
+    kept = report.read_bytes()
+    report.write_bytes(kept + b" ")
+    assert run("batch", disk, "--case", case.folder).returncode == 1
+    assert any("is not what it was" in fault.says for fault in verify(case).faults)
+    report.write_bytes(kept)
+    assert run("batch", disk, "--case", case.folder).returncode == 0, "and it is tried again unasked"
+    assert verify(case).faults == []
+
+
+def test_runs_name_the_last_heads_alone_and_vouch_for_all(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "note.txt").write_text("no capture")
+    case = Case.create(tmp_path / "case")
+    for _ in range(5):
+        batch(case, [str(tmp_path / "disk")], Settings(), 1, Limits())
+    logs = sorted(custody.logs(case), key=lambda log: len(log.lines[0]["heads"]))
+    assert [len(log.lines[0]["heads"]) for log in logs] == [0, 1, 1, 1, 1]
+    assert verify(case).faults == []
+    first = case.custody / f"{logs[0].run}.jsonl"
+    first.write_bytes(b"".join(first.read_bytes().splitlines(True)[:-1]))
+    assert any("saw last" in fault.says for fault in verify(case).faults)
+
+
+def test_the_run_that_saw_all_others_is_the_last_whatever_its_clock_says(tmp_path, monkeypatch):
+    case = Case.create(tmp_path / "case")
+    for name, analysis in (("20300101T000000Z-00000001", "first"), ("20260101T000000Z-00000002", "second")):
+        one = custody.Chain(case, name, {"analysis": analysis})
+        one.add("end", outcomes={}, heads={})
+        one.close()
+        path = case.custody / f"{name}.jsonl"
+        lines, previous = [], None
+        for raw in path.read_bytes().splitlines():
+            line = {**json.loads(raw), "previous": previous, "time": f"{name[:4]}-01-01T00:00:00.000+00:00"}
+            line["digest"] = previous = custody.digest_of(line)
+            lines.append(custody.canonical(line) + b"\n")
+        path.write_bytes(b"".join(lines))
+    assert custody.latest(case) == "second"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("results", []), ("results", "x"), ("certificates", [[]]), ("certificates", None), ("sha256", ["a"]),
+     ("heads", []), ("analysis", 7), ("file", ["x"]), ("file", {"size": "1", "mtime_ns": 1}), ("why", 4),
+     ("name", None), ("sidecar", 3), ("time", None), ("reference", {"files": {"a": 1}})],
+)  # fmt: skip
+def test_values_of_another_kind_are_told_and_break_nothing(key, value, disk, tmp_path):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    (path,) = case.custody.iterdir()
+    lines, previous = [], None
+    for raw in path.read_bytes().splitlines():
+        line = {**json.loads(raw), "previous": previous}
+        if key in line or (key in ("why", "sha256", "sidecar") and line["what"] == "capture"):
+            line[key] = value
+        line["digest"] = previous = custody.digest_of(line)
+        lines.append(custody.canonical(line) + b"\n")
+    path.write_bytes(b"".join(lines))
+    assert any("is no line of custody" in fault.says for fault in verify(case).faults)
+    for command in (("case", "verify"), ("case", "summary"), ("case", "claims")):
+        assert b"Traceback" not in run(*command, case.folder).stderr
+    assert b"Traceback" not in run("batch", disk, "--case", case.folder).stderr
+
+
+def test_of_an_archive_what_was_not_read_for_want_of_time_is_tried_again(tmp_path):
+    case = Case.create(tmp_path / "case")
+    file = {"size": 5, "mtime_ns": 7}
+    for run_name, outcomes in (("1-a", [("failed", False), ("failed", True)]), ("2-b", [("failed", False)])):
+        one = custody.Chain(case, run_name, {"analysis": "a"})
+        for outcome, passing in outcomes:
+            one.add("capture", name="/x.zip", file=file, outcome=outcome, **({"passing": True} if passing else {}))
+        one.close()
+        expected = {("/x.zip", 5, 7)} if run_name == "2-b" else set()
+        assert runner.failed_before(case, "a") == expected
+
+
+def test_dots_behind_a_link_lead_where_the_system_leads(tmp_path):
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "real" / "sub")
+    (tmp_path / "real" / "f").write_text("x")
+    assert runner.full(str(tmp_path / "a" / "link" / ".." / "f")) == str(tmp_path.resolve() / "real" / "f")
+    assert runner.full(str(tmp_path / "a" / "f")) == str(tmp_path / "a" / "f")
+
+
+def test_an_issuer_of_many_open_connections_is_judged_once():
+    def took(count):
+        shared = second.Shared()
+        opened = [second.Open(f"{n}", n, "vk.com", True, f"10.{n % 99}.0.0/16", "undetermined", "private-root", ("a",))
+                  for n in range(count)]  # fmt: skip
+        others = second.Others(open=opened)
+        for one in opened:
+            shared.add(one)
+        chain = (None, type("Issuer", (), {"spki_sha256": "k"}))
+        begun = time.process_time()
+        for one in opened:
+            others._shared(one, chain, {"k": shared})
+        return time.process_time() - begun
+
+    took(1_000)
+    assert took(40_000) < 1, "quadratic it took minutes"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
-from kzpcap.cases.crossings import EXACT, FIRST_TIME, Crossing, Edge, Path, crossings, network_of, vantages
+from kzpcap.cases.crossings import EXACT, FIRST_TIME, Crossing, Edge, Path, crossings, network_of, settled, vantages
 from kzpcap.report.document import Document
 from kzpcap.report.names import NO_TIME, day_of, listed_name
 
@@ -21,7 +21,6 @@ MAX_ROWS = 200
 MAX_NAMES = 12
 FACTS = ("subject", "issuer", "not_before", "not_after", "serial", "key", "exponent", "has_scts", "sha256")
 """What is laid side by side of a forged certificate and its genuine twin."""
-NOT_IN_FORCE = "the list was not in force on that day"
 
 
 @dataclass
@@ -160,17 +159,9 @@ class Across:
             if len(seen) < edges.MAX_EXAMPLES:
                 seen.append((capture, one["frame"]))
 
-    def settled(self) -> list[Crossing]:
-        """The crossings, each name that was itself intercepted in this case counting as listed then."""
-        live = {one.name for one in self.crossings if one.outcome == "intercepted"}
-        return [
-            replace(one, outcome="clean", why="") if one.why == NOT_IN_FORCE and one.name in live else one
-            for one in self.crossings
-        ]
-
     def document(self) -> dict[str, Any]:
         """As JSON, drawn together."""
-        every = self.settled()
+        every = settled(self.crossings)
         rows = edges.table(every)
         mostly = edges.mostly(rows)
         found = tomography.explain(every)

@@ -29,6 +29,7 @@ from kzpcap.cases.crossings import (
     network_of,
     scope,
     seconds,
+    settled,
     vantages,
 )
 from kzpcap.cases.edges import day
@@ -118,8 +119,6 @@ class Gathered:
 
     by_identity: dict[str, Support] = field(default_factory=dict)
     by_edge: dict[Edge, Support] = field(default_factory=dict)
-    eligible: dict[str, set[VantageDay]] = field(default_factory=dict)
-    """Outcome -> vantage-days of connections to listed names that could be intercepted."""
     crossings: list[Crossing] = field(default_factory=list)
     seen: set[tuple[Any, ...]] = field(default_factory=set)
     same: set[tuple[object, ...]] = field(default_factory=set)
@@ -153,8 +152,6 @@ class Gathered:
                 continue
             self.same.add(crossing.same)
             self.crossings.append(crossing)
-            if crossing.outcome != "neutral":
-                self.eligible.setdefault(crossing.outcome, set()).add((crossing.network, day(crossing.time)))
             if path is not None and crossing.bound == EXACT and len(crossing.where) == 1:
                 ladders[crossing.frame] = crossing
         for found, one in _intercepted(report, ladders):
@@ -383,7 +380,10 @@ def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
 
 def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
     """The dossier as JSON."""
-    hit, clean = (found.eligible.get(outcome, set()) for outcome in ("intercepted", "clean"))
+    days: dict[str, set[VantageDay]] = {}
+    for one in settled(found.crossings):
+        days.setdefault(one.outcome, set()).add((one.network, day(one.time)))
+    hit, clean = (days.get(outcome, set()) for outcome in ("intercepted", "clean"))
     share = vantage_days(hit), vantage_days(hit | clean)
     low, high = wilson(*share)
     return {

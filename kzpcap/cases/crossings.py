@@ -79,6 +79,18 @@ class Crossing:
         return self.network, self.port, self.server, self.name, int(self.time), self.runs > 0, way
 
 
+NOT_IN_FORCE = "the list was not in force on that day"
+
+
+def settled(crossings: Sequence[Crossing]) -> list[Crossing]:
+    """The crossings of a case, each name that was itself intercepted in it counting as listed then."""
+    live = {one.name for one in crossings if one.outcome == "intercepted"}
+    return [
+        replace(one, outcome="clean", why="") if one.why == NOT_IN_FORCE and one.name in live else one
+        for one in crossings
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Path:
     """The way of a ladder: (TTL, router or None) in order, and the AS of each router as the report tells it."""
@@ -318,7 +330,7 @@ def _outcome(one: dict[str, Any]) -> tuple[str, str]:
         return "intercepted", ""
     if one["rule_id"] in TRUSTED_RULES:
         if one["target"]["in_force"] is False:
-            return "neutral", "the list was not in force on that day"
+            return "neutral", NOT_IN_FORCE
         return "clean", ""
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"

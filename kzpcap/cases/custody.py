@@ -1,8 +1,9 @@
 """The chain of custody: one file of JSON lines a run, each line naming the one before by its digest.
 
 A line is `{"run", "number", "previous", "time", "what", ...}` and `"digest"`: the SHA-256 of the line without it.
-The first line names the last digest of every run that it found, so that the runs themselves form a chain: who knows
-one head can tell whether anything before it was changed. Only the parent process of a run writes its file.
+The first line names the last digest of every run that it found and that no other had named, so that the runs themselves
+form a chain: who knows one head can tell whether anything before it was changed. Only the parent process of a run writes
+its file.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from kzpcap.cases.store import Case, canonical, is_running
 from kzpcap.errors import CaseError
 
 SYNC_EVERY = 1.0
+WHOLE = 1 << 20
+"""Bytes of a buffer that takes any line whole."""
 
 
 def new_run() -> str:
@@ -117,8 +120,9 @@ def _check(log: Log, name: str, number: int, raw: bytes) -> bool:
     """Is this a line of custody, whatever else is wrong with it? What is wrong is told."""
     try:
         line = json.loads(raw)
-        right = line["digest"] == digest_of(line) and canonical(line) + b"\n" == raw and isinstance(line["what"], str)
-        right = right and (line["what"] != "capture" or isinstance(line["name"], str))
+        right = line["digest"] == digest_of(line) and canonical(line) + b"\n" == raw
+        if not _shaped(line):
+            raise ValueError("a value of another kind than custody writes")
     except (ValueError, KeyError, TypeError, RecursionError):
         log.faults.append(Fault(name, f"line {number} is no line of custody"))
         return False
@@ -128,6 +132,33 @@ def _check(log: Log, name: str, number: int, raw: bytes) -> bool:
         log.faults.append(Fault(name, f"line {number} does not follow the line before it"))
     log.head = line["digest"]
     return True
+
+
+TEXTS = ("run", "time", "what", "digest", "analysis", "name", "outcome", "why", "member", "sha256", "container", "of")
+NAMED_TEXTS = ("heads", "results")
+
+
+def _shaped(line: dict[str, Any]) -> bool:
+    """Is every value that is read somewhere of the kind that custody writes?"""
+    what = line["what"]
+    file = line.get("file", {})
+    return (
+        all(isinstance(line[key], str) for key in TEXTS if key in line)
+        and all(_texts(line[key]) for key in NAMED_TEXTS if key in line)
+        and all(isinstance(line.get(key, {}), dict) for key in ("reference", "sidecar", "outcomes"))
+        and all(_texts(told) for told in line.get("reference", {}).values() if isinstance(told, dict))
+        and isinstance(line.get("certificates", []), list)
+        and all(isinstance(digest, str) for digest in line.get("certificates", []))
+        and isinstance(file, dict)
+        and (not file or all(type(file[key]) is int for key in ("size", "mtime_ns")))
+        and isinstance(line["time"], str)
+        and (what not in ("capture", "unreadable", "skipped", "came again") or "name" in line)
+        and ("results" not in line or "sha256" in line)
+    )
+
+
+def _texts(told: object) -> bool:
+    return isinstance(told, dict) and all(isinstance(one, str) for pair in told.items() for one in pair)
 
 
 def _is_line(tail: bytes) -> bool:
@@ -149,19 +180,34 @@ def logs(case: Case) -> Iterator[Log]:
             yield read(path)
 
 
+class Last(NamedTuple):
+    """The last line of a file: how many there are, its digest, and where it ends."""
+
+    number: int
+    digest: str | None
+    end: int
+
+
+def last_heads(runs: Sequence[Log]) -> dict[str, str]:
+    """The last digest of each run but of those that a later one named: that one vouches for them."""
+    named = {item for log in runs for line in log.lines for item in (line.get("heads") or {}).items()}
+    return {log.run: log.head for log in runs if log.head and (log.run, log.head) not in named}
+
+
 class Chain:
     """The file of the run that goes on."""
 
     def __init__(self, case: Case, run: str, first: dict[str, Any]) -> None:
         self.case = case
         self.run = run
-        self.number = 0
-        self.previous: str | None = None
+        self.last = Last(0, None, 0)
+        self.pending: Last | None = None
+        """What `last` is once the line that is being written is."""
         self.synced = time.monotonic()
         others = list(logs(case))
-        self.file = (case.custody / f"{run}.jsonl").open("xb")
-        heads = {log.run: log.head for log in others if log.head}
-        self.add("begin", heads=heads, **first)
+        self.file = (case.custody / f"{run}.jsonl").open("xb", buffering=WHOLE)
+        self.named = last_heads(others)
+        self.add("begin", heads=self.named, **first)
         for log in others:
             if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"
@@ -174,23 +220,33 @@ class Chain:
                     self.add("torn", of=log.run, bytes=len(torn), hex=torn[:4096].hex())
 
     def add(self, what: str, **more: Any) -> None:
-        """One more line; on the disk within a second."""
+        """One more line; on the disk within a second. An interrupt at any point leaves the chain whole."""
+        self._settle()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"run": self.run, "number": self.number, "previous": self.previous, "time": now, "what": what, **more}
+        number, previous, end = self.last
+        line = {"run": self.run, "number": number, "previous": previous, "time": now, "what": what, **more}
         line["digest"] = digest_of(line)
+        raw = canonical(line) + b"\n"
+        self.pending = Last(number + 1, line["digest"], end + len(raw))
         try:
-            self.file.write(canonical(line) + b"\n")
+            self.file.write(raw)
             self.file.flush()
         except OSError as error:
             raise CaseError(f"custody cannot be written: {error.strerror}") from error
-        self.number += 1
-        self.previous = line["digest"]
+        self._settle()
         if time.monotonic() - self.synced > SYNC_EVERY:
             self.sync()
 
+    def _settle(self) -> None:
+        """An interrupt may have come between a line's bytes and what is known of it: where the file ends tells."""
+        if self.pending is not None and self.file.tell() >= self.pending.end:
+            self.last = self.pending
+        self.pending = None
+
     def heads(self) -> dict[str, str]:
-        """The last digest of every other run, as it is now."""
-        return {log.run: log.head for log in logs(self.case) if log.head and log.run != self.run}
+        """The last digests of the other runs as they are now, where the first line did not name them."""
+        found = last_heads([log for log in logs(self.case) if log.run != self.run])
+        return {run: head for run, head in found.items() if self.named.get(run) != head}
 
     def sync(self) -> None:
         """Put on the disk what was written so far."""
@@ -199,16 +255,19 @@ class Chain:
 
     def close(self) -> str:
         """End the run's file; its head, to be written down."""
+        self._settle()
         self.sync()
         self.file.close()
-        assert self.previous
-        return self.previous
+        assert self.last.digest
+        return self.last.digest
 
 
 def latest(case: Case) -> str | None:
-    """The analysis of the run that began last."""
-    begun = [(log.lines[0]["time"], log.lines[0].get("analysis")) for log in logs(case) if log.lines]
-    return max(begun)[1] if begun else None
+    """The analysis of the run that began last: it saw all others, whatever the clock said then."""
+    runs = [log for log in logs(case) if log.lines]
+    seen = {run for log in runs for run in (log.lines[0].get("heads") or {})}
+    begun = [(log.run not in seen, log.lines[0]["time"], log.lines[0].get("analysis") or "") for log in runs]
+    return max(begun)[2] or None if begun else None
 
 
 def reference_of(case: Case, analysis: str) -> dict[str, str]:

@@ -24,7 +24,7 @@ from typing import Any
 
 from kzpcap import __version__, reference
 from kzpcap.cases import claims as claiming
-from kzpcap.cases.crossings import NOT_KNOWN, network_of, vantages
+from kzpcap.cases.crossings import NOT_KNOWN, network_of, settled, vantages
 from kzpcap.cases.custody import latest, logs, reference_of
 from kzpcap.cases.public import AS_NETWORKS, ENOUGH, TOLD, node, public, published_keys, widely_known
 from kzpcap.cases.repeats import sound
@@ -94,7 +94,7 @@ def _write(
                 _count(report, rows, behind)
                 for measurement in measurements(report, case.certificate, False, known):
                     file.write(json.dumps(measurement, ensure_ascii=True, separators=(",", ":")) + "\n")
-    dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(gathered.crossings)))
+    dossier = claiming.document(gathered, claiming.claims(gathered, titles, explain(settled(gathered.crossings))))
     _json(folder / "claims.json", _public_claims(dossier, routers, left))
     _connections(folder / "connections.csv", rows, behind, left)
     with (folder / "left-out.csv").open("x", encoding="utf-8", newline="") as file:

@@ -90,14 +90,31 @@ def find(
 def _again(
     seen: dict[tuple[int, int], str], status: os.stat_result, path: str, skip: Callable[[str, str], None] | None
 ) -> bool:
-    """Was this file met before? Under another name, a link's, `skip` is told of it."""
+    """Was this file met before? Under another name, a link's, `skip` is told of it.
+
+    The number of a file that was deleted since may be another file's by now.
+    """
     key = status.st_dev, status.st_ino
-    if key not in seen:
+    if key not in seen or not _is_still(seen[key], key):
         seen[key] = path
         return False
-    if skip and os.path.abspath(path) != os.path.abspath(seen[key]):
-        skip(path, f"the same file as {os.path.abspath(seen[key])}")
+    if skip and full(path) != full(seen[key]):
+        skip(path, f"the same file as {full(seen[key])}")
     return True
+
+
+def _is_still(path: str, key: tuple[int, int]) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == key
+
+
+def full(path: str) -> str:
+    """A path from the root, as custody names it: behind a link to a folder, `..` is another folder than beside it."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name) if ".." in folder.split(os.sep) else os.path.abspath(path)
 
 
 def count(paths: list[str], case: Path, tally: Tally) -> None:
@@ -127,7 +144,7 @@ def batch(
     if progress is not None:
         threading.Thread(target=count, args=(paths, case.folder, tally), daemon=True).start()
     with workshop(case, tally.run) as folder:
-        run = Run(case, analysis, tally, retry, {**what, "paths": [os.path.abspath(path) for path in paths]})
+        run = Run(case, analysis, tally, retry, {**what, "paths": [full(path) for path in paths]})
         try:
             if brought is not None:
                 run.beside = brought.beside
@@ -136,7 +153,7 @@ def batch(
                 for path, why in brought.skipped:
                     run.skip(path, why)
                 for path, told in brought.again:
-                    run.chain.add("came again", name=os.path.abspath(path), sidecar=told)
+                    run.chain.add("came again", name=full(path), sidecar=told)
             where, vouched = (os.path.abspath(case.folder), os.path.abspath(folder)), frozenset(run.vouched)
             with contextlib.closing(
                 Pool(jobs, *where, settings, limits, analysis, vouched)
@@ -182,7 +199,7 @@ class Run:
             self.tally.files += 1
             if not promising:
                 self.note(path, told, Outcome("not a capture", size=told["size"]), named)
-            elif (os.path.abspath(path), told["size"], told["mtime_ns"]) in self.gone_before:
+            elif (full(path), told["size"], told["mtime_ns"]) in self.gone_before:
                 why = "it failed before: --retry tries it again"
                 self.note(path, told, Outcome("failed before", size=told["size"], why=why))
             else:
@@ -193,13 +210,13 @@ class Run:
         """A file or folder that cannot be read."""
         self.tally.outcomes["unreadable"] += 1
         self.tally.failures.append((path, why))
-        self.chain.add("unreadable", name=os.path.abspath(path), why=why)
+        self.chain.add("unreadable", name=full(path), why=why)
 
     def skip(self, path: str, why: str) -> None:
         """Something in a folder that is left out on purpose."""
         self.tally.outcomes["skipped"] += 1
         told = sidecar(path)
-        self.chain.add("skipped", name=os.path.abspath(path), why=why, **({"sidecar": told} if told else {}))
+        self.chain.add("skipped", name=full(path), why=why, **({"sidecar": told} if told else {}))
 
     def finish(self, path: str) -> None:
         """A worker is through with a file: compare the file with what it was, and tell of each capture in it."""
@@ -211,6 +228,7 @@ class Run:
                 one.outcome, one.why = "changed while it was read", different
             if one.outcome == "already there" and self.vouched.get(one.sha256 or "", one.results) != one.results:
                 one.outcome, one.why = "failed", "the result that is there is not what custody says"
+                one.results, one.certificates, one.passing = {}, [], True  # vouched for by nothing, until it is mended
             self.note(path, told, one)
 
     def note(self, path: str, told: dict[str, Any], outcome: Outcome, named: bool = False) -> None:
@@ -226,7 +244,7 @@ class Run:
         beside = (self.beside.get(path) or sidecar(path)) if kind != "not a capture" else None
         if beside is not None:
             more["sidecar"] = beside
-        self.chain.add("capture", name=os.path.abspath(path), **more, **outcome.document())
+        self.chain.add("capture", name=full(path), **more, **outcome.document())
 
     def end(self, how: str) -> None:
         """Close the chain; the heads of runs beside this one, or begun since, are vouched for as well."""
@@ -251,11 +269,16 @@ def failed_before(case: Case, analysis: str) -> set[tuple[str, int, int]]:
     for log in logs(case):
         if not log.lines or log.lines[0].get("analysis") != analysis:
             continue
+        came: dict[tuple[str, int, int], set[str]] = {}
         for line in log.lines:
             if line["what"] == "capture" and "file" in line:
                 key = (line["name"], line["file"]["size"], line["file"]["mtime_ns"])
-                if line.get("outcome") == "failed" and not line.get("passing"):
-                    found.add(key)
-                elif line.get("outcome") in ("analysed", "already there"):
-                    found.discard(key)
+                came.setdefault(key, set()).add("passing" if line.get("passing") else line.get("outcome", ""))
+        for key, outcomes in came.items():
+            if "passing" in outcomes:  # of an archive some were not read for want of time
+                found.discard(key)
+            elif "failed" in outcomes:
+                found.add(key)
+            elif outcomes & {"analysed", "already there"}:
+                found.discard(key)
     return found

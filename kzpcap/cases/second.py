@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,29 @@ class Open:
     state: str
     rule_id: str
     chain: tuple[str, ...]
+
+
+@dataclass
+class Shared:
+    """The connections to listed names behind one private issuer, drawn together."""
+
+    networks: set[str] = field(default_factory=set)
+    names: set[str | None] = field(default_factory=set)
+    captures: set[str] = field(default_factory=set)
+    members: set[tuple[str, int]] = field(default_factory=set)
+    """(capture, frame)."""
+
+    def add(self, one: Open) -> None:
+        """Count one."""
+        self.networks.add(one.network)
+        self.names.add(one.name)
+        self.captures.add(one.capture)
+        self.members.add((one.capture, one.frame))
+
+    @cached_property
+    def judged(self) -> Second | None:
+        """What they come to, asked once all are there."""
+        return shared_issuer(vantages(self.networks), len(self.names), len(self.captures))
 
 
 @dataclass
@@ -92,24 +116,21 @@ class Others:
                 found.append(_document(one, second, beside))
         return found
 
-    def _issuers(self, case: Case) -> dict[str, list[Open]]:
+    def _issuers(self, case: Case) -> dict[str, Shared]:
         """SPKI of each private issuer whose signature on a leaf for a listed name is verified -> where."""
-        found: dict[str, list[Open]] = {}
+        found: dict[str, Shared] = {}
         for one in self.open:
             if one.listed and len(one.chain) > 1:
                 chain = _chain(case, one.chain)
                 if len(chain) > 1 and signed_by(chain[0], chain[1]):
-                    found.setdefault(chain[1].spki_sha256, []).append(one)
+                    found.setdefault(chain[1].spki_sha256, Shared()).add(one)
         return found
 
-    def _shared(self, one: Open, chain: tuple[Certificate, ...], issuers: dict[str, list[Open]]) -> Second | None:
+    def _shared(self, one: Open, chain: tuple[Certificate, ...], issuers: dict[str, Shared]) -> Second | None:
         if len(chain) < 2 or one.state == "suspected":
             return None
-        seen = issuers.get(chain[1].spki_sha256, [])
-        if one not in seen:
-            return None
-        networks, names, captures = ({getattr(two, key) for two in seen} for key in ("network", "name", "capture"))
-        return shared_issuer(vantages(networks), len(names), len(captures))
+        shared = issuers.get(chain[1].spki_sha256)
+        return shared.judged if shared is not None and (one.capture, one.frame) in shared.members else None
 
 
 def _key(leaf: dict[str, Any]) -> Key:

@@ -101,12 +101,20 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
 
 
 def _cut_off(case: Case, known: dict[str, Log], found: Verdict) -> None:
-    """A run without an end is open, until a later one that saw all of it came to its own end."""
+    """A run without an end is open, until a later one that saw all of it, or who saw it, came to its own end."""
     ended = [log for log in known.values() if log.lines and log.lines[-1]["what"] in ENDS]
+    told: set[tuple[str, str]] = set()
+    through = list(ended)
+    while through:
+        for line in through.pop().lines:
+            for run, head in (line.get("heads") or {}).items():
+                if (run, head) not in told:
+                    told.add((run, head))
+                    through += [known[run]] if run in known and known[run].head == head else []
     for log in known.values():
         if not log.lines or log.lines[-1]["what"] in ENDS:
             continue
-        seen = any((line.get("heads") or {}).get(log.run) == log.head for later in ended for line in later.lines)
+        seen = (log.run, log.head) in told
         if is_running(case, log.run):
             found.open.append(Fault(f"custody/{log.run}.jsonl", "the run goes on"))
         elif not seen:
@@ -115,13 +123,19 @@ def _cut_off(case: Case, known: dict[str, Log], found: Verdict) -> None:
 
 def _heads(known: dict[str, Log], found: Verdict) -> None:
     """Each run names the heads that it saw: they must be there, in those runs."""
+    seen: dict[str, dict[str, str]] = {}
     for log in known.values():
-        seen = [item for line in log.lines for item in (line.get("heads") or {}).items()]
-        for run, head in seen:
-            if run not in known:
-                found.faults.append(Fault(f"custody/{run}.jsonl", f"is missing, and {log.run} saw it"))
-            elif not any(line["digest"] == head for line in known[run].lines):
-                found.faults.append(Fault(f"custody/{run}.jsonl", f"has not the line that {log.run} saw last in it"))
+        for line in log.lines:
+            for run, head in (line.get("heads") or {}).items():
+                seen.setdefault(run, {}).setdefault(head, log.run)
+    for run, heads in seen.items():
+        if run not in known:
+            by = next(iter(heads.values()))
+            found.faults.append(Fault(f"custody/{run}.jsonl", f"is missing, and {by} saw it"))
+            continue
+        missing = heads.keys() - (line["digest"] for line in known[run].lines)
+        for by in sorted(heads[head] for head in missing):
+            found.faults.append(Fault(f"custody/{run}.jsonl", f"has not the line that {by} saw last in it"))
 
 
 def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Verdict) -> None:
