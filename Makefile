@@ -88,4 +88,4 @@ lab: $(VENV)/tools witness products
 	PYTHONPATH=captures $(BIN)/python -m lab $(NAME)
 
 clean:
-	rm -rf $(VENV) build *.egg-info kzpcap/capture/*.so kzpcap/capture/*.c
+	rm -rf $(VENV) build *.egg-info $(addsuffix /*.so,$(COMPILED)) $(addsuffix /*.c,$(COMPILED))

@@ -17,6 +17,7 @@ from kzpcap.capture.decode import Packet, decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.unpack import Source
 from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark
+from kzpcap.errors import CaptureError
 from kzpcap.observations import Observation
 from kzpcap.observer import Observer
 from kzpcap.paths.icmp import address
@@ -48,6 +49,8 @@ class Corroboration:
     only_ours: int = 0
     """Connections or packets that the witness does not read; by itself no difference."""
     differences: list[Difference] = field(default_factory=list)
+    failed: str | None = None
+    """Why the witness could not read the capture: then nothing was compared."""
     outcomes: dict[int, str] = field(default_factory=dict)
     """Index of a connection to agrees, differs or not_seen (the witness does not read it)."""
 
@@ -61,6 +64,8 @@ class Corroboration:
 
     def sentence(self, unit: str) -> str:
         """The outcome in one line; `unit` is connections or packets."""
+        if self.failed:
+            return f"{self.witness}: compared nothing: {self.failed}"
         count = len(self.differences)
         outcome = f"{count:,} difference{'' if count == 1 else 's'}" if count else "no difference"
         only = f" ({self.only_ours:,} that it does not read)" if self.only_ours else ""
@@ -78,6 +83,7 @@ class Corroboration:
                 for d in self.differences[:MAX_REPORTED]
             ],
             "differences_in_all": len(self.differences),
+            "failed": self.failed,
         }
 
 
@@ -100,8 +106,11 @@ def corroborate(source: Source, witness: str) -> Corroboration:
 
 
 def corroborate_report(report: Report, file: IO[bytes]) -> None:
-    """Add tshark's word on each connection to a report; `file` is the capture as `Source.again` gives it."""
-    result = _handshakes((observation for observation in report.spill if observation.tls), file)
+    """Add tshark's word on each connection to a report, or why it has none; `file`: as `Source.again` gives it."""
+    try:
+        result = _handshakes((observation for observation in report.spill if observation.tls), file)
+    except CaptureError as error:
+        result = Corroboration(with_tshark.version(), failed=str(error))
     report.corroboration = result.document()
     report.outcomes = result.outcomes
 

@@ -120,3 +120,22 @@ def test_what_a_witness_reads_otherwise_is_told_of_its_connection(monkeypatch):
     text = "".join(lines)
     assert "tshark 0.0.0: 1 connection, 2 fields, 3 differences; 2 that it does not read" in text
     assert "frame 25: server_name: ours 'www.facebook.com', theirs 'vk.com'" in text
+
+
+def test_a_witness_that_cannot_read_agrees_with_nothing(tmp_path, monkeypatch):
+    program = tmp_path / "tshark"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo "TShark 4.0.17" && exit 0\necho "it is broken" >&2\nexit 2\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    done = run("corroborate", CAPTURES / "kz-2019-rcku" / "capture.pcapng")
+    assert done.returncode == 3
+    assert b"tshark ended with status 2: it is broken" in done.stderr
+    done = run("analyze", "--json", "--corroborate", CAPTURES / "kz-2019-rcku" / "capture.pcapng")
+    report = json.loads(done.stdout)
+    assert report["corroboration"]["failed"] == "tshark ended with status 2: it is broken"
+    assert {one.get("corroboration") for one in report["connections"]} == {None}
+    shown = run("analyze", "--corroborate", CAPTURES / "kz-2019-rcku" / "capture.pcapng").stdout
+    assert b"compared nothing: tshark ended with status 2" in shown
+    assert b"no difference" not in shown

@@ -2,8 +2,8 @@
 
 A line is `{"run", "number", "previous", "time", "what", ...}` and `"digest"`: the SHA-256 of the line without it.
 The first line names the last digest of every run that it found and that no other had named, so that the runs themselves
-form a chain: who knows one head can tell whether anything before it was changed. Only the parent process of a run writes
-its file.
+form a chain: who knows one head can tell whether anything before it was changed. Only a run's parent process writes its
+file.
 """
 
 from __future__ import annotations

@@ -46,6 +46,12 @@ class Generation(NamedTuple):
     seen_intercepting: bool
     source: str
 
+    @property
+    def seen(self) -> str:
+        """When, in words; empty where that is not known."""
+        first, last = self.seen_first, self.seen_last
+        return first if first == last else f"{first} to {last}"
+
 
 class KnownCA(NamedTuple):
     """A certificate of a known interception CA; `generation` None for one supplied on the command line."""

@@ -440,6 +440,9 @@ def _counts(report: Report, summary: Summary, collected: Collected, out: Callabl
 def _corroboration(found: dict[str, Any], out: Callable[[str], object]) -> None:
     """What the witness read, and where it differs."""
     out("\nWITNESS\n")
+    if found["failed"]:
+        out(wrap(safe(f"{found['witness']}: compared nothing: {found['failed']}"), 2, 4) + "\n")
+        return
     count = found["differences_in_all"]
     words = f"{count:,} difference{'' if count == 1 else 's'}" if count else "no difference"
     more = f"; {found['not_seen']:,} that it does not read" if found["not_seen"] else ""

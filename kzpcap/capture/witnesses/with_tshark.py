@@ -70,8 +70,14 @@ def handshakes(file: IO[bytes]) -> list[HandshakeSeen]:
         done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT, pass_fds=(file.fileno(),))
     except subprocess.TimeoutExpired as error:
         raise CaptureError("tshark did not finish in time") from error
+    if done.returncode != 0 and not done.stdout and b"cut short" not in done.stderr:  # of damaged ones it reads a part
+        lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
+        why = next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
+        raise CaptureError(f"tshark ended with status {done.returncode}: {why}")
+    if len(done.stdout) > MAX_OUTPUT:
+        raise CaptureError(f"tshark told more than {MAX_OUTPUT:,} bytes")
     found: dict[tuple[object, ...], HandshakeSeen] = {}
-    for line in done.stdout[:MAX_OUTPUT].decode("utf-8", "backslashreplace").splitlines():
+    for line in done.stdout.decode("utf-8", "backslashreplace").splitlines():
         columns = line.split("\t")
         if len(columns) == len(FIELDS):
             _row(dict(zip(FIELDS, columns, strict=True)), found)

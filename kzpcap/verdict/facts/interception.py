@@ -45,11 +45,7 @@ def chain_verified_to_interception_key(observation: Observation, surroundings: S
             Finding(
                 True,
                 f'the key of "{facts.interception_ca.certificate.common_name}" is known: {generation.title}'
-                + (
-                    f", seen intercepting {generation.seen_first} to {generation.seen_last}"
-                    if generation.seen_first
-                    else ""
-                ),
+                + (f", seen intercepting {generation.seen}" if generation.seen else ""),
             ),
         ),
     )
