@@ -40,7 +40,8 @@ def serve(
 ) -> None:
     """Take captures from volunteers over the web: scrub what comes, keep the evidence, destroy the rest.
 
-    No log of requests, no address, no cookie but the researcher's. Put it behind a reverse proxy or an onion service.
+    No log of requests, no address, no cookie but the researcher's. Put it behind an onion service, or a reverse proxy
+    that logs nothing: addresses and receipts would stand in its log.
     """
     settings = _config(config)
     if listen:
@@ -51,6 +52,7 @@ def serve(
     try:
         import uvicorn
 
+        from kzpcap.upload.child import without_network
         from kzpcap.upload.door import Door
         from kzpcap.upload.store import Store
         from kzpcap.upload.web import Service
@@ -73,6 +75,8 @@ def serve(
     scheme = "https" if settings.tls_certificate else "http"
     _free(settings.host, settings.port)
     typer.echo(f"{scheme}://{host}:{settings.port}/  for volunteers; /review for researchers")
+    if not without_network():
+        typer.echo("kzpcap: this system lets no child go without a network: captures are scrubbed with one", err=True)
     if not store.tokens():
         typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")
     # With TLS of its own the server listens on this machine alone, and the door in front of it on the address.
@@ -127,12 +131,15 @@ def token(
 ) -> None:
     """Give a researcher access, take it back, or list who has it."""
     from kzpcap.report.text import safe
-    from kzpcap.upload.store import Store
+    from kzpcap.upload.store import DATABASE, Store
 
     if role not in ("read", "manage"):
         raise typer.BadParameter("read or manage", param_hint="--role")
-    if not data.is_dir():
-        raise typer.BadParameter("no such folder", param_hint="--data")
+    if not (data / DATABASE).is_file():
+        raise typer.BadParameter("no data folder of a service: `kzpcap serve` makes one", param_hint="--data")
+    if role != "read" and not label:
+        raise typer.BadParameter("goes with --label: for whom it is", param_hint="--role")
+    os.umask(0o077)
     store = Store(data)
     if revoke:
         if not store.revoke(revoke):

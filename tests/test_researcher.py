@@ -43,6 +43,8 @@ def test_the_api_by_token_and_role(server):
     assert server.api(f"/api/uploads/{upload.id}").status_code == 404
     whats = {row["what"] for row in store.accesses()}
     assert {"list", "report.json", "scrubbed.pcapng", "delete"} <= whats, "every access is on record"
+    assert not {"result.json", "kzpcap.sqlite"} & whats, "what was not there was not read"
+    assert upload.id not in {row["upload"] for row in store.accesses()}, "who deletes it deletes that too"
     assert reader not in (server.data / "kzpcap.sqlite").read_bytes().decode("latin-1")
 
 
@@ -82,7 +84,28 @@ def test_what_is_exported_becomes_a_case(server, tmp_path):
     (beside,) = [entry for entry in told if entry.get("upload") == two.id]
     assert beside["sealed_sha256"] == hashlib.sha256(sealed).hexdigest()
     assert run("case", "verify", case).returncode == 0
-    assert "export" in {row["what"] for row in Store(server.data).accesses()}
+    read = {row["upload"] for row in Store(server.data).accesses() if row["what"] == "export"}
+    assert {one.id, two.id} <= read
+
+
+def test_tokens_are_given_for_a_service_that_is_there(server, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "empty", tmp_path / "none"):
+        done = run("token", "--data", folder)
+        assert (done.returncode, b"no data folder of a service" in done.stderr) == (2, True)
+    assert not list((tmp_path / "empty").iterdir())
+    assert run("token", "--data", server.data, "--role", "manage").returncode == 2, "for whom?"
+
+
+def test_who_read_what_is_forgotten_with_the_uploads(tmp_path):
+    store = Store(tmp_path / "data")
+    token = store.new_token("reader", "read")
+    store.accessed(token, "report.json", "a")
+    with store.database() as database:
+        database.execute("UPDATE accesses SET day = '2020-01-01'")
+    store.accessed(token, "list")
+    store.sweep(24, 90)
+    assert [row["what"] for row in store.accesses()] == ["list"]
 
 
 def test_originals_are_kept_sealed_or_not_at_all(tmp_path):

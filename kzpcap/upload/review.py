@@ -81,7 +81,7 @@ class Review:
             for one in everything
             if (not state or one.state == state) and (not verdict or _connections(one).get(verdict))
         ]
-        self.store.accessed(token, "list", "")
+        self.store.accessed(token, "list")
         connections: Counter[str] = Counter()
         by: Counter[str] = Counter()
         for one in everything:

@@ -295,9 +295,10 @@ class Store:
         shutil.rmtree(self.incoming / f"{name}.work", ignore_errors=True)
 
     def delete(self, name: str) -> None:
-        """Delete an upload, all of it."""
+        """Delete an upload, all of it; who read it stays on record, and not what."""
         with self.database() as database:
             database.execute("DELETE FROM uploads WHERE id = ?", (name,))
+            database.execute("UPDATE accesses SET upload = '' WHERE upload = ?", (name,))
         self.forget_original(name)
         shutil.rmtree(self.kept / name, ignore_errors=True)
 
@@ -310,6 +311,7 @@ class Store:
             with self.database() as database:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
         with self.database() as database:
+            database.execute("DELETE FROM accesses WHERE day < ?", (days_ago(kept_days),))
             rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
             old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
         known = {name: state for name, state, _ in rows}
@@ -383,11 +385,11 @@ class Store:
         with self.database() as database:
             return database.execute("UPDATE tokens SET revoked = 1 WHERE hash LIKE ?", (beginning + "%",)).rowcount > 0
 
-    def accessed(self, token: str, what: str, upload: str) -> None:
+    def accessed(self, token: str, what: str, *uploads: str) -> None:
         """Write down who read what, by token and day."""
+        rows = [(today(), digest(token)[:12], what, upload) for upload in uploads or ("",)]
         with self.database() as database:
-            row = (today(), digest(token)[:12], what, upload)
-            database.execute("INSERT INTO accesses (day, token, what, upload) VALUES (?, ?, ?, ?)", row)
+            database.executemany("INSERT INTO accesses (day, token, what, upload) VALUES (?, ?, ?, ?)", rows)
 
     def accesses(self, limit: int = 500) -> list[dict[str, str]]:
         """The last accesses."""

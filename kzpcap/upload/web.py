@@ -42,6 +42,8 @@ SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "geolocation=(), camera=(), microphone=(), interest-cohort=()",
 }
+SECURE = {"strict-transport-security": "max-age=31536000"}
+"""With TLS of its own: never without it again."""
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -50,8 +52,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Headers:
     """Every answer bears the security headers, and none is stored by anyone on the way."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, headers: dict[str, str]) -> None:
         self.app = app
+        self.headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -63,7 +66,7 @@ class Headers:
             if message["type"] == "http.response.start":
                 headers = message.setdefault("headers", [])
                 given = {name for name, _ in headers}
-                added = ((name.encode(), value.encode()) for name, value in SECURITY.items())
+                added = ((name.encode(), value.encode()) for name, value in self.headers.items())
                 headers += [(name, value) for name, value in added if name not in given]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append((b"cache-control", b"no-store"))
@@ -276,7 +279,7 @@ class Service:
         token, role = found
         name = request.path_params.get("id")
         if name is None:
-            self.store.accessed(token, "list", "")
+            self.store.accessed(token, "list")
             return JSONResponse([review.document(self.store, one) for one in self.store.all()])
         upload = self.store.by_id(name)
         if upload is None:
@@ -288,19 +291,23 @@ class Service:
             self.store.delete(upload.id)
             return Response(None, 204)
         file = request.path_params.get("file")
-        self.store.accessed(token, file or "upload", upload.id)
-        if file is not None:
-            return review.file_response(self.store, upload, file)
-        return JSONResponse(review.document(self.store, upload))
+        answer: Response = (
+            JSONResponse(review.document(self.store, upload))
+            if file is None
+            else review.file_response(self.store, upload, file)
+        )
+        if answer.status_code < 400:
+            self.store.accessed(token, file or "upload", upload.id)
+        return answer
 
     async def export(self, request: Request) -> Response:
         """All that is kept, as one tar."""
         found = self.review.token(request)
         if found is None:
             return JSONResponse({"error": "no valid token"}, 401, {"WWW-Authenticate": "Bearer"})
-        self.store.accessed(found[0], "export", "")
         named = {"content-disposition": 'attachment; filename="kzpcap-export.tar"'}
         uploads = await asyncio.to_thread(self.store.all, None, MAX_EXPORTED)
+        await asyncio.to_thread(self.store.accessed, found[0], "export", *[upload.id for upload in uploads])
         return StreamingResponse(review.export(self.store, uploads), media_type="application/x-tar", headers=named)
 
     async def openapi(self, request: Request) -> Response:
@@ -347,7 +354,8 @@ class Service:
             Route("/api/uploads/{id}/{file}", self.api),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
-        return Headers(Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: self.lost}))
+        app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: self.lost})
+        return Headers(app, SECURITY | (SECURE if self.config.tls_certificate else {}))
 
 
 async def short_form(request: Request) -> dict[str, str]:
