@@ -5,9 +5,8 @@ Counts come from the scanner; the vantage point from the TTLs of packets that ha
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kzpcap.capture.container import FORMAT_NAMES, Records
@@ -38,7 +37,6 @@ class Vantage:
     with_syn: int = 0
     lowered: bool = False
     """Some packet of a server's side came with a TTL that routers had lowered, or that no system begins with."""
-    client_ttls: Counter[int] = field(default_factory=Counter)
 
     def add(self, observation: Observation) -> None:
         """Count one connection."""

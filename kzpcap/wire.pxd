@@ -13,7 +13,6 @@ cdef class Reader:
     cpdef unsigned long long uint(self, Py_ssize_t size) except? 0xFFFFFFFFFFFFFFFF
     cpdef bytes vector(self, Py_ssize_t size)
     @cython.locals(length="Py_ssize_t")
-    cpdef bytes vector_here(self, Py_ssize_t size)
     @cython.locals(length="Py_ssize_t", stop="Py_ssize_t", found=list)
     cpdef tuple uints(self, Py_ssize_t size, Py_ssize_t vector)
     @cython.locals(length="Py_ssize_t", start="Py_ssize_t")

@@ -50,11 +50,6 @@ class Reader:
         """An opaque vector whose length stands before it in `size` bytes."""
         return self.take(self.uint(size))
 
-    def vector_here(self, size: int) -> bytes:
-        """Like `vector`, but gives what is there of a vector that was cut short."""
-        length = self.uint(size)
-        return self.take(min(length, self.left()))
-
     def uints(self, size: int, vector: int) -> tuple[int, ...]:
         """A vector (length in `vector` bytes) of integers of `size` bytes; an odd tail is ignored."""
         length = self.uint(vector)

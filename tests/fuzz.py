@@ -88,7 +88,7 @@ def hellos(raw):
     for parser in (messages.client_hello, messages.server_hello):
         found = parser(raw, True)
         if isinstance(found, messages.ClientHello):
-            _ = (found.server_name, found.alpn_protocols, found.supported_versions, found.signature_algorithms)
+            _ = (found.server_name, found.alpn_protocols, found.supported_versions, found.key_shares)
     messages.certificate_list(raw, 0x0303)
     compressed.unpack(raw)
     messages.sslv2_client_hello(raw)

@@ -140,6 +140,22 @@ def test_explain_and_all_show_every_connection():
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_the_schema_describes_every_key():
+    """No object takes keys that it does not describe: a misspelt or dropped one is found by whatever validates."""
+
+    def walk(node, path):
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                assert node.get("additionalProperties") not in (None, True), path
+            for key, inner in node.items():
+                walk(inner, f"{path}.{key}")
+        elif isinstance(node, list):
+            for inner in node:
+                walk(inner, path)
+
+    walk(schema(), "")
+
+
 def test_schema_is_printed():
     assert json.loads(run("schema").stdout) == schema()
 

@@ -10,7 +10,7 @@ cdef class Flow:
     cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
     cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_data_from, b_data_from, a_kept_packets, b_kept_packets
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
-    cdef readonly bint a_fin, b_fin, a_application, b_application, a_protected, b_protected, reset, has_data, tls, ended_early
+    cdef readonly bint a_fin, b_fin, a_application, b_application, a_protected, b_protected, reset, has_data, tls
     cdef readonly Flow older
 
 cdef class Fragments:

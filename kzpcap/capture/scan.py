@@ -81,7 +81,6 @@ class Flow:
         self.reset = False
         self.has_data = False
         self.tls = False
-        self.ended_early = False
         self.older: Flow | None = None
         """One between the same ports that was open when this one's SYN came: both legs of a box, or a forged SYN."""
 
@@ -307,7 +306,6 @@ class Scanner:
         self.buffered -= flow.cost
         self.finished_cost += flow.cost
         if early:
-            flow.ended_early = True
             self.early_flows += 1
         self.finished.append(flow)
 

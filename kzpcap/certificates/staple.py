@@ -20,7 +20,6 @@ class Staple(NamedTuple):
     status: str
     """good, revoked or unknown."""
     produced: int
-    this_update: int
     next_update: int | None
     verified: bool | None
     timestamps: bytes = b""
@@ -45,7 +44,6 @@ def read(body: bytes, leaf: bytes, issuer: bytes | None) -> Staple | None:
             return Staple(
                 response.certificate_status.name.lower(),
                 _nanoseconds(response.produced_at_utc),
-                _nanoseconds(response.this_update_utc),
                 _nanoseconds(response.next_update_utc) if response.next_update_utc else None,
                 _verified(response, leaf, issuer),
                 _timestamps(response),

@@ -37,7 +37,6 @@ class IcmpError(NamedTuple):
     kind: int
     code: int
     outer_src: str
-    outer_dst: str
     ttl: int
     q_src: str
     q_dst: str
@@ -104,7 +103,7 @@ def read(packet: Packet) -> IcmpError | None:
     if protocol in (1, 58) and len(upper) >= 8 and upper[0] in (8, 128):
         echo = (int.from_bytes(upper[4:6], "big"), int.from_bytes(upper[6:8], "big"))
     return IcmpError(
-        packet.frame, packet.time_ns, version, kind, code, address(packet.src), address(packet.dst), packet.ttl,
+        packet.frame, packet.time_ns, version, kind, code, address(packet.src), packet.ttl,
         *fields, *marks, *ports, echo, dont_fragment, labels(body, 8 + (length or LEGACY_QUOTE), bool(length)),
     )  # fmt: skip
 

@@ -99,6 +99,7 @@ def _fragments(side: Side, held: dict[int, Assembly], body: bytes, packet: Packe
         message = held.get(key)
         if message is None or len(message.body) != length:
             if len(held) >= MAX_MESSAGES:
+                side.full = True
                 return
             message = held[key] = Assembly(kind, length, packet)
         if message.add(offset, body[at + 12 : at + 12 + size]):

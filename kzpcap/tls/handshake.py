@@ -260,7 +260,6 @@ def _build(
     if server_data is not None:
         found.server_data = _seen(server_data.packet)
     found.client_data_bytes = client.application_bytes
-    found.server_data_bytes = server.application_bytes
     found.server_flight = _flight(server, client_data.packet.frame if client_data else None)
     found.upgrade = before
     found.lost = server.lost or (server.stream.gaps > 0 and not server.encrypted)

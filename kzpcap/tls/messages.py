@@ -77,12 +77,6 @@ class ClientHello(NamedTuple):
         return numbers(body, 1, 1) if body else ()
 
     @property
-    def signature_algorithms(self) -> tuple[int, ...]:
-        """Extension 13."""
-        body = self.extension(SIGNATURE_ALGORITHMS)
-        return numbers(body, 2, 2) if body else ()
-
-    @property
     def key_shares(self) -> tuple[tuple[int, int], ...]:
         """(group, length of the key) of each share offered by extension 51, as sent."""
         body = self.extension(KEY_SHARE)

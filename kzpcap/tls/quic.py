@@ -39,6 +39,7 @@ V2_LIKE = {V2: SALT_V2, 0xFF020000: SALT_V2_DRAFT, 0x709A50C4: SALT_V2_DRAFT}
 """Version 2 and its drafts: other labels, and from the second draft on other numbers of the packet types."""
 V2_TYPES = frozenset({V2, 0x709A50C4})
 MAX_CRYPTO = 65_536
+MAX_MESSAGES = 17
 MAX_KEYS = 8
 MAX_VERSIONS = 32
 MAX_FAILED = 128
@@ -56,7 +57,6 @@ class LongHeader(NamedTuple):
     kind: int
     version: int
     dcid: bytes
-    scid: bytes
     pn_offset: int
     start: int
     end: int
@@ -137,17 +137,16 @@ def long_header(data: bytes, start: int) -> LongHeader | None:
             return None
         version = reader.uint(4)
         dcid = reader.vector(1)
-        scid = reader.vector(1)
-        if len(dcid) > 20 or len(scid) > 20 or version == NEGOTIATION:
+        if len(dcid) > 20 or len(reader.vector(1)) > 20 or version == NEGOTIATION:
             return None
         kind = (first >> 4 & 3) if version not in V2_TYPES else (first >> 4 & 3) - 1 & 3
         if kind == RETRY:
-            return LongHeader(kind, version, dcid, scid, reader.pos, start, len(data))
+            return LongHeader(kind, version, dcid, reader.pos, start, len(data))
         if kind == INITIAL:
             token = varint(reader)
             reader.take(token)
         length = varint(reader)
-        return LongHeader(kind, version, dcid, scid, reader.pos, start, min(len(data), reader.pos + length))
+        return LongHeader(kind, version, dcid, reader.pos, start, min(len(data), reader.pos + length))
     except ShortRead:
         return None
 
@@ -415,7 +414,10 @@ def _side(crypto: Crypto, packets: list[Packet]) -> Side:
             side.messages.append(Message(data[at], body, len(body) == length, at, first.frame, last))
             side.order.append((last, HISTORY.get(data[at], "z")))
             at += 4 + length
-            if len(body) < length or len(side.messages) > 16:
+            if len(body) < length:
+                break
+            if len(side.messages) >= MAX_MESSAGES:
+                side.full = at < len(data)
                 break
     return side
 

@@ -15,7 +15,7 @@ cdef class Side:
     cdef public object begin, malformed
     cdef public list messages, alerts, encrypted, order
     cdef public Packet cipher_change
-    cdef public long long application_bytes, encrypted_handshake_bytes
+    cdef public long long application_bytes
     cdef public tuple sslv2
     cdef public bint lost, asked, full
 

@@ -71,7 +71,6 @@ class Side:
         self.cipher_change: Packet | None = None
         self.encrypted: list[EncryptedRecord] = []
         self.application_bytes = 0
-        self.encrypted_handshake_bytes = 0
         self.order: list[tuple[Packet, str]] = []
         self.sslv2: tuple[ClientHello, Packet] | None = None
         self.lost = False
@@ -206,7 +205,6 @@ def _run(side: Side, run: Run, at: int) -> int:
             pending += data[start:stop]
             _messages(side, pending, marks, False)
         elif kind == codes.HANDSHAKE:
-            side.encrypted_handshake_bytes += length
             side.note(packet, "z")
             if len(side.encrypted) < codes.MAX_ENCRYPTED:
                 side.encrypted.append(EncryptedRecord(kind, offset + at, length, packet))

@@ -7,5 +7,5 @@ cdef class Handshake:
     cdef public object client_key_exchange, client_data, server_data, client_encrypted_size, upgrade, malformed, plain_answer
     cdef public object finished_ok, finished_seen, quic
     cdef public str history, keys, chain_problem
-    cdef public long long client_data_bytes, server_data_bytes, server_flight, strays
+    cdef public long long client_data_bytes, server_flight, strays
     cdef public bint lost, cut, full, client_full, client_conflict

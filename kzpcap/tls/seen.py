@@ -98,7 +98,6 @@ class Handshake:
         self.client_data: Seen | None = None
         self.server_data: Seen | None = None
         self.client_data_bytes = 0
-        self.server_data_bytes = 0
         self.client_encrypted_size: int | None = None
         """The length of the client's first encrypted record: TLS 1.3's Finished, or what it said in its place."""
         self.server_flight = 0
