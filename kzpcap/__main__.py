@@ -17,7 +17,7 @@ atexit.register(gc.freeze)
 import typer  # noqa: E402
 
 from kzpcap.cli import app  # noqa: E402
-from kzpcap.cli_common import EXIT_NOT_WRITTEN, EXIT_PIPE, told  # noqa: E402
+from kzpcap.cli_common import EXIT_MISSING, EXIT_NOT_WRITTEN, EXIT_PIPE, told  # noqa: E402
 
 
 def _leave_out(commands: typer.Typer, words: list[str]) -> None:
@@ -47,6 +47,11 @@ def main() -> None:
                 raise BrokenPipeError from None
             out.flush()
             raise
+    except ModuleNotFoundError as error:
+        if error.name != "fcntl":
+            raise
+        sys.stderr.write("kzpcap: cases and the service need the file locks of POSIX: Linux or macOS\n")
+        raise SystemExit(EXIT_MISSING) from None
     except BrokenPipeError:
         _write_no_more()
         raise SystemExit(EXIT_PIPE) from None

@@ -82,7 +82,10 @@ def _day(text: str | None) -> int | None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"kzpcap {__version__}")
+        from kzpcap.capture import scan
+
+        form = "interpreted" if (scan.__file__ or "").endswith(".py") else "compiled"
+        typer.echo(f"kzpcap {__version__} ({form})")
         raise typer.Exit
 
 
@@ -130,7 +133,7 @@ def _captures(
 def _complain(path: str, error: CaptureError) -> None:
     from kzpcap.report.text import safe
 
-    where = f" (offset {error.offset})" if error.offset else ""
+    where = f" (offset {error.offset})" if error.offset is not None else ""
     typer.echo(f"kzpcap: {safe(_name(path))}: {safe(str(error))}{where}", err=True)
 
 
@@ -337,41 +340,54 @@ def _ooni(report: Report, path: Path, evidence: bool) -> Summary:
 
 
 @app.command(short_help="Print the TLS handshakes of captures, as JSON Lines.")
-def handshakes(files: Files) -> None:
-    """Print JSON Lines: each TLS connection, each ICMP Time Exceeded, then a line for the file."""
+def handshakes(files: Files, keylog: KeyLogFile = None) -> None:
+    """Print JSON Lines: each TLS connection, each ICMP Time Exceeded, then a line for the file.
+
+    `file` is the file's name, `path` how it was given.
+    """
     from kzpcap.analysis import Reading
     from kzpcap.report.handshakes import Lines, row, time_exceeded
     from kzpcap.report.json import text
-    from kzpcap.report.text import decode
+    from kzpcap.report.text import decode, safe
 
-    bad = 0
+    try:
+        bad, keys = 0, secrets_of(keylog)
+    except ReferenceDataError as error:
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
     for path, source, notes in _captures(files, False):
-        file = decode(os.fsencode(Path(path).name)) if path != "-" else "-"
+        where = decode(os.fsencode(path))
+        file = where if path == "-" else decode(os.fsencode(Path(path).name))
         try:
             if isinstance(source, CaptureError):
                 raise source
-            reading = Reading(source, notes=notes)
+            reading = Reading(source, keylog=keys, notes=notes)
         except CaptureError as error:
             _complain(path, error)
             bad += 1
-            sys.stdout.write(text({"record": "file", "file": file, "packets": 0, "error": str(error)}) + "\n")
+            sys.stdout.write(text({**_failed_row(file, error), "path": where}) + "\n")
             continue
         try:
             with Lines() as lines:
                 for flow, handshake in reading.flows(_progress(path)):
                     if handshake is not None:
-                        lines.add(flow.first_frame, text(row(file, flow, handshake)))
+                        lines.add(flow.first_frame, text({**row(file, flow, handshake), "path": where}))
                 sys.stdout.writelines(lines.in_order())
-            sys.stdout.writelines(text(line) + "\n" for line in time_exceeded(file, reading.icmp_errors()))
-            sys.stdout.write(text(_file_row(file, reading)) + "\n")
+            errors = time_exceeded(file, reading.icmp_errors())
+            sys.stdout.writelines(text({**line, "path": where}) + "\n" for line in errors)
+            sys.stdout.write(text({**_file_row(file, reading), "path": where}) + "\n")
         except CaptureError as error:
             _complain(path, error)
             bad += 1
-            sys.stdout.write(text({"record": "file", "file": file, "packets": 0, "error": str(error)}) + "\n")
+            sys.stdout.write(text({**_failed_row(file, error), "path": where}) + "\n")
         finally:
             reading.close()
     if bad:
         raise typer.Exit(EXIT_NOT_A_CAPTURE)
+
+
+def _failed_row(file: str, error: CaptureError) -> dict[str, Any]:
+    return {"record": "file", "file": file, "packets": 0, "error": str(error), "offset": error.offset}
 
 
 def _file_row(file: str, reading: Any) -> dict[str, Any]:

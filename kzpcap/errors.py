@@ -10,9 +10,9 @@ class KzpcapError(Exception):
 
 
 class CaptureError(KzpcapError):
-    """The input cannot be read as a capture at all; `offset` is where that became clear."""
+    """The input cannot be read as a capture at all; `offset` is where that became clear, None where at no byte."""
 
-    def __init__(self, message: str, offset: int = 0) -> None:
+    def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message)
         self.offset = offset
 

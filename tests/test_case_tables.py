@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from kzpcap.cases import summary
+from kzpcap.cases import summary, tables
 from kzpcap.cases.pool import Limits
 from kzpcap.cases.runner import batch
 from kzpcap.cases.store import Case
@@ -81,7 +82,6 @@ def test_sql_reaches_nothing_but_the_case(sql, disk, tmp_path):
 
 def test_segments_follow_the_results(disk, tmp_path, monkeypatch):
     pytest.importorskip("duckdb")
-    from kzpcap.cases import tables
 
     monkeypatch.setattr(tables, "SEGMENT", 2)
     judged(tmp_path / "case", disk / "1.bin", disk / "2.bin", disk / "3.bin")
@@ -119,3 +119,40 @@ def test_tables_show_the_last_analysis_and_all_of_them(disk, tmp_path):
     assert asked(case.folder, late, "--csv").returncode == 6
     assert asked(case.folder, "EXPLAIN ANALYZE COPY (SELECT 1) TO '/tmp/kzpcap-leak.csv'").returncode == 6
     assert asked(case.folder, "SELECT 1 AS a, 2 AS a", "--json").returncode == 6
+
+
+def test_a_segment_in_the_making_is_open_and_no_fault(disk, tmp_path):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    tables.compact(case)
+    (case.folder / "segments" / ".new").mkdir()
+    found = verify(case)
+    assert found.faults == []
+    assert [fault.path for fault in found.open] == ["segments/.new"]
+
+
+def test_who_reads_tables_keeps_them_from_being_made_anew(disk, tmp_path, monkeypatch):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    monkeypatch.setattr(tables, "WAIT", 0.2)
+    _, reading = tables.query(case, "SELECT count(*) FROM connections")
+    (case.folder / "segments" / "half made").mkdir()  # whoever has the segments to himself drops it
+    _, beside = tables.query(case, "SELECT count(*) FROM connections")
+    assert (case.folder / "segments" / "half made").exists()
+    assert list(beside) == list(reading), "made aside meanwhile"
+    list(tables.query(case, "SELECT 1")[1])
+    assert not (case.folder / "segments" / "half made").exists()
+
+
+def test_without_room_to_compare_nothing_is_called_wrong(disk, tmp_path, monkeypatch):
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    tables.compact(case)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tables, "_segment", full)
+    found = verify(case)
+    assert found.faults == []
+    assert [fault.says for fault in found.open] == ["are not compared with the results: no room to make them again"]

@@ -7,12 +7,16 @@ reports, and can be dropped at any time: the reports are the truth.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,10 @@ from kzpcap.errors import CaseError, WitnessMissing
 from kzpcap.report.document import Document
 
 SEGMENT = 1000
+NEW = ".new"
+"""The segment that is being made."""
+WAIT = 30.0
+"""Seconds that others may keep the segments."""
 CAPTURE = ("capture", "VARCHAR", "SHA-256 of the capture")
 ANALYSIS = ("analysis", "VARCHAR", "id of the analysis: version, reference data and options")
 TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -201,13 +209,38 @@ def engine() -> Any:
     return duckdb
 
 
+@contextmanager
+def _held(folder: Path, how: int) -> Iterator[None]:
+    """The segments to oneself, or with others that only read them; BlockingIOError where others keep them too long."""
+    with (folder / "lock").open("a") as lock:
+        until = time.monotonic() + WAIT
+        while True:
+            try:
+                fcntl.flock(lock, how | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+        yield
+
+
+@contextmanager
+def unchanging(case: Case) -> Iterator[None]:
+    """While they are looked at, nobody makes the segments anew; where nobody may write, nobody does."""
+    folder = case.folder / "segments"
+    with ExitStack() as hold:
+        if (folder / "lock").exists() and os.access(folder / "lock", os.W_OK):
+            hold.enter_context(_held(folder, fcntl.LOCK_SH))
+        yield
+
+
 def compact(case: Case, folder: Path | None = None) -> list[Path]:
     """Bring the segments up to date, or make them in another folder; the folders of all of them."""
     engine()
     folder = folder or case.folder / "segments"
     folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _held(folder, fcntl.LOCK_EX):
         there = {(path.parent.name, path.name) for path in case.results.glob("*/*")}
         kept: list[Path] = []
         partial: dict[Path, set[tuple[str, str]]] = {}
@@ -245,7 +278,7 @@ def _members(folder: Path) -> set[tuple[str, str]]:
 
 def _segment(case: Case, folder: Path, members: list[tuple[str, str]]) -> Path:
     """One segment of these results, moved into place when it is whole."""
-    aside = folder / ".new"
+    aside = folder / NEW
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     files = {table: (aside / f"{table}.jsonl").open("w") for table in TABLES}
@@ -286,7 +319,7 @@ def wrong_segments(case: Case) -> Iterator[tuple[str, str]]:
     """(path, what is wrong) of every segment that is not what its name says."""
     folder = case.folder / "segments"
     for path in sorted(folder.iterdir()) if folder.exists() else ():
-        if path.name == "lock":
+        if path.name in ("lock", NEW):
             continue
         if not path.is_dir():
             yield f"segments/{path.name}", "does not belong there"
@@ -311,7 +344,7 @@ def altered_segments(case: Case) -> Iterator[tuple[str, str]]:
     Segments are vouched for by their own names alone, so each is made once more and compared, row by row where it must.
     """
     folder = case.folder / "segments"
-    there = [path for path in sorted(folder.iterdir()) if path.is_dir()] if folder.exists() else []
+    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and path.name != NEW] if folder.exists() else []
     database: Any = engine().connect() if there else None
     with tempfile.TemporaryDirectory(prefix="kzpcap-") as aside:
         for path in there:
@@ -320,7 +353,9 @@ def altered_segments(case: Case) -> Iterator[tuple[str, str]]:
                 continue  # told by `wrong_segments`
             try:
                 made = _segment(case, Path(aside), members)
-            except Exception:  # what an altered result may hold, for the tables and for DuckDB
+            except Exception as error:  # what an altered result may hold, for the tables and for DuckDB
+                if isinstance(error, OSError) or "No space left" in str(error):
+                    raise OSError(errno.ENOSPC, "no room to make them again") from error
                 yield f"segments/{path.name}", "tells of results that cannot be read"
                 continue
             for table in TABLES if made.name != path.name else ():
@@ -343,12 +378,15 @@ def query(case: Case, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """
     duckdb = engine()
     folder = case.folder / "segments"
-    aside: tempfile.TemporaryDirectory[str] | None = None
+    hold = ExitStack()
     try:
         segments = compact(case)
-    except OSError:  # a case on a disk that is only read
-        aside = tempfile.TemporaryDirectory(prefix="kzpcap-")
-        folder = Path(aside.name)
+        hold.enter_context(_held(folder, fcntl.LOCK_SH))  # until the last row is read
+        if not all(segment.exists() for segment in segments):
+            raise BlockingIOError(errno.EAGAIN, "made anew meanwhile")
+    except OSError:  # a case on a disk that is only read, or that others are making anew
+        hold.close()
+        folder = Path(hold.enter_context(tempfile.TemporaryDirectory(prefix="kzpcap-")))
         segments = compact(case, folder)
     now = (latest(case) or "").replace("'", "")
     if not segments:
@@ -372,7 +410,11 @@ def query(case: Case, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         found = database.execute(statements[0])
         names = [column[0] for column in found.description]
     except duckdb.Error as error:
+        hold.close()
         raise CaseError(str(error).strip()) from error
+    except BaseException:
+        hold.close()
+        raise
 
     def fetch() -> Iterator[tuple[Any, ...]]:
         try:
@@ -381,7 +423,6 @@ def query(case: Case, sql: str) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
         except duckdb.Error as error:
             raise CaseError(str(error).strip()) from error
         finally:
-            if aside is not None:
-                aside.cleanup()
+            hold.close()
 
     return names, fetch()

@@ -11,7 +11,7 @@ from kzpcap.cases.custody import Fault, Log, logs
 from kzpcap.cases.second import wrong as wrong_judgements
 from kzpcap.cases.stamps import Stamp, check
 from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
-from kzpcap.cases.tables import altered_segments, wrong_segments
+from kzpcap.cases.tables import altered_segments, unchanging, wrong_segments
 from kzpcap.cases.work import changed
 from kzpcap.errors import WitnessMissing
 
@@ -59,11 +59,15 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = (), authorit
     _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
     _captures(case, {Path(line["name"]).name for line in lines if _brought(line)}, found)
     _strays(case, found)
-    found.faults += [Fault(path, says) for path, says in (*wrong_segments(case), *wrong_judgements(case))]
+    found.faults += [Fault(path, says) for path, says in wrong_judgements(case)]
     try:
-        found.faults += [Fault(path, says) for path, says in altered_segments(case)]
+        with unchanging(case):
+            found.faults += [Fault(path, says) for path, says in wrong_segments(case)]
+            found.faults += [Fault(path, says) for path, says in altered_segments(case)]
     except WitnessMissing as error:
         found.open.append(Fault("segments", f"are not compared with the results: {error}"))
+    except OSError as error:
+        found.open.append(Fault("segments", f"are not compared with the results: {error.strerror}"))
     if authorities and not any((case.folder / "stamps").glob("*")):
         found.open.append(Fault("stamps", "no time-stamp is in this case"))
     try:
@@ -224,7 +228,7 @@ def _strays(case: Case, found: Verdict) -> None:
     for path in (case.folder / ".gate", case.folder / "segments" / "lock"):
         if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_size)):
             found.faults.append(Fault(str(path.relative_to(case.folder)), "is a lock, and not empty"))
-    for part in ("judgements", "stamps"):
+    for part in ("judgements", "stamps", "segments"):
         for path in sorted((case.folder / part).glob(".*")):
             found.open.append(Fault(f"{part}/{path.name}", "is not finished: what writes it goes on or was cut off"))
     for path in sorted(case.results.iterdir()):
