@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kzpcap.cases import custody, runner, second
+from kzpcap.cases import custody, runner, second, summary, work
 from kzpcap.cases.pool import Limits
 from kzpcap.cases.runner import batch
 from kzpcap.cases.store import Case
@@ -331,3 +331,34 @@ def test_an_issuer_of_many_open_connections_is_judged_once():
 
     took(1_000)
     assert took(40_000) < 1, "quadratic it took minutes"
+
+
+def test_a_failure_that_was_mended_is_none(tmp_path):
+    case = Case.create(tmp_path / "case")
+
+    def run_of(name, *told):
+        one = custody.Chain(case, name, {"analysis": "a"})
+        for what, more in told:
+            one.add(what, **more)
+        one.close()
+        found = summary.Total("a")
+        summary._custody(case, found)
+        return found.failed
+
+    file = {"size": 5, "mtime_ns": 7}
+    killed = {"name": "/d/x.zip", "file": file, "outcome": "failed", "why": "SIGKILL", "passing": True}
+    one = {"name": "/d/x.zip", "member": "m", "file": file, "sha256": "b", "results": {"report.json": "d"}}
+    assert run_of("1-a", ("capture", killed), ("unreadable", {"name": "/e", "why": "Permission denied"})) == {
+        "/d/x.zip": "SIGKILL",
+        "/e": "Permission denied",
+    }
+    read = {**one, "outcome": "analysed"}
+    assert run_of("2-b", ("capture", read), ("capture", {**read, "name": "/e/f", "member": "g"})) == {}
+    twice = {"name": "/d/two.zip", "member": "m", "file": file}
+    broken = {**twice, "outcome": "failed", "why": "broken"}
+    sound = {**read, **twice}
+    assert run_of("3-c", ("capture", broken), ("capture", sound)) == {"/d/two.zip/m": "broken"}, "one of two of a name"
+
+
+def test_a_name_that_is_too_long_for_a_file_beside_it_has_none(tmp_path):
+    assert work.sidecar(str(tmp_path / ("x" * 250))) is None

@@ -225,7 +225,7 @@ def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: 
         total = spent + written
         if written > limit or (packed is not None and total > RATIO_AFTER and total > packed * MAX_RATIO):
             raise CaptureError(
-                f"it unpacks to more than {written >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
+                f"it unpacks to more than {total >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
             )
         try:
             target.write(block)

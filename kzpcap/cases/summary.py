@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from kzpcap.cases import second
@@ -18,6 +19,7 @@ from kzpcap.report.document import Document
 from kzpcap.report.names import day_of, replayable, span
 from kzpcap.report.text import wrap
 
+JUDGED = ("analysed", "already there")
 HEADS = f"{'intercepted':>12}{'suspected':>10}{'interfered':>11}{'genuine':>8}{'undet.':>8}"
 
 
@@ -147,18 +149,26 @@ def judged_otherwise(case: Case, analysis: str) -> int:
 
 def _custody(case: Case, found: Total) -> None:
     """What never became a result, each file's last word under this analysis, and what scrubbing had cost."""
-    last: dict[str, dict[str, Any]] = {}
+    last: dict[str, dict[str, dict[str, Any]]] = {}
+    """File -> each capture in it, by name -> the line of it."""
     for log in logs(case):
-        if log.lines and log.lines[0].get("analysis") == found.analysis:
-            for line in log.lines:
-                if line["what"] in ("capture", "unreadable"):
-                    name = line["name"] + (f"/{line['member']}" if line.get("member") else "")
-                    if line.get("outcome") != "failed before":
-                        last[name] = line
-    for name, line in last.items():
+        if not log.lines or log.lines[0].get("analysis") != found.analysis:
+            continue
+        now: dict[str, dict[str, dict[str, Any]]] = {}
+        for line in log.lines:
+            if line["what"] in ("capture", "unreadable") and line.get("outcome") != "failed before":
+                name = line["name"] + (f"/{line['member']}" if line.get("member") else "")
+                of = now.setdefault(line["name"], {})
+                if name not in of or of[name].get("outcome") in JUDGED:  # an archive may have two of one name
+                    of[name] = line
+        last.update(now)  # what a whole archive, or one member of it, came to before no longer counts
+        for folder in {str(parent) for name in now for parent in PurePath(name).parents}:
+            if folder in last and folder not in now:
+                del last[folder]  # it could not be read before
+    for name, line in ((name, line) for of in last.values() for name, line in of.items()):
         if line.get("outcome") == "not a capture":
             found.not_captures += 1
-        elif line.get("outcome") not in ("analysed", "already there"):
+        elif line.get("outcome") not in JUDGED:
             found.failed[name] = line.get("why") or str(line.get("outcome"))
         elif "scrubbed" in (told := line.get("sidecar") or {}):
             cost = told.get("answers_lost")

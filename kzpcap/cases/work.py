@@ -240,6 +240,8 @@ def sidecar(path: str) -> dict[str, Any] | None:
         raw = beside.read_bytes() if beside.stat().st_size <= MAX_SIDECAR else b""
         found = json.loads(raw)
     except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return None  # no file beside it can have that name
         return {"unreadable": type(error).__name__}
     if not isinstance(found, dict):
         return {"unreadable": "no JSON object"}
