@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 import sys
 
 import pytest
@@ -20,8 +21,17 @@ from tests.conftest import CAPTURES
 from tests.test_overstated import judged
 
 sys.path.insert(0, str(CAPTURES))
-from recipes.packets import ACK, PSH, SPRING_2026, Capture, Connection
-from recipes.tls import Authority, client_hello, der, rsa_handshake, vector
+from recipes.packets import ACK, PSH, RST, SPRING_2026, Capture, Connection
+from recipes.tls import (
+    Authority,
+    client_context,
+    client_hello,
+    der,
+    openssl,
+    rsa_handshake,
+    server_context,
+    vector,
+)
 
 
 def analysed(name):
@@ -152,3 +162,48 @@ def test_a_list_that_claims_more_than_its_message_holds_is_malformed(claimed, ab
     connection.close()
     (found,) = judged(tmp_path, capture)
     assert found.observation.absent is absent
+
+
+def test_a_reset_that_no_router_lowered_may_be_of_the_users_own_router(tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+    connection.packet(1, RST | ACK, wait=0.0004, ttl=64)
+    (found,) = judged(tmp_path, capture)
+    assert found.verdict.state.value == "interfered"
+    assert "the user's own router or computer may have sent it" in found.verdict.evidence.children[0].says
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(3, "interfered"), (55, "undetermined")])
+def test_a_reset_long_after_the_hello_answers_nothing(seconds, state, tmp_path):
+    """NATs and firewalls that have forgotten a connection send one too."""
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+    connection.packet(1, RST | ACK, wait=seconds, ttl=63)
+    (found,) = judged(tmp_path, capture)
+    assert found.verdict.state.value == state
+
+
+@pytest.mark.parametrize(("ttl", "said"), [(None, True), (59, False)])
+def test_what_the_server_itself_may_have_refused_is_said(ttl, said, tmp_path):
+    """Resets with the SYN-ACK's TTL, beside controls at the same server: it may be copied, or the server's."""
+    public = Authority.make("LAB public root", SPRING_2026)
+    capture = Capture(SPRING_2026)
+    context = server_context(*public.issue(["www.example.org", "vk.com"], SPRING_2026), ssl.TLSVersion.TLSv1_2)
+    openssl(Connection(capture, 50_000), "vk.com", context, client_context())
+    for turn in range(4):
+        connection = Connection(capture, 50_100 + turn)
+        connection.ttl[1] = 58
+        connection.open()
+        connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+        connection.packet(1, RST | ACK, wait=0.03, ttl=ttl)
+        capture.now += 2
+        openssl(Connection(capture, 50_200 + turn), "www.example.org", context, client_context())
+        capture.now += 2
+    found = [one for one in judged(tmp_path, capture, [public]) if one.verdict.state.value == "interfered"]
+    assert len(found) == 4
+    told = found[0].verdict.evidence.children[0].says
+    assert ("that the server refuses this name itself is not excluded" in told) is said
