@@ -6,8 +6,10 @@ import itertools
 import json
 import random
 import sys
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -344,3 +346,28 @@ def test_the_document_is_json_and_the_same_each_time(disk, tmp_path):
     assert across["how_sure"]["ladders_with_an_exact_edge"] == 1
     assert {row["listed"] for row in across["servers"]} == {True, False}
     assert across["forged_minus_genuine"][0]["dates"] == "-21600 s"
+
+
+def test_most_edges_are_found_without_going_through_all_for_each():
+    """The same as by definition, and linear in the edges."""
+
+    def rows(count, seed):
+        rng = random.Random(seed)
+        made = {}
+        for _ in range(count):
+            edge = Edge(f"10.0.{rng.randrange(count // 3 + 1)}.1", f"10.1.{rng.randrange(count // 3 + 1)}.1")
+            made[edge] = edges.Row(edge, ladders=Counter({edges.EXACT: rng.randrange(1, 5)}))
+        return list(made.values())
+
+    for seed in range(40):
+        some = rows(12, seed)
+        found = edges.mostly(some)
+        if found is not None:
+            by_edge = {row.edge: row.ladders[edges.EXACT] for row in some}
+            covered = [
+                number for edge, number in by_edge.items() if edge.before in found.before and edge.after in found.after
+            ]
+            assert found.count == sum(covered)
+    begun = process_time()
+    edges.mostly(rows(20_000, 1))
+    assert process_time() - begun < 2

@@ -145,13 +145,20 @@ def mostly(rows: Sequence[Row]) -> Mostly | None:
     total = sum(exact.values())
     if total < 2:
         return None
+    beginning, ending = defaultdict[str, list[Edge]](list), defaultdict[str, list[Edge]](list)
+    for edge in exact:
+        beginning[edge.before].append(edge)
+        ending[edge.after].append(edge)
     before, after, most = Counter[str](), Counter[str](), 0
     for edge, count in exact.items():
         if most >= SHARE * total:
             break
+        if edge.before not in before:
+            most += sum(exact[one] for one in beginning[edge.before] if one.after in after)
         before[edge.before] += count
+        if edge.after not in after:
+            most += sum(exact[one] for one in ending[edge.after] if one.before in before)
         after[edge.after] += count
-        most = sum(number for one, number in exact.items() if one.before in before and one.after in after)
 
     def told(counts: Counter[str]) -> tuple[str, ...]:
         return tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
