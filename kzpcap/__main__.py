@@ -62,11 +62,14 @@ def main() -> None:
 
 
 def _open_closed() -> None:
-    """Streams that were closed before the start go nowhere: what opens a file must not get their numbers."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
+    """Open what was closed before the start: no file is to get its number, and no answer to be lost unsaid.
+
+    What goes to stderr goes nowhere; what goes to stdout is not written, with the exit status of that.
+    """
+    for number, name, how in ((1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
-                opened = os.open(os.devnull, os.O_WRONLY)
+                opened = os.open(os.devnull, how)
                 if opened != number:
                     os.dup2(opened, number)
                     os.close(opened)

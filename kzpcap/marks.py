@@ -17,6 +17,8 @@ from kzpcap.tls.seen import Handshake
 
 MAX_MARKS = 24
 MAX_PROBES = 128
+GAVE_UP_NS = 1_000_000_000
+"""No server waits shorter for a ClientHello."""
 
 
 def mark(packet: Packet, what: str) -> Mark:
@@ -60,7 +62,7 @@ def syn_ack(sent: list[Packet], answered: list[Packet]) -> Mark | None:
     for packet in sent:
         if packet.flags & codes.SYN:
             isn = packet.seq
-            carried = len(packet.payload)
+            carried = packet.length
             break
     for packet in answered:
         taken = isn < 0 or 1 <= distance(packet.ack, isn) <= 1 + carried
@@ -126,7 +128,7 @@ def closed_by_server(sent: list[Packet], answered: list[Packet], hello: int) -> 
         elif packet.flags & codes.ENDS == codes.FIN and packet.frame > hello and not packet.payload:
             if first is None or distance(packet.seq, first.seq) != 1:
                 continue
-            if packet.ack == begin and packet.ttl == first.ttl:
+            if packet.ack == begin and packet.ttl == first.ttl and packet.time_ns - first.time_ns >= GAVE_UP_NS:
                 continue
             for own in sent:
                 if own.frame < packet.frame and own.flags & (codes.FIN | codes.RST):

@@ -32,7 +32,7 @@ cpdef Packet lone_syn(Flow flow)
 cdef tuple _session_digests(tuple values)
 @cython.locals(packet=Packet, ended="long long")
 cdef bint _waited(long long hello_ns, list sent, Flow flow) except -1
-@cython.locals(packet=Packet, first=Packet)
+@cython.locals(packet=Packet, first=Packet, later=bint)
 cpdef bint repeated(list sent) except -1
 @cython.locals(packet=Packet, frame="long long", over="long long")
 cdef object _reaction(Handshake handshake, list sent, tuple against)

@@ -384,8 +384,10 @@ def repeated(sent: list[Packet]) -> bool:
         if packet.payload:
             if first is None:
                 first = packet
-            elif packet.seq == first.seq and packet.time_ns - first.time_ns >= REPEATS_AFTER:
-                return True
+            elif packet.seq == first.seq:
+                later = packet.time_ns - first.time_ns >= REPEATS_AFTER
+                if later or (packet.time_ns == 0 and packet.ip_id != first.ip_id):  # some formats have no times
+                    return True
     return False
 
 

@@ -12,7 +12,6 @@ cdef class Reader:
     @cython.locals(start="Py_ssize_t", stop="Py_ssize_t", at="Py_ssize_t", value="unsigned long long")
     cpdef unsigned long long uint(self, Py_ssize_t size) except? 0xFFFFFFFFFFFFFFFF
     cpdef bytes vector(self, Py_ssize_t size)
-    @cython.locals(length="Py_ssize_t")
     @cython.locals(length="Py_ssize_t", stop="Py_ssize_t", found=list)
     cpdef tuple uints(self, Py_ssize_t size, Py_ssize_t vector)
     @cython.locals(length="Py_ssize_t", start="Py_ssize_t")

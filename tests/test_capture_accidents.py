@@ -112,6 +112,7 @@ def test_two_points_are_not_two_senders(copy, state, tmp_path):
     connection.packet(1, SYN | ACK, wait=0.03, ttl=59)
     if copy is not None:
         connection.seq[1] -= 1
+        connection.ip_id[1] -= 1
         connection.packet(1, SYN | ACK, wait=2 * MS, ttl=copy)
     connection.packet(0, ACK)
     connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
@@ -194,3 +195,84 @@ def test_a_syn_ack_that_takes_the_data_of_the_syn_is_one(tmp_path):
     connection.packet(0, ACK)
     connection.packet(1, RST | ACK, wait=0.001, ttl=61)
     assert rules(judged(tmp_path, capture)) == ["reset-by-another-sender"]
+
+
+@pytest.mark.parametrize("ttls", [range(12, 0, -1), range(1, 13)], ids=["falling", "rising"])
+def test_probes_of_one_number_are_a_ladder_and_no_copies(ttls, tmp_path):
+    """Tools that make packets themselves give all of them one IP ID."""
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    asked, began = client_hello("vk.com", random.Random(7)), connection.seq[0]
+    for ttl in ttls:
+        connection.seq[0], connection.ip_id[0] = began, 0
+        connection.packet(0, PSH | ACK, asked, wait=0.02, ttl=ttl)
+    (found,) = judged(tmp_path, capture)
+    assert [probe.ttl for probe in found.observation.probes] == list(ttls)
+
+
+def test_a_clock_that_was_set_back_moves_no_reset_behind_the_hello(tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.packet(1, RST, wait=0.03, ttl=61)
+    capture.now -= 2
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+    assert states(judged(tmp_path, capture)) == ["undetermined"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_box_that_sends_a_syn_ack_of_its_own_excuses_no_reset(first, tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+
+    def own():
+        seq, number = connection.seq[1], connection.ip_id[1]
+        connection.seq[1], connection.ip_id[1] = 77, 4_000
+        connection.packet(1, SYN | ACK, wait=0.001, ttl=61)
+        connection.seq[1], connection.ip_id[1] = seq, number
+
+    connection.packet(0, SYN)
+    connection.packet(1, SYN | ACK, wait=0.03)
+    connection.packet(0, ACK)
+    if first:
+        own()
+    connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
+    connection.packet(1, RST | ACK, wait=0.03, ttl=61)
+    if not first:
+        own()
+    assert states(judged(tmp_path, capture)) == ["interfered"]
+
+
+def test_a_reset_answers_the_last_copy_of_the_hello(tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    asked, began = client_hello("vk.com", random.Random(7)), connection.seq[0]
+    for wait in (0, 1, 2, 4, 8):
+        connection.seq[0] = began
+        connection.packet(0, PSH | ACK, asked, wait=wait)
+    connection.packet(1, RST | ACK, wait=0.03, ttl=61)
+    assert states(judged(tmp_path, capture)) == ["interfered"]
+
+
+def test_a_ladder_of_fragments_with_one_number_is_one():
+    probes = []
+    for ttl in range(1, 11):
+        whole = ip(ttl=ttl, number=1)
+        whole.remove_payload()
+        probes += fragment(whole / UDP(sport=40_000, dport=443) / Raw(b"\xc0" + b"a" * 2_000), 1_000)
+    _, scanner = flows(probes, gap=0.3)
+    assert scanner.reassembled == 10
+    assert scanner.duplicates == 0
+
+
+def test_datagrams_recorded_twice_take_no_room():
+    packets = []
+    for number in range(50):
+        whole = ip(number=number + 1)
+        whole.remove_payload()
+        one = whole / UDP(sport=40_000, dport=443) / Raw(b"\xc0" + bytes([number]) * 40)
+        packets += [one, one]
+    (flow,), _ = flows(packets, gap=0.000_01)
+    assert (len(flow.packets), flow.duplicates, flow.given_up) == (50, 50, 0)

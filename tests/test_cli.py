@@ -131,6 +131,9 @@ def test_handshakes():
     assert lines[1]["server_name"] == "www.facebook.com"
     assert lines[1]["certificate_sha256"][0].startswith("2cf11ab305d222c9")
     assert lines[1]["server_hello"]["cipher"] == "0x009c"
+    path = lines[3].pop("path")
+    assert path.endswith("kz-2019-rcku/capture.pcapng"), "as it was given"
+    assert {line["path"] for line in lines[:3]} == {path}
     assert lines[3] == {"record": "file", "file": "capture.pcapng", "packets": 62, "given_up": 0, "error": None}
 
 
@@ -323,3 +326,24 @@ def test_a_page_that_cannot_be_written_is_no_bad_usage(tmp_path):
         done = run("analyze", str(QAZNET), option, str(tmp_path / "missing" / "page"))
         assert done.returncode == 9
         assert done.stderr == f"kzpcap: {tmp_path}/missing/page: No such file or directory\n".encode()
+
+
+def test_an_answer_that_has_nowhere_to_go_is_not_written():
+    """Standard output and standard error may be closed before the start."""
+    command = f"{sys.executable} -m kzpcap analyze --json {CAPTURES / 'kz-2019-rcku' / 'capture.pcapng'}"
+    assert subprocess.run(f"{command} >&-", shell=True, stderr=subprocess.DEVNULL, check=False).returncode == 9
+    done = subprocess.run(f"{command} 2>&-", shell=True, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, json.loads(done.stdout)["summary"]["connections"]) == (0, 3)
+
+
+def test_handshakes_of_tls13_are_opened_with_a_key_log():
+    folder = CAPTURES / "lab-key-log"
+    (log,) = (folder / name for name in json.loads((folder / "truth.json").read_text())["options"]["keylog"])
+    (path,) = folder.glob("capture.pcap*")
+
+    def chains(*options):
+        lines = [json.loads(line) for line in run("handshakes", *options, path).stdout.splitlines()]
+        return [line["certificate_sha256"] for line in lines if line["record"] == "handshake"]
+
+    assert not any(chains())
+    assert any(chains("--keylog", log))

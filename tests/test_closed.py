@@ -67,16 +67,16 @@ def test_a_server_behind_a_syn_proxy_may_close_for_a_name(kind, state, public, t
     assert judged(tmp_path, capture, [public])[1].verdict.state == state
 
 
-@pytest.mark.parametrize(("ttl", "failed"), [(None, "silent"), (125, "closed")])
-def test_a_server_that_gave_up_waiting_for_the_hello_closed_for_no_name(ttl, failed, tmp_path):
-    """Its FIN acknowledges nothing of the client's: the hello never came there."""
+@pytest.mark.parametrize(("wait", "ttl", "failed"), [(5, None, "silent"), (5, 125, "closed"), (0.02, None, "closed")])
+def test_a_server_that_gave_up_waiting_for_the_hello_closed_for_no_name(wait, ttl, failed, tmp_path):
+    """Its FIN acknowledges nothing of the client's, and comes late: the hello never came there."""
     capture = Capture(SPRING_2026)
     connection = Connection(capture, 50_001)
     connection.open()
     before = connection.seq[0]
     connection.packet(0, PSH | ACK, client_hello("vk.com", random.Random(7)))
     after, connection.seq[0] = connection.seq[0], before
-    connection.packet(1, FIN | ACK, wait=5, ttl=ttl)
+    connection.packet(1, FIN | ACK, wait=wait, ttl=ttl)
     connection.seq[0] = after
     (found,) = judged(tmp_path, capture)
     assert found.observation.failed == failed

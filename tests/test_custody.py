@@ -313,6 +313,7 @@ def test_dots_behind_a_link_lead_where_the_system_leads(tmp_path):
     (tmp_path / "real" / "f").write_text("x")
     assert runner.full(str(tmp_path / "a" / "link" / ".." / "f")) == str(tmp_path.resolve() / "real" / "f")
     assert runner.full(str(tmp_path / "a" / "f")) == str(tmp_path / "a" / "f")
+    assert runner.full(str(tmp_path / "a" / "link" / "..")) == str(tmp_path.resolve() / "real")
 
 
 def test_an_issuer_of_many_open_connections_is_judged_once():

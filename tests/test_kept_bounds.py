@@ -60,8 +60,12 @@ def test_what_one_side_protects_before_the_other_does_ends_no_handshake(first):
     assert kept >= 40_000
 
 
-def test_behind_a_handshake_of_tls12_little_is_kept():
-    """One request and a long answer: both sides changed their ciphers within packets that begin in clear."""
+@pytest.mark.parametrize("early", [False, True], ids=["in turn", "false start"])
+def test_behind_a_handshake_of_tls12_little_is_kept(early):
+    """One request and a long answer: both sides changed their ciphers within packets that begin in clear.
+
+    With a false start (RFC 7918) the client asks before the server has changed its own.
+    """
 
     def record(kind, body):
         return bytes((kind, 3, 3)) + len(body).to_bytes(2, "big") + body
@@ -77,8 +81,9 @@ def test_behind_a_handshake_of_tls12_little_is_kept():
     send(0, client_hello(b"vk.com"))
     send(1, record(22, b"\2" + b"h" * 400))
     send(0, record(22, b"\x10\0\0\x20" + b"k" * 32) + secret)
-    send(1, record(22, b"\4\0\0\xb0" + b"t" * 0xB0) + secret)
-    send(0, record(23, b"q" * 60))
+    asked, changed = record(23, b"q" * 60), record(22, b"\4\0\0\xb0" + b"t" * 0xB0) + secret
+    for side, data in ((0, asked), (1, changed)) if early else ((1, changed), (0, asked)):
+        send(side, data)
     for _ in range(60):
         send(1, record(23, b"x" * 995))
     (flow,), _ = flows(sent)
@@ -88,13 +93,19 @@ def test_behind_a_handshake_of_tls12_little_is_kept():
     assert flow.given_up == 0
 
 
-def test_a_change_of_cipher_before_a_second_hello_ends_nothing():
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_change_of_cipher_before_a_second_hello_ends_nothing(apart):
     """RFC 8446 section D.4: the server's flight comes behind it, whole."""
     hello, flight = client_hello(b"vk.com"), b"\x17\x03\x03\x03\xe3" + b"x" * 995
     sent = [ip(flags="S", seq=0), ip(1, flags="SA", seq=0, ack=1)]
     sent.append(ip(flags="PA", seq=1) / Raw(hello))
     sent.append(ip(1, number=3, flags="PA", seq=1) / Raw(b"\x16\3\3\0\4\2\0\0\0" + b"\x14\3\3\0\1\1"))
-    sent.append(ip(number=4, flags="PA", seq=1 + len(hello)) / Raw(b"\x14\3\3\0\1\1" + hello))
+    change = b"\x14\3\3\0\1\1"
+    if apart:
+        sent.append(ip(number=30, flags="PA", seq=1 + len(hello)) / Raw(change))
+        sent.append(ip(number=31, flags="PA", seq=7 + len(hello)) / Raw(hello))
+    else:
+        sent.append(ip(number=4, flags="PA", seq=1 + len(hello)) / Raw(change + hello))
     for number in range(12):
         sent.append(ip(1, number=5 + number, flags="PA", seq=16 + 1_000 * number) / Raw(flight))
     sent.append(ip(number=20, flags="PA", seq=7 + 2 * len(hello)) / Raw(b"\x17\3\3\0\x35" + b"f" * 53))

@@ -7,3 +7,4 @@ cdef enum:
     ICMP = 1, TCP = 6, UDP = 17, ICMPV6 = 58
     FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16
     ENDS = 7
+    CHANGES = 1, PROTECTS = 2, OLDER = 4, HELLO = 8

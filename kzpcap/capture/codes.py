@@ -17,3 +17,6 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 """TCP's flags (RFC 9293 section 3.1)."""
 ENDS = FIN | SYN | RST
 """Flags of segments that begin or end a connection."""
+
+CHANGES, PROTECTS, OLDER, HELLO = 1, 2, 4, 8
+"""What TLS records in a packet are, as far as the scanner asks (scan.py): flags."""

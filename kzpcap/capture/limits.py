@@ -24,5 +24,5 @@ RECENT = 6
 """Packets of a flow that a new one is compared with: the same one captured twice?"""
 DUPLICATE_NS = 1_000_000
 """How far apart these may be."""
-NUMBERED_NS = 50_000_000
-"""The same of packets whose IP ID is no 0: what is sent again bears another."""
+QUEUED_NS = 50_000_000
+"""The same with a router between the two points that holds its queue."""

@@ -10,11 +10,11 @@ cdef class Flow:
     cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
     cdef readonly long long a_packets, b_packets, a_bytes, b_bytes, a_kept, b_kept, a_data_from, b_data_from, a_kept_packets, b_kept_packets
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
-    cdef readonly bint a_fin, b_fin, a_application, b_application, a_protected, b_protected, reset, has_data, tls
+    cdef readonly bint a_fin, b_fin, a_application, b_application, a_protected, b_protected, reset, has_data, tls, old, two_points
     cdef readonly Flow older
 
 cdef class Fragments:
-    cdef public long long frame, time_ns, total, filled
+    cdef public long long frame, time_ns, ttl, total, filled
     cdef public bytearray body, have
     cdef public bytes header
     cdef public set pieces
@@ -60,19 +60,19 @@ cdef class Scanner:
     @cython.locals(other=Packet, follows="long long", answered=bint)
     cdef bint _late(self, Flow flow, Packet p) except -1
     cdef bint _over(self, Flow flow, long long now) except -1
-    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, kind="long long", kept_packets="long long", cost="long long")
+    @cython.locals(head="long long", limit="long long", kept="long long", data_from="long long", room="long long", both=bint, application=bint, found="long long", kept_packets="long long", cost="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(size="long long", at="long long", stop="long long", apart="long long", other=Packet)
+    @cython.locals(size="long long", at="long long", stop="long long", apart="long long", begins=bint, other=Packet)
     cdef bint _duplicate(self, Flow flow, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(head="long long", known=bint, flow=Flow, cost="long long")
     cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(kind="long long", wanted=bint, echo=bint)
     cdef void _icmp(self, Packet p, const unsigned char[::1] data) except *
     cdef void _first_protected(self, Flow flow, long long direction) except *
-    @cython.locals(held=Fragments, begin="long long", end="long long", piece=bytes)
+    @cython.locals(held=Fragments, done=Fragments, begin="long long", end="long long", piece=bytes)
     cdef void _fragment(self, Packet p) except *
 
 @cython.locals(end="long long", found="long long", kind="long long", size="long long")
-cdef long long protected_record(const unsigned char[::1] data, long long at, long long length) except -1
+cdef long long records_of(const unsigned char[::1] data, long long at, long long length) except -1
 @cython.locals(head="long long")
 cdef bint tls_record(const unsigned char[::1] data, long long at, long long length) except -1

@@ -25,9 +25,14 @@ BESIDE = 1 << 24
 """How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
 MAX_FRAGMENTS = 128
 """Datagrams in the making at once; each may take twice its own length."""
-MAX_WHOLE = 1_024
 FRAGMENTS_NS = 30_000_000_000
-"""How long fragments of a datagram are waited for, and how long a sender gives no other its number (RFC 791, 3.2)."""
+"""How long fragments of a datagram are waited for (RFC 791 section 3.2 has 15 s)."""
+FRAGMENTS_APART = 20_000
+"""The same in frames: packets may have no times."""
+MAX_WHOLE = 256
+MAX_PIECES = 64
+MAX_APART = 1_000
+"""How many datagrams are remembered that were put together, of each how many pieces, and for how many frames."""
 MAX_DATAGRAM = 65_535
 MAX_FINISHED = 2 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
@@ -81,6 +86,10 @@ class Flow:
         self.reset = False
         self.has_data = False
         self.tls = False
+        self.old = False
+        """TLS up to 1.2, by a message of its handshake that later versions encrypt."""
+        self.two_points = False
+        """The SYN or the SYN-ACK was captured twice."""
         self.older: Flow | None = None
         """One between the same ports that was open when this one's SYN came: both legs of a box, or a forged SYN."""
 
@@ -91,6 +100,7 @@ class Fragments:
     def __init__(self, frame: int, time_ns: int) -> None:
         self.frame = frame
         self.time_ns = time_ns
+        self.ttl = 0
         self.pieces: set[int] = set()
         """Hashes of those that came."""
         self.body = bytearray()
@@ -438,13 +448,16 @@ class Scanner:
         limit = limits.TLS if flow.tls else limits.PLAIN
         kept = flow.a_kept if p.direction == 0 else flow.b_kept
         kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
-        kind = 0
+        found = 0
         if flow.tls and p.captured >= 5 and data[p.payload_at + 1] == 3:
-            kind = data[p.payload_at]
-            if kind != 23 and not (flow.a_protected if p.direction == 0 else flow.b_protected):
-                kind = protected_record(data, p.payload_at, p.captured)
-        if kind == 20 or kind == 23:
-            application = kind == 23
+            if flow.a_application if p.direction == 0 else flow.b_application:
+                found = codes.PROTECTS if data[p.payload_at] == 23 else codes.CHANGES if data[p.payload_at] == 20 else 0
+            else:
+                found = records_of(data, p.payload_at, p.captured)
+        if found & codes.OLDER:
+            flow.old = True
+        if found & (codes.CHANGES | codes.PROTECTS):
+            application = found & codes.PROTECTS != 0
             self._first_protected(flow, p.direction)
             if p.direction == 0:
                 flow.a_application = flow.a_application or application
@@ -454,6 +467,13 @@ class Scanner:
                 flow.b_application = flow.b_application or application
                 if flow.b_data_from < 0:
                     flow.b_data_from = kept
+        elif found & codes.HELLO:
+            if p.direction == 0:
+                flow.a_protected = False
+                flow.a_data_from = -1
+            else:
+                flow.b_protected = False
+                flow.b_data_from = -1
         data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
         both = flow.a_data_from >= 0 and flow.b_data_from >= 0
         room = limits.BEHIND if flow.a_application and flow.b_application else limits.DATA
@@ -489,9 +509,11 @@ class Scanner:
     def _duplicate(self, flow: Flow, p: Packet, data: bytes) -> bool:
         """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower.
 
-        Where packets are numbered, and a router holds its queue between the two points, also some time later.
+        A router between two points may hold its queue for longer: that is known by the SYN or the SYN-ACK, which no
+        system sends again so soon. Probes of a ladder may all bear one IP ID.
         """
-        apart = limits.NUMBERED_NS if p.ip_id else limits.DUPLICATE_NS
+        begins = p.flags & codes.SYN != 0
+        apart = limits.QUEUED_NS if p.ip_id and (begins or flow.two_points) else limits.DUPLICATE_NS
         size = len(flow.packets)
         at = size - 1
         stop = size - limits.RECENT
@@ -510,6 +532,8 @@ class Scanner:
                 and -apart <= p.time_ns - other.time_ns <= apart
                 and other.payload == pieces.piece(data, p.payload_at, p.payload_at + p.captured)
             ):
+                if begins:
+                    flow.two_points = True
                 return True
         return False
 
@@ -556,7 +580,6 @@ class Scanner:
                 flow.given_up += 1
                 self.given_up_packets += 1
                 return
-            flow.a_kept_packets += 1
         else:
             flow.b_packets += 1
             flow.b_bytes += p.length
@@ -564,11 +587,14 @@ class Scanner:
                 flow.given_up += 1
                 self.given_up_packets += 1
                 return
-            flow.b_kept_packets += 1
         if self._duplicate(flow, p, data):
             flow.duplicates += 1
             self.duplicates += 1
             return
+        if p.direction == 0:
+            flow.a_kept_packets += 1
+        else:
+            flow.b_kept_packets += 1
         self._keep(p, data)
         flow.packets.append(p)
         cost = p.captured + limits.PACKET_COST
@@ -601,8 +627,10 @@ class Scanner:
     def _first_protected(self, flow: Flow, direction: int) -> None:
         """What a side protected before the other did at all was part of the handshake: early data, the first flight.
 
-        The other did once it changed its cipher: up to TLS 1.2 both have before either sends application data.
+        The other did once it changed its cipher; and up to TLS 1.2, where that ends a handshake, nothing before was.
         """
+        if flow.old:
+            return
         if direction == 0 and not flow.a_protected:
             flow.a_protected = True
             if flow.b_application:
@@ -626,11 +654,17 @@ class Scanner:
         piece = pieces.piece(data, p.fragment_at, p.fragment_end)
         one = hash((p.fragment_offset, piece))
         held = self.whole.get(key)
-        if held is not None and one in held.pieces and abs(p.time_ns - held.time_ns) <= FRAGMENTS_NS:
+        if (
+            held is not None
+            and one in held.pieces
+            and 0 <= held.ttl - p.ttl <= 1
+            and p.frame - held.frame <= MAX_APART
+            and abs(p.time_ns - held.time_ns) <= limits.QUEUED_NS
+        ):
             self.duplicates += 1  # of a datagram that is whole nothing more is to come
             return
         held = self.fragments.get(key)
-        if held is None or abs(p.time_ns - held.time_ns) > FRAGMENTS_NS:
+        if held is None or p.frame - held.frame > FRAGMENTS_APART or abs(p.time_ns - held.time_ns) > FRAGMENTS_NS:
             if held is not None:
                 self.notes.add("fragments", "an IP datagram of which fragments are missing", held.frame)
             if len(self.fragments) >= MAX_FRAGMENTS:
@@ -639,7 +673,8 @@ class Scanner:
                 self.notes.add("limit", "an IP datagram was given up before all its fragments came", p.frame)
             held = Fragments(p.frame, p.time_ns)
             self.fragments[key] = held
-        held.pieces.add(one)
+        if len(held.pieces) < MAX_PIECES:
+            held.pieces.add(one)
         begin = p.fragment_offset
         end = begin + len(piece)
         if end > MAX_DATAGRAM:
@@ -670,8 +705,9 @@ class Scanner:
         del self.fragments[key]
         if len(self.whole) >= MAX_WHOLE:
             del self.whole[next(iter(self.whole))]
-        self.whole[key] = Fragments(p.frame, p.time_ns)
-        self.whole[key].pieces = held.pieces
+        done = Fragments(p.frame, p.time_ns)
+        done.pieces, done.ttl = held.pieces, p.ttl
+        self.whole[key] = done
         if p.version == 4:
             header = bytearray(held.header)
             header[2:4] = min(0xFFFF, len(header) + len(whole)).to_bytes(2, "big")
@@ -715,10 +751,11 @@ def keep_first(first: bytes, second: bytes, have: bytes) -> bytes:
     return bytes(first[index] if have[index] else second[index] for index in range(len(have)))
 
 
-def protected_record(data: bytes, at: int, length: int) -> int:
-    """Is a record protected in a payload that starts with one? 23; 20 where but the cipher is changed; or 0.
+def records_of(data: bytes, at: int, length: int) -> int:
+    """What the records of a payload are that starts with one: a change of the cipher, data that is protected, ...
 
-    The change before a second ClientHello (RFC 8446 section D.4) changes nothing.
+    OLDER is a message in clear that TLS 1.3 encrypts, as a ClientKeyExchange. A change before a second ClientHello
+    changes nothing (RFC 8446 section D.4).
     """
     end = at + length
     found = 0
@@ -726,11 +763,14 @@ def protected_record(data: bytes, at: int, length: int) -> int:
         kind = data[at]
         size = data[at + 3] << 8 | data[at + 4]
         if kind == 23:
-            return 23
+            return found | codes.PROTECTS
         if kind == 20:
-            found = 20
-        elif kind == 22 and at + 9 <= end and data[at + 5] == 1 and (data[at + 7] << 8 | data[at + 8]) == size - 4:
-            found = 0
+            found |= codes.CHANGES
+        elif kind == 22 and at + 9 <= end and (data[at + 7] << 8 | data[at + 8]) == size - 4:
+            if data[at + 5] == 1:
+                found = found & ~codes.CHANGES | codes.HELLO
+            elif data[at + 5] in (11, 12, 14, 16) and not found & codes.CHANGES:
+                found |= codes.OLDER
         at += 5 + size
     return found
 

@@ -265,7 +265,7 @@ class Chain:
 def latest(case: Case) -> str | None:
     """The analysis of the run that began last: it saw all others, whatever the clock said then."""
     runs = [log for log in logs(case) if log.lines]
-    seen = {run for log in runs for run in (log.lines[0].get("heads") or {})}
+    seen = {run for log in runs for line in log.lines for run in (line.get("heads") or {})}
     begun = [(log.run not in seen, log.lines[0]["time"], log.lines[0].get("analysis") or "") for log in runs]
     return max(begun)[2] or None if begun else None
 

@@ -114,6 +114,8 @@ def _is_still(path: str, key: tuple[int, int]) -> bool:
 def full(path: str) -> str:
     """A path from the root, as custody names it: behind a link to a folder, `..` is another folder than beside it."""
     folder, name = os.path.split(path)
+    if name == "..":
+        return os.path.realpath(path)
     return os.path.join(os.path.realpath(folder), name) if ".." in folder.split(os.sep) else os.path.abspath(path)
 
 

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS tokens (
   hash TEXT PRIMARY KEY, label TEXT NOT NULL, role TEXT NOT NULL, day TEXT NOT NULL, revoked INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS accesses (day TEXT NOT NULL, token TEXT NOT NULL, what TEXT NOT NULL, upload TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS accesses_of ON accesses (upload);
 """
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
@@ -385,11 +386,11 @@ class Store:
         with self.database() as database:
             return database.execute("UPDATE tokens SET revoked = 1 WHERE hash LIKE ?", (beginning + "%",)).rowcount > 0
 
-    def accessed(self, token: str, what: str, *uploads: str) -> None:
-        """Write down who read what, by token and day."""
-        rows = [(today(), digest(token)[:12], what, upload) for upload in uploads or ("",)]
+    def accessed(self, token: str, what: str, upload: str = "") -> None:
+        """Write down who read what, by token and day; an export is of all that there was."""
         with self.database() as database:
-            database.executemany("INSERT INTO accesses (day, token, what, upload) VALUES (?, ?, ?, ?)", rows)
+            row = (today(), digest(token)[:12], what, upload)
+            database.execute("INSERT INTO accesses (day, token, what, upload) VALUES (?, ?, ?, ?)", row)
 
     def accesses(self, limit: int = 500) -> list[dict[str, str]]:
         """The last accesses."""

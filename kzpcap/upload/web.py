@@ -307,7 +307,7 @@ class Service:
             return JSONResponse({"error": "no valid token"}, 401, {"WWW-Authenticate": "Bearer"})
         named = {"content-disposition": 'attachment; filename="kzpcap-export.tar"'}
         uploads = await asyncio.to_thread(self.store.all, None, MAX_EXPORTED)
-        await asyncio.to_thread(self.store.accessed, found[0], "export", *[upload.id for upload in uploads])
+        self.store.accessed(found[0], "export")
         return StreamingResponse(review.export(self.store, uploads), media_type="application/x-tar", headers=named)
 
     async def openapi(self, request: Request) -> Response:

@@ -70,7 +70,9 @@ def handshakes(file: IO[bytes]) -> list[HandshakeSeen]:
         done = subprocess.run(command, capture_output=True, check=False, timeout=TIMEOUT, pass_fds=(file.fileno(),))
     except subprocess.TimeoutExpired as error:
         raise CaptureError("tshark did not finish in time") from error
-    if done.returncode != 0 and not done.stdout and b"cut short" not in done.stderr:  # of damaged ones it reads a part
+    # Of a damaged one it reads a part, and ends with a status of its own; a signal may have ended it anywhere.
+    unread = done.returncode > 0 and not done.stdout and b"cut short" not in done.stderr
+    if unread or done.returncode < 0:
         lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
         why = next((line.strip() for line in reversed(lines) if line.strip()), "it says nothing")
         raise CaptureError(f"tshark ended with status {done.returncode}: {why}")

@@ -8,7 +8,6 @@ from kzpcap.iana import alert_name
 from kzpcap.observations import FAILURES, IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS, differ, family
 from kzpcap.surroundings import Surroundings
-from kzpcap.tls.seen import Seen
 from kzpcap.verdict.features import (
     ALERT,
     CLIENT_RESET,
@@ -28,6 +27,8 @@ from kzpcap.verdict.logic import Finding, answer
 NEEDED = 3
 """Failing attempts, and controls that got through, for `interfered` without another sender shown."""
 MINUTE = 60_000_000_000
+MAX_SWAPPED, SWAPPED_NS = 16, 100_000_000
+"""By how many frames, and nanoseconds, an answer may stand before the question in a capture of several queues."""
 PROMPT_NS = 10_000_000_000
 """Who answers a ClientHello does so at once, or when it is sent again; NATs and firewalls forget half a minute on."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
@@ -43,7 +44,11 @@ def _another_sender(observation: Observation, surroundings: Surroundings, mark: 
         return Finding(None, surroundings.rebuilt, frames)
     two = differ(syn_ack.ttl, mark.ttl)
     if two:
-        copy = next((one for one in observation.server_marks if one.what == "syn_ack" and one.ttl == mark.ttl), None)
+        # The very same packet, but for its TTL: whoever injects a SYN-ACK of his own numbers it otherwise.
+        copy = next(
+            (one for one in observation.server_marks if one.ttl == mark.ttl and _same(one, syn_ack)),
+            None,
+        )
         if copy is not None:
             says = f"TTL {syn_ack.ttl} in one SYN-ACK, {mark.ttl} in the {what} and in another: recorded at two points?"
             return Finding(None, says, (syn_ack.frame, copy.frame, mark.frame))
@@ -79,7 +84,11 @@ def _after_hello(observation: Observation, marks: tuple[Mark, ...], opening: Mar
     end = observation.server_hello.frame if observation.server_hello else None
     ignored = None
     for mark in marks:
-        after = mark.frame > observation.hello_first_frame or mark.time_ns > observation.client_hello.time_ns
+        swapped = (
+            observation.hello_first_frame - mark.frame <= MAX_SWAPPED
+            and 0 < mark.time_ns - observation.client_hello.time_ns < SWAPPED_NS
+        )
+        after = mark.frame > observation.hello_first_frame or swapped
         if after and (end is None or mark.frame < end):
             if _counts(mark, opening) and mark.what != IGNORED:
                 return mark
@@ -99,13 +108,20 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
     if observation.absent is Absent.NOT_CAPTURED or observation.absent is Absent.TRUNCATED:
         return Finding(None, "an answer came before the reset, and is not wholly in the capture", (mark.frame,))
-    why_not = _ignored(observation, mark) or _late(observation.client_hello, mark)
+    asked = [probe.time_ns for probe in observation.probes if probe.frame < mark.frame]
+    why_not = _ignored(observation, mark) or _late(max(asked, default=mark.time_ns), mark)
     return why_not or _another_sender(observation, surroundings, mark, "reset")
 
 
-def _late(seen: Seen | None, mark: Mark) -> Finding | None:
-    """Why a reset may not be for what was seen before it; None where it may."""
-    took = mark.time_ns - seen.time_ns if seen is not None else 0
+def _same(one: Mark, syn_ack: Mark) -> bool:
+    """Is this the same SYN-ACK, its TTL aside?"""
+    fields = ("what", "ip_id", "window", "options", "dont_fragment")
+    return all(getattr(one, name) == getattr(syn_ack, name) for name in fields)
+
+
+def _late(asked_ns: int, mark: Mark) -> Finding | None:
+    """Why a reset may not be for what was last sent before it; None where it may."""
+    took = mark.time_ns - asked_ns
     if took > PROMPT_NS:
         says = f"a reset {took // 1_000_000_000} s later: what has forgotten a connection sends that too"
         return Finding(None, says, (mark.frame,))
@@ -148,7 +164,7 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
     if observation.odd_acks or observation.acknowledged_more:
         says = "a reset, but the server acknowledges more of the client than is in the capture"
         return Finding(None, says, (mark.frame,))
-    why_not = _ignored(observation, mark) or _late(hello, mark)
+    why_not = _ignored(observation, mark) or _late(hello.time_ns, mark)
     if why_not is not None:
         return why_not
     found = _another_sender(observation, surroundings, mark, "reset")
