@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from kzpcap.cases.claims import NOT_EXCLUDED, Gathered, Support, claims, document, through, vantage_days, wilson
-from kzpcap.cases.crossings import NOT_KNOWN
+from kzpcap.cases.crossings import NOT_IN_FORCE, NOT_KNOWN
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import reports
 from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
 from tests.conftest import CAPTURES, judged, run
+from tests.test_across import crossing
 
 TITLES = {"kz-2019-qaznet": "Qaznet Trust Network, Kazakhstan 2016-2019"}
 NOTHING = explain([])
@@ -199,3 +201,13 @@ def test_on_the_command_line_with_a_witness(tmp_path):
 def test_two_routers_told_as_one_network_are_told_once():
     assert through("1.2.0.0/16", "1.2.0.0/16").endswith("on a path through routers in 1.2.0.0/16")
     assert through("1.2.0.0/16", "1.3.0.0/16").endswith("on a path through 1.2.0.0/16 and 1.3.0.0/16")
+
+
+def test_days_count_as_in_the_summary():
+    """A name that was intercepted in this case is listed then: its clean days outside the list's dates are eligible."""
+    clean = replace(crossing((), False, time=5 * 86_400.0 + 1_563_500_000), outcome="neutral", why=NOT_IN_FORCE)
+    untimed = replace(clean, time=1e18, why="its packets have no time")
+    hit = crossing((), True, time=1_563_500_000.0)
+    for seen, eligible in (([hit, clean, untimed], 2), ([hit, untimed], 1), ([clean], 0)):
+        days = document(Gathered(crossings=seen), [])["vantage_days"]
+        assert (days["with_interception"], days["eligible"]) == (int(hit in seen), eligible)

@@ -382,7 +382,8 @@ def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
     """The dossier as JSON."""
     days: dict[str, set[VantageDay]] = {}
     for one in settled(found.crossings):
-        days.setdefault(one.outcome, set()).add((one.network, day(one.time)))
+        if one.outcome != "neutral":  # among these are those without a time
+            days.setdefault(one.outcome, set()).add((one.network, day(one.time)))
     hit, clean = (days.get(outcome, set()) for outcome in ("intercepted", "clean"))
     share = vantage_days(hit), vantage_days(hit | clean)
     low, high = wilson(*share)

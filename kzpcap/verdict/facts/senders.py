@@ -7,6 +7,7 @@ from kzpcap.flows import MAX_CONFLICTS
 from kzpcap.iana import alert_name
 from kzpcap.observations import FAILURES, IGNORED, Absent, Mark, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS, differ, family
+from kzpcap.paths.ladders import MAX_SWAPPED
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import (
     ALERT,
@@ -27,8 +28,8 @@ from kzpcap.verdict.logic import Finding, answer
 NEEDED = 3
 """Failing attempts, and controls that got through, for `interfered` without another sender shown."""
 MINUTE = 60_000_000_000
-MAX_SWAPPED, SWAPPED_NS = 16, 100_000_000
-"""By how many frames, and nanoseconds, an answer may stand before the question in a capture of several queues."""
+SWAPPED_NS = 100_000_000
+"""How much earlier than its answer a question may be that is recorded behind it."""
 PROMPT_NS = 10_000_000_000
 """Who answers a ClientHello does so at once, or when it is sent again; NATs and firewalls forget half a minute on."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
