@@ -12,8 +12,9 @@ from kzpcap import __version__
 from kzpcap.anchors import Anchors
 from kzpcap.capture.codes import TCP, UDP
 from kzpcap.capture.container import Records
+from kzpcap.capture.flow import Flow
 from kzpcap.capture.health import Notes
-from kzpcap.capture.scan import Flow, Scanner
+from kzpcap.capture.scan import Scanner
 from kzpcap.capture.source import open_source
 from kzpcap.capture.unpack import Source
 from kzpcap.certificates.chains import ChainJudge

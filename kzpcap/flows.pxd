@@ -2,7 +2,7 @@
 cimport cython
 from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
-from kzpcap.capture.scan cimport Flow
+from kzpcap.capture.flow cimport Flow
 
 cdef long long WINDOW, LAST, HALF
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kzpcap.capture import codes
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 
 WINDOW = 1 << 24
 """Segments further than this from the others are strays: no stream that is kept is so long."""

@@ -132,8 +132,8 @@ def capture_health(
         "icmp": scanner.icmp_packets,
         "syn": scanner.syn_packets,
         "tunnelled": scanner.tunnelled,
-        "fragments": {"packets": scanner.fragment_packets, "reassembled": scanner.reassembled},
-        "duplicates": scanner.duplicates,
+        "fragments": {"packets": scanner.fragments.packets, "reassembled": scanner.fragments.reassembled},
+        "duplicates": scanner.duplicates + scanner.fragments.duplicates,
         "checksums": {"checked": scanner.checked_checksums, "wrong": scanner.wrong_checksums},
         "clock": {
             "backward_jumps": scanner.backward_jumps,

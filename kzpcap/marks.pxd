@@ -2,7 +2,7 @@
 cimport cython
 from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
-from kzpcap.capture.scan cimport Flow
+from kzpcap.capture.flow cimport Flow
 from kzpcap.flows cimport distance
 from kzpcap.tls.seen cimport Handshake
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kzpcap.capture import codes
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.flows import distance
 from kzpcap.observations import IGNORED, Mark, Probe
 from kzpcap.paths.stack import ignored_resets, stamps
@@ -79,7 +79,7 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
             found.append(packet)
     if not found:
         return ()
-    left_out = flow.given_up or (flow.a_data_from >= 0 and flow.b_data_from >= 0)
+    left_out = flow.given_up or (flow.a.data_from >= 0 and flow.b.data_from >= 0)
     dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
     taken = [packet for packet in found if packet.frame not in dropped]
     ignored = [packet for packet in found if packet.frame in dropped]

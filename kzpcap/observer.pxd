@@ -2,7 +2,7 @@
 cimport cython
 from kzpcap.capture cimport codes
 from kzpcap.capture.decode cimport Packet
-from kzpcap.capture.scan cimport Flow
+from kzpcap.capture.flow cimport Flow
 from kzpcap.flows cimport acknowledges_unsent, direction_packets
 from kzpcap.marks cimport acknowledges_missing, client_stamps, closed_by_server, first_marked, mark, probes, resets, server_marks, syn_ack
 from kzpcap.tls.seen cimport Handshake

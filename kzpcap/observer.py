@@ -11,7 +11,7 @@ from typing import Any
 
 from kzpcap.capture import codes
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange
@@ -89,9 +89,9 @@ class Observer:
             "server": ends[1],
             "syn": first_marked(sent, "syn", codes.SYN, codes.ACK),
             "syn_ack": syn_ack(sent, answered),
-            "client_packets": flow.a_packets if client == 0 else flow.b_packets,
-            "server_packets": flow.b_packets if client == 0 else flow.a_packets,
-            "server_bytes": flow.b_bytes if client == 0 else flow.a_bytes,
+            "client_packets": flow.side(client).packets,
+            "server_packets": flow.side(1 - client).packets,
+            "server_bytes": flow.side(1 - client).bytes,
             "resets": resets(answered, flow),
             "client_resets": resets(sent, flow),
             "client_closed": _closed(sent) if flow.reset else None,
@@ -288,7 +288,7 @@ def lone_syn(flow: Flow) -> Packet | None:
     first = flow.packets[0]
     if len(flow.packets) > 8 or first.flags & codes.ACK or first.payload:
         return None
-    return first if first.flags & codes.SYN and not flow.b_packets else None
+    return first if first.flags & codes.SYN and not flow.b.packets else None
 
 
 def _session_digests(values: tuple[bytes, ...]) -> tuple[str, ...]:
@@ -439,14 +439,14 @@ def _absent_behind_retry(handshake: Handshake) -> Absent:
 
 def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
     """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
-    from_server = (flow.b_packets, flow.a_packets)[handshake.client_direction]
+    from_server = flow.side(1 - handshake.client_direction).packets
     if not from_server:
         return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
     if handshake.cut:
         return Absent.TRUNCATED
     if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
         return Absent.NOT_CAPTURED
-    answered = (flow.b_bytes, flow.a_bytes)[handshake.client_direction]
+    answered = flow.side(1 - handshake.client_direction).bytes
     if answered and not handshake.alerts and not handshake.plain_answer:
         return Absent.NOT_CAPTURED
     return Absent.NOT_REACHED

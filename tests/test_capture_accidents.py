@@ -168,7 +168,7 @@ def test_fragments_recorded_twice_do_not_go_into_the_next_datagram_of_their_numb
     found, scanner = flows([*first, first[-1], first[0], *second])
     payloads = [packet.payload[1:2] for flow in found for packet in flow.packets]
     assert payloads == [b"a", b"b"]
-    assert scanner.duplicates == 2
+    assert scanner.fragments.duplicates == 2
 
 
 def test_a_system_that_was_reset_answers_the_rest_of_the_flight_with_resets(public, tmp_path):
@@ -263,8 +263,8 @@ def test_a_ladder_of_fragments_with_one_number_is_one():
         whole.remove_payload()
         probes += fragment(whole / UDP(sport=40_000, dport=443) / Raw(b"\xc0" + b"a" * 2_000), 1_000)
     _, scanner = flows(probes, gap=0.3)
-    assert scanner.reassembled == 10
-    assert scanner.duplicates == 0
+    assert scanner.fragments.reassembled == 10
+    assert scanner.duplicates == scanner.fragments.duplicates == 0
 
 
 def test_datagrams_recorded_twice_take_no_room():

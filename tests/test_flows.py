@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kzpcap.capture.codes import SYN
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.flows import acknowledge_too_much, both_directions, reassemble
 
 

@@ -65,7 +65,7 @@ def test_a_reused_port_whose_syn_was_not_captured_is_another_connection():
     assert len(at_once) == 1, "a stray reset and a SYN-ACK out of nowhere cut no connection in two"
     found, _ = flows([*talk(100, 900, 1), *talk(70_000, 5_000, 10)[1:]], gap=2)
     assert len(found) == 2
-    assert [(flow.first_frame, flow.a_packets, flow.b_packets) for flow in found] == [(1, 3, 1), (5, 1, 2)]
+    assert [(flow.first_frame, flow.a.packets, flow.b.packets) for flow in found] == [(1, 3, 1), (5, 1, 2)]
 
 
 def test_a_retransmitted_syn_is_the_same_connection():
@@ -82,7 +82,7 @@ def test_a_syn_that_was_captured_behind_what_it_began_is_of_that_connection(who)
     ]
     data = talk if who == 0 else talk[::-1]
     found, _ = flows([data[0], ip(flags="S", seq=1), *data[1:], ip(1, flags="SA", seq=9, ack=2)])
-    assert [(flow.a_packets, flow.b_packets)[who] for flow in found] in ([2], [3])
+    assert [(flow.a.packets, flow.b.packets)[who] for flow in found] in ([2], [3])
     assert len(found) == 1
     other, _ = flows([data[0], ip(flags="S", seq=70_000), *data[1:]])
     assert len(other) == 2
@@ -104,7 +104,7 @@ def test_the_same_packet_captured_twice_is_counted_once(later_ttl):
     (flow,), scanner = flows(packets, gap=0.0001)
     assert scanner.duplicates == 1
     assert sum(bool(packet.payload) for packet in flow.packets) == 1
-    assert flow.a_packets == 3
+    assert flow.a.packets == 3
 
 
 def test_ipv4_fragments_are_reassembled_in_any_order():
@@ -112,7 +112,7 @@ def test_ipv4_fragments_are_reassembled_in_any_order():
     pieces = fragment(whole, 800)
     (flow,), scanner = flows(pieces[::-1])
     assert flow.packets[0].payload == bytes(range(250)) * 12
-    assert (scanner.fragment_packets, scanner.reassembled) == (len(pieces), 1)
+    assert (scanner.fragments.packets, scanner.fragments.reassembled) == (len(pieces), 1)
 
 
 def test_ipv6_fragments_are_reassembled():
@@ -124,7 +124,7 @@ def test_ipv6_fragments_are_reassembled():
     )
     (flow,), scanner = flows(fragment6(whole, 1_280))
     assert flow.packets[0].payload == b"z" * 3_000
-    assert scanner.reassembled == 1
+    assert scanner.fragments.reassembled == 1
 
 
 def test_overlapping_fragments_are_noted():
@@ -149,7 +149,7 @@ def test_what_a_bound_gives_up_is_counted():
     kept = sum(len(packet.payload) for packet in flow.packets)
     assert kept <= limits.PLAIN + 1_000
     assert flow.given_up == scanner.given_up_packets == 60 - kept // 1_000
-    assert flow.a_bytes == 60_000
+    assert flow.a.bytes == 60_000
 
 
 def test_application_data_is_kept_in_part_and_that_gives_nothing_up():
@@ -163,7 +163,7 @@ def test_application_data_is_kept_in_part_and_that_gives_nothing_up():
     (flow,), scanner = flows(packets)
     kept = sum(len(packet.payload) for packet in flow.packets if packet.direction == 1)
     assert limits.DATA < kept <= limits.DATA + 2_000, "a TLS 1.3 flight may follow the client's ChangeCipherSpec"
-    assert flow.b_bytes == 100_000
+    assert flow.b.bytes == 100_000
     assert flow.given_up == scanner.given_up_packets == 0
     assert flow.packets[-1].flags & 4
     ended = [*packets[:5], ip(flags="PA", seq=17) / Raw(data), *packets[5:]]

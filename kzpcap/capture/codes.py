@@ -8,6 +8,8 @@ MAX_CAPTURED = 1 << 18
 
 # what came of a packet's decoding
 OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY = range(10)
+KEEP, LEAVE, GIVE_UP = range(3)
+"""What becomes of a packet in its flow; LEAVE is no loss."""
 MAX_DEPTH = 12
 """Headers of tunnels and tags that are followed in one packet."""
 
@@ -19,4 +21,4 @@ ENDS = FIN | SYN | RST
 """Flags of segments that begin or end a connection."""
 
 CHANGES, PROTECTS, OLDER, HELLO = 1, 2, 4, 8
-"""What TLS records in a packet are, as far as the scanner asks (scan.py): flags."""
+"""What TLS records in a packet are, as far as the scanner asks (flow.py): flags."""

@@ -14,26 +14,12 @@ from __future__ import annotations
 from kzpcap.capture import codes, limits, pieces
 from kzpcap.capture.container import Records
 from kzpcap.capture.decode import Packet, checksum_matches, decode, decode_ip
+from kzpcap.capture.flow import Flow
+from kzpcap.capture.fragments import Fragments
 from kzpcap.capture.health import Notes
 
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000
-REUSE_NS = 1_000_000_000
-LATE = 65_536
-"""Bytes behind a SYN that an answer captured before it may acknowledge."""
-BESIDE = 1 << 24
-"""How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
-MAX_FRAGMENTS = 128
-"""Datagrams in the making at once; each may take twice its own length."""
-FRAGMENTS_NS = 30_000_000_000
-"""How long fragments of a datagram are waited for (RFC 791 section 3.2 has 15 s)."""
-FRAGMENTS_APART = 20_000
-"""The same in frames: packets may have no times."""
-MAX_WHOLE = 256
-MAX_PIECES = 64
-MAX_APART = 1_000
-"""How many datagrams are remembered that were put together, of each how many pieces, and for how many frames."""
-MAX_DATAGRAM = 65_535
 MAX_FINISHED = 2 << 20
 """Bytes of ended flows after which `read` returns early, so that they can be taken away."""
 MAX_WINDOW = 2 << 20
@@ -46,68 +32,6 @@ ICMP_KEPT = 256
 MAX_PROBE_TTL = 40
 PCAPDROID = b"\x01\x07\x20\x21"
 """How the trailers begin that PCAPdroid puts behind each packet."""
-
-
-class Flow:
-    """The kept packets of one conversation, `a` being the sender of its first packet (direction 0)."""
-
-    def __init__(self, first: Packet, key: bytes, reverse: bytes) -> None:
-        self.key = key
-        self.reverse = reverse
-        self.protocol = first.protocol
-        self.first_frame = first.frame
-        self.first_time = first.time_ns
-        self.last_frame = first.frame
-        self.last_time = first.time_ns
-        self.packets: list[Packet] = []
-        self.a_packets = 0
-        self.b_packets = 0
-        self.a_bytes = 0
-        self.b_bytes = 0
-        self.a_kept = 0
-        self.b_kept = 0
-        self.a_data_from = -1
-        self.b_data_from = -1
-        self.a_kept_packets = 0
-        self.b_kept_packets = 0
-        self.given_up = 0
-        self.duplicates = 0
-        self.cost = 0
-        self.isn = -1
-        self.first_ack = (
-            first.ack if first.protocol == codes.TCP and first.flags & codes.SYN and first.flags & codes.ACK else -1
-        )
-        self.a_fin = False
-        self.b_fin = False
-        self.a_application = False
-        self.a_protected = False
-        self.b_protected = False
-        self.b_application = False
-        self.reset = False
-        self.has_data = False
-        self.tls = False
-        self.old = False
-        """TLS up to 1.2, by a message of its handshake that later versions encrypt."""
-        self.two_points = False
-        """The SYN or the SYN-ACK was captured twice."""
-        self.older: Flow | None = None
-        """One between the same ports that was open when this one's SYN came: both legs of a box, or a forged SYN."""
-
-
-class Fragments:
-    """One IP datagram in the making: its bytes, and which of them have come."""
-
-    def __init__(self, frame: int, time_ns: int) -> None:
-        self.frame = frame
-        self.time_ns = time_ns
-        self.ttl = 0
-        self.pieces: set[int] = set()
-        """Hashes of those that came."""
-        self.body = bytearray()
-        self.have = bytearray()
-        self.filled = 0
-        self.total = -1
-        self.header = b""
 
 
 class Scanner:
@@ -129,9 +53,7 @@ class Scanner:
         self.ntp: list[Packet] = []
         self.icmp_echoes = 0
         self.icmp_errors = 0
-        self.fragments: dict[bytes, Fragments] = {}
-        self.whole: dict[bytes, Fragments] = {}
-        """Of the last datagrams that were put together: the pieces, without their bytes."""
+        self.fragments = Fragments(notes)
         self.live = 0
         self.buffered = 0
         self.until_sweep = 65_536
@@ -152,8 +74,6 @@ class Scanner:
         self.icmp_packets = 0
         self.syn_packets = 0
         self.tunnelled = 0
-        self.fragment_packets = 0
-        self.reassembled = 0
         self.duplicates = 0
         self.wrong_checksums = 0
         self.checked_checksums = 0
@@ -175,9 +95,7 @@ class Scanner:
             count -= 1
             if not records.advance():
                 self.done = True
-                if self.fragments:
-                    text = f"IP datagrams of which not all fragments are in the capture: {len(self.fragments):,}"
-                    self.notes.add("fragments", text)
+                self.fragments.end()
                 for flow in list(self.sides.values()):
                     self._end(flow, False)
                 break
@@ -220,15 +138,14 @@ class Scanner:
         try:
             outcome = decode(p, self.data, records.offset, records.captured, records.original, link_type)
         except IndexError:
-            outcome = 4
+            outcome = codes.MALFORMED
         if outcome == codes.OK:
             self._decoded(p, self.data)
         elif outcome == codes.FRAGMENT:
-            self.fragment_packets += 1
             self._fragment(p)
         else:
             self.reasons[outcome] = self.reasons.get(outcome, 0) + 1
-            if outcome == 2:
+            if outcome == codes.UNKNOWN_LINK:
                 self.unknown_links[link_type] = self.unknown_links.get(link_type, 0) + 1
 
     def _decoded(self, p: Packet, data: bytes) -> None:
@@ -246,6 +163,23 @@ class Scanner:
         else:
             self.icmp_packets += 1
             self._icmp(p, data)
+
+    def _fragment(self, p: Packet) -> None:
+        """Once a datagram is whole, it is decoded like any other packet."""
+        datagram = self.fragments.add(p, self.data)
+        if not datagram:
+            return
+        p.version = 0
+        p.tunnels = 0
+        try:
+            outcome = decode_ip(p, datagram, 0, len(datagram))
+        except IndexError:
+            outcome = codes.MALFORMED
+        if outcome == codes.OK:
+            self.fragments.reassembled += 1
+            self._decoded(p, datagram)
+        else:
+            self.notes.add("fragments", "an IP datagram put together of its fragments cannot be read", p.frame)
 
     def _keep(self, p: Packet, data: bytes) -> None:
         """Give the packet bytes of its own; the scanner goes on with a new one."""
@@ -324,8 +258,7 @@ class Scanner:
         self.until_sweep = 65_536
         for flow in list(self.sides.values()):
             quiet = now - flow.last_time
-            closed = flow.reset or (flow.a_fin and flow.b_fin)
-            if flow is not current and (quiet > IDLE_NS or (closed and quiet > CLOSED_NS)):
+            if flow is not current and (quiet > IDLE_NS or (quiet > CLOSED_NS and flow.is_closed())):
                 self._end(flow, False)
         if self.live > limits.FLOWS * 3 // 4 or self.buffered > limits.BUFFERED * 3 // 4:
             by_age = [flow for key, flow in self.sides.items() if key is flow.key]  # it stands there for each side
@@ -334,46 +267,34 @@ class Scanner:
                 if self.live <= limits.FLOWS // 2 and self.buffered <= limits.BUFFERED // 2:
                     break
                 if flow is not current:
-                    self._end(flow, not (flow.reset or (flow.a_fin and flow.b_fin)))
-
-    def _beside(self, flow: Flow, older: Flow, p: Packet) -> Flow:
-        """Which of two connections between the same ports a packet is of, by the client's sequence numbers."""
-        if p.flags & codes.SYN and not p.flags & codes.ACK and p.direction == 0:
-            return older if p.seq == older.isn else flow
-        if p.direction == 1 and not p.flags & codes.ACK:
-            return flow
-        number = p.seq if p.direction == 0 else p.ack
-        ours = (number - flow.isn) & 0xFFFFFFFF
-        theirs = (number - older.isn) & 0xFFFFFFFF
-        return older if theirs < ours and theirs < BESIDE else flow
+                    self._end(flow, not flow.is_closed())
 
     def _tcp(self, p: Packet, data: bytes) -> None:
-        newest = flow = self._flow(p, data)
-        if newest.older is not None:
-            flow = self._beside(newest, newest.older, p)
+        newest = self._flow(p, data)
+        flow = newest.owner(p)
         flags = p.flags
         if flags & codes.SYN:
             self.syn_packets += 1
             if flow is not newest:
                 pass  # once more what began the older of two connections
-            elif not flags & codes.ACK and flow.isn < 0 and self._late(flow, p):
+            elif not flags & codes.ACK and flow.isn < 0 and flow.began_with(p):
                 if p.direction == 0:  # captured behind what it began
                     flow.isn = p.seq
             elif (
                 not flags & codes.ACK
                 and p.direction == 1
                 and flow.first_ack == (p.seq + 1) & 0xFFFFFFFF
-                and flow.b_packets == 0
+                and flow.b.packets == 0
             ):
                 pass  # the SYN of a SYN-ACK that was captured before it
             elif not flags & codes.ACK:
                 # a SYN against the direction of an open connection is dropped by its receiver (RFC 5961 section 4)
                 reused = flow.isn >= 0 and (
-                    p.seq != flow.isn if p.direction == 0 else flow.b_packets == 0 or self._over(flow, p.time_ns)
+                    p.seq != flow.isn if p.direction == 0 else flow.b.packets == 0 or flow.is_over(p.time_ns)
                 )
-                closed = flow.reset or flow.a_fin or flow.b_fin
-                if (flow.isn < 0 and (flow.a_packets or flow.b_packets)) or reused or (closed and flow.has_data):
-                    if p.direction == 0 or not self._simultaneous(flow):
+                closed = flow.reset or flow.a.fin or flow.b.fin
+                if (flow.isn < 0 and (flow.a.packets or flow.b.packets)) or reused or (closed and flow.has_data):
+                    if p.direction == 0 or not flow.is_simultaneous():
                         key = flow.key if p.direction == 0 else flow.reverse
                         reverse = flow.reverse if p.direction == 0 else flow.key
                         older = flow if p.direction == 0 and flow.isn >= 0 and not closed else None
@@ -387,155 +308,49 @@ class Scanner:
                         flow.older = older
                 if p.direction == 0:
                     flow.isn = p.seq
-            elif p.direction == 1 and flow.has_data and self._over(flow, p.time_ns):
+            elif p.direction == 1 and flow.has_data and flow.is_over(p.time_ns):
                 if flow.isn >= 0 and p.ack != (flow.isn + 1) & 0xFFFFFFFF:
                     # the answer to a SYN that was not captured: the port is in use again
                     self._end(flow, False)
                     p.direction = 0
                     flow = self._open(p, flow.reverse, flow.key)
-        flow.last_frame = p.frame
-        flow.last_time = p.time_ns
-        if p.direction == 0:
-            flow.a_packets += 1
-            flow.a_bytes += p.length
-        else:
-            flow.b_packets += 1
-            flow.b_bytes += p.length
+        flow.count(p)
         if flags & codes.RST:
             flow.reset = True
         if flags & codes.FIN:
-            if p.direction == 0:
-                flow.a_fin = True
-            else:
-                flow.b_fin = True
+            flow.side(p.direction).fin = True
         if p.length:
             flow.has_data = True
         if flags & codes.ENDS or p.length:
             self._consider(flow, p, data)
 
-    def _late(self, flow: Flow, p: Packet) -> bool:
-        """Is what is there of a connection what a SYN began? Queues are recorded out of order.
-
-        Its sender's first bytes follow it at once; or the other side acknowledges bytes a little way behind it.
-        """
-        follows = (p.seq + 1) & 0xFFFFFFFF
-        answered = False
-        for other in flow.packets:
-            if other.direction == p.direction and other.length:
-                return bool(other.seq == follows)
-            if other.direction != p.direction and other.flags & codes.ACK and (other.ack - follows) & 0xFFFFFFFF < LATE:
-                answered = True
-        return answered
-
-    def _over(self, flow: Flow, now: int) -> bool:
-        """Both sides closed, or a reset and then a pause: a stray reset alone ends nothing."""
-        return (flow.a_fin and flow.b_fin) or (flow.reset and now - flow.last_time > REUSE_NS)
-
-    def _simultaneous(self, flow: Flow) -> bool:
-        return flow.a_packets == 1 and flow.b_packets == 0 and flow.isn >= 0
-
     def _consider(self, flow: Flow, p: Packet, data: bytes) -> None:
-        """Keep the packet if its flow still has room for it."""
-        if p.captured >= 5 and not (flow.tls and p.direction == 0 and flow.a_kept == 0):
-            head = data[p.payload_at]
-            if tls_record(data, p.payload_at, p.captured):
-                if not flow.tls:
-                    flow.tls = True
-                    flow.a_kept = 0
-                    flow.b_kept = 0
-            elif head & 0x80 and not flow.has_data:
-                flow.tls = True
-        limit = limits.TLS if flow.tls else limits.PLAIN
-        kept = flow.a_kept if p.direction == 0 else flow.b_kept
-        kept_packets = flow.a_kept_packets if p.direction == 0 else flow.b_kept_packets
-        found = 0
-        if flow.tls and p.captured >= 5 and data[p.payload_at + 1] == 3:
-            if flow.a_application if p.direction == 0 else flow.b_application:
-                found = codes.PROTECTS if data[p.payload_at] == 23 else codes.CHANGES if data[p.payload_at] == 20 else 0
-            else:
-                found = records_of(data, p.payload_at, p.captured)
-        if found & codes.OLDER:
-            flow.old = True
-        if found & (codes.CHANGES | codes.PROTECTS):
-            application = found & codes.PROTECTS != 0
-            self._first_protected(flow, p.direction)
-            if p.direction == 0:
-                flow.a_application = flow.a_application or application
-                if flow.a_data_from < 0:
-                    flow.a_data_from = kept
-            else:
-                flow.b_application = flow.b_application or application
-                if flow.b_data_from < 0:
-                    flow.b_data_from = kept
-        elif found & codes.HELLO:
-            if p.direction == 0:
-                flow.a_protected = False
-                flow.a_data_from = -1
-            else:
-                flow.b_protected = False
-                flow.b_data_from = -1
-        data_from = flow.a_data_from if p.direction == 0 else flow.b_data_from
-        both = flow.a_data_from >= 0 and flow.b_data_from >= 0
-        room = limits.BEHIND if flow.a_application and flow.b_application else limits.DATA
-        if both and kept > data_from + room and not p.flags & codes.ENDS:
-            return  # application data behind a handshake that both sides have ended: nothing is given up with it
-        if kept_packets >= limits.PACKETS or (kept > limit and not p.flags & codes.ENDS):
-            flow.given_up += 1
-            self.given_up_packets += 1
-            return
-        if self._duplicate(flow, p, data):
+        """Keep the segment if its flow wants it."""
+        wanted = flow.wanted(p, data)
+        if wanted == codes.KEEP:
+            self._store(flow, p, data)
+        elif wanted == codes.GIVE_UP:
+            self._give_up(flow)
+
+    def _give_up(self, flow: Flow) -> None:
+        flow.given_up += 1
+        self.given_up_packets += 1
+
+    def _store(self, flow: Flow, p: Packet, data: bytes) -> None:
+        """Keep the packet with its flow, unless it is there already."""
+        if flow.repeats(p, data):
             flow.duplicates += 1
             self.duplicates += 1
             return
-        if p.captured >= p.length:
+        if p.protocol == codes.TCP and p.captured >= p.length:
             self.checked_checksums += 1
             if not checksum_matches(p, data):
                 p.checksum_ok = False
                 self.wrong_checksums += 1
         self._keep(p, data)
-        flow.packets.append(p)
-        cost = p.captured + limits.PACKET_COST
-        flow.cost += cost
-        self.buffered += cost
-        if p.direction == 0:
-            flow.a_kept += p.captured
-            flow.a_kept_packets += 1
-        else:
-            flow.b_kept += p.captured
-            flow.b_kept_packets += 1
+        self.buffered += flow.store(p)
         if self.buffered > limits.BUFFERED:
             self._sweep(p.time_ns, flow)
-
-    def _duplicate(self, flow: Flow, p: Packet, data: bytes) -> bool:
-        """The same packet captured twice: equal bytes within a millisecond, the later TTL equal or one lower.
-
-        A router between two points may hold its queue for longer: that is known by the SYN or the SYN-ACK, which no
-        system sends again so soon. Probes of a ladder may all bear one IP ID.
-        """
-        begins = p.flags & codes.SYN != 0
-        apart = limits.QUEUED_NS if p.ip_id and (begins or flow.two_points) else limits.DUPLICATE_NS
-        size = len(flow.packets)
-        at = size - 1
-        stop = size - limits.RECENT
-        while at >= 0 and at >= stop:
-            other = flow.packets[at]
-            at -= 1
-            if (
-                other.direction == p.direction
-                and other.seq == p.seq
-                and other.ip_id == p.ip_id
-                and other.flags == p.flags
-                and other.ack == p.ack
-                and other.length == p.length
-                and 0 <= other.ttl - p.ttl <= 1
-                and other.window == p.window
-                and -apart <= p.time_ns - other.time_ns <= apart
-                and other.payload == pieces.piece(data, p.payload_at, p.payload_at + p.captured)
-            ):
-                if begins:
-                    flow.two_points = True
-                return True
-        return False
 
     def _udp(self, p: Packet, data: bytes) -> None:
         if p.sport == 53 and p.captured >= 12:
@@ -571,37 +386,11 @@ class Scanner:
         if not known:
             return
         flow = self._flow(p, data)
-        flow.last_frame = p.frame
-        flow.last_time = p.time_ns
-        if p.direction == 0:
-            flow.a_packets += 1
-            flow.a_bytes += p.length
-            if flow.a_kept_packets >= limits.DATAGRAMS:
-                flow.given_up += 1
-                self.given_up_packets += 1
-                return
+        flow.count(p)
+        if flow.side(p.direction).kept_packets < limits.DATAGRAMS:
+            self._store(flow, p, data)
         else:
-            flow.b_packets += 1
-            flow.b_bytes += p.length
-            if flow.b_kept_packets >= limits.DATAGRAMS:
-                flow.given_up += 1
-                self.given_up_packets += 1
-                return
-        if self._duplicate(flow, p, data):
-            flow.duplicates += 1
-            self.duplicates += 1
-            return
-        if p.direction == 0:
-            flow.a_kept_packets += 1
-        else:
-            flow.b_kept_packets += 1
-        self._keep(p, data)
-        flow.packets.append(p)
-        cost = p.captured + limits.PACKET_COST
-        flow.cost += cost
-        self.buffered += cost
-        if self.buffered > limits.BUFFERED:
-            self._sweep(p.time_ns, flow)
+            self._give_up(flow)
 
     def _icmp(self, p: Packet, data: bytes) -> None:
         """Keep errors and echoes, as much of each as is used."""
@@ -624,162 +413,7 @@ class Scanner:
         self._keep(p, data)
         self.icmp.append(p)
 
-    def _first_protected(self, flow: Flow, direction: int) -> None:
-        """What a side protected before the other did at all was part of the handshake: early data, the first flight.
-
-        The other did once it changed its cipher; and up to TLS 1.2, where that ends a handshake, nothing before was.
-        """
-        if flow.old:
-            return
-        if direction == 0 and not flow.a_protected:
-            flow.a_protected = True
-            if flow.b_application:
-                flow.b_application = False
-                flow.b_data_from = -1
-        elif direction == 1 and not flow.b_protected:
-            flow.b_protected = True
-            if flow.a_application:
-                flow.a_application = False
-                flow.a_data_from = -1
-
-    def _fragment(self, p: Packet) -> None:
-        """Collect the pieces of an IP datagram; once whole, it is decoded like any other packet."""
-        data = self.data
-        size = 4 if p.version == 4 else 16
-        key = (
-            pieces.piece(data, p.address_at, p.address_at + size * 2)
-            + p.fragment_id.to_bytes(4, "big")
-            + bytes((p.fragment_protocol,))
-        )
-        piece = pieces.piece(data, p.fragment_at, p.fragment_end)
-        one = hash((p.fragment_offset, piece))
-        held = self.whole.get(key)
-        if (
-            held is not None
-            and one in held.pieces
-            and 0 <= held.ttl - p.ttl <= 1
-            and p.frame - held.frame <= MAX_APART
-            and abs(p.time_ns - held.time_ns) <= limits.QUEUED_NS
-        ):
-            self.duplicates += 1  # of a datagram that is whole nothing more is to come
-            return
-        held = self.fragments.get(key)
-        if held is None or p.frame - held.frame > FRAGMENTS_APART or abs(p.time_ns - held.time_ns) > FRAGMENTS_NS:
-            if held is not None:
-                self.notes.add("fragments", "an IP datagram of which fragments are missing", held.frame)
-            if len(self.fragments) >= MAX_FRAGMENTS:
-                oldest = next(iter(self.fragments))
-                del self.fragments[oldest]
-                self.notes.add("limit", "an IP datagram was given up before all its fragments came", p.frame)
-            held = Fragments(p.frame, p.time_ns)
-            self.fragments[key] = held
-        if len(held.pieces) < MAX_PIECES:
-            held.pieces.add(one)
-        begin = p.fragment_offset
-        end = begin + len(piece)
-        if end > MAX_DATAGRAM:
-            del self.fragments[key]
-            self.notes.add("limit", "an IP datagram longer than it can be", p.frame)
-            return
-        if end > len(held.body):
-            held.body += bytes(end - len(held.body))
-            held.have += bytes(end - len(held.have))
-        before = bytes(held.have[begin:end])
-        if 1 in before:
-            merged = merge(bytes(held.body[begin:end]), piece, before)
-            if merged is None:
-                self.notes.add("conflict", "IP fragments that overlap with different bytes", p.frame)
-                merged = keep_first(bytes(held.body[begin:end]), piece, before)
-            held.body[begin:end] = merged
-        else:
-            held.body[begin:end] = piece
-        held.filled += len(piece) - before.count(1)
-        held.have[begin:end] = b"\1" * len(piece)
-        if begin == 0:
-            held.header = pieces.piece(data, p.ip_at, p.fragment_at)
-        if not p.more_fragments:
-            held.total = end
-        if held.total < 0 or not held.header or held.filled < held.total or 0 in held.have[: held.total]:
-            return
-        whole = bytes(held.body[: held.total])
-        del self.fragments[key]
-        if len(self.whole) >= MAX_WHOLE:
-            del self.whole[next(iter(self.whole))]
-        done = Fragments(p.frame, p.time_ns)
-        done.pieces, done.ttl = held.pieces, p.ttl
-        self.whole[key] = done
-        if p.version == 4:
-            header = bytearray(held.header)
-            header[2:4] = min(0xFFFF, len(header) + len(whole)).to_bytes(2, "big")
-            header[6:8] = b"\0\0"
-        else:
-            header = bytearray(held.header[:40])
-            header[4:6] = (len(whole) if len(whole) < 0x10000 else 0).to_bytes(2, "big")
-            header[6] = p.fragment_protocol
-        datagram = bytes(header) + whole
-        p.version = 0
-        p.tunnels = 0
-        try:
-            outcome = decode_ip(p, datagram, 0, len(datagram))
-        except IndexError:
-            outcome = 4
-        if outcome == codes.OK:
-            self.reassembled += 1
-            self._decoded(p, datagram)
-        else:
-            self.notes.add("fragments", "an IP datagram put together of its fragments cannot be read", p.frame)
-
 
 def last_frame_of(flow: Flow) -> int:
     """The sort key of the sweep: closed flows first, then by how long they were quiet."""
-    closed = flow.reset or (flow.a_fin and flow.b_fin)
-    return flow.last_frame - (1 << 40) if closed else flow.last_frame
-
-
-def merge(first: bytes, second: bytes, have: bytes) -> bytes | None:
-    """Two overlapping pieces as one; None where they differ in a byte that both have."""
-    if have.count(1) == len(have):
-        return first if first == second else None
-    for index in range(len(have)):
-        if have[index] and first[index] != second[index]:
-            return None
-    return second
-
-
-def keep_first(first: bytes, second: bytes, have: bytes) -> bytes:
-    """Overlapping pieces that differ: what came first counts."""
-    return bytes(first[index] if have[index] else second[index] for index in range(len(have)))
-
-
-def records_of(data: bytes, at: int, length: int) -> int:
-    """What the records of a payload are that starts with one: a change of the cipher, data that is protected, ...
-
-    OLDER is a message in clear that TLS 1.3 encrypts, as a ClientKeyExchange. A change before a second ClientHello
-    changes nothing (RFC 8446 section D.4).
-    """
-    end = at + length
-    found = 0
-    while at + 5 <= end and 20 <= data[at] <= 24 and data[at + 1] == 3:
-        kind = data[at]
-        size = data[at + 3] << 8 | data[at + 4]
-        if kind == 23:
-            return found | codes.PROTECTS
-        if kind == 20:
-            found |= codes.CHANGES
-        elif kind == 22 and at + 9 <= end and (data[at + 7] << 8 | data[at + 8]) == size - 4:
-            if data[at + 5] == 1:
-                found = found & ~codes.CHANGES | codes.HELLO
-            elif data[at + 5] in (11, 12, 14, 16) and not found & codes.CHANGES:
-                found |= codes.OLDER
-        at += 5 + size
-    return found
-
-
-def tls_record(data: bytes, at: int, length: int) -> bool:
-    """Does a payload start like a TLS record, or like an SSLv2-format ClientHello?"""
-    if length < 5:
-        return False
-    head = data[at]
-    if 20 <= head <= 24 and data[at + 1] == 3:  # the minor version of a record means nothing
-        return True
-    return length >= 11 and head & 0x80 != 0 and data[at + 2] == 1 and data[at + 3] in (0, 3) and data[at + 4] <= 4
+    return flow.last_frame - (1 << 40) if flow.is_closed() else flow.last_frame

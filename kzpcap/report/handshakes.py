@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Self
 
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.observer import absent_reason
 from kzpcap.paths.icmp import IcmpError, address
 from kzpcap.report.text import decode, rfc3339

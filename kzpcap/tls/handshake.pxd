@@ -1,7 +1,7 @@
 # C types for handshake.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture.decode cimport Packet
-from kzpcap.capture.scan cimport Flow
+from kzpcap.capture.flow cimport Flow
 from kzpcap.flows cimport Stream
 from kzpcap.tls cimport codes
 from kzpcap.tls.records cimport Message, Side

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from kzpcap.capture.codes import ACK, SYN, UDP
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade

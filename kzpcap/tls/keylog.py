@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kzpcap.capture.decode import Packet
-from kzpcap.capture.scan import Flow
+from kzpcap.capture.flow import Flow
 from kzpcap.flows import Stream
 from kzpcap.tls import codes, quic
 from kzpcap.tls.compressed import unpack
