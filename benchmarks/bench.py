@@ -128,7 +128,7 @@ from kzpcap.observer import Observer
 from kzpcap.reference import load
 from kzpcap.report.json import write
 
-gc.set_threshold(100_000)  # as the command line does
+gc.set_threshold(1_000_000)  # as the command line does
 path, upto = sys.argv[1], sys.argv[2]
 started = time.process_time()
 notes = Notes()

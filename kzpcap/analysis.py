@@ -38,7 +38,7 @@ from kzpcap.tls.quic import is_gquic
 from kzpcap.tls.seen import Handshake
 from kzpcap.verdict.judge import Verdict, judge
 from kzpcap.verdict.ladders import Ladder
-from kzpcap.verdict.place import on_the_volunteers_side, place_of, placed
+from kzpcap.verdict.place import LadderIndex, on_the_volunteers_side, place_of, placed
 from kzpcap.verdict.probes import Probes, ladders
 
 BATCH = 65_536
@@ -57,7 +57,7 @@ class Connection(NamedTuple):
 
 @dataclass
 class Report:
-    """The outcome of one analysis. `connections()` judges as it goes; `summary` is whole once it was exhausted."""
+    """The outcome of one analysis; `connections()` judges as it goes."""
 
     reference: Reference
     capture: dict[str, Any]
@@ -73,19 +73,18 @@ class Report:
 
     def connections(self) -> Iterator[Connection]:
         """Every connection with its verdict, by first frame."""
+        index = LadderIndex(self.ladders)
         for observation in self.spill:
             target = observation.target
             if target is not None and not self.surroundings.moment(observation.time_ns):
                 observation = observation._replace(target=target._replace(in_force=None))  # no day to tell it by
             verdict = judge(observation, self.surroundings)
-            place = place_of(verdict, observation, self.ladders)
+            place = place_of(verdict, observation, index)
             yield Connection(
                 observation,
                 placed(verdict, place)
                 if place
-                else on_the_volunteers_side(
-                    verdict, observation, self.reference.products, self.surroundings, self.ladders
-                ),
+                else on_the_volunteers_side(verdict, observation, self.reference.products, self.surroundings, index),
             )
 
     def head(self) -> dict[str, Any]:

@@ -67,6 +67,10 @@ class Attempts:
         tried = self.briefs.quic
         return bool(tried.keys) and hash((hash(observation.client[0]), key(observation.server_name))) in tried
 
+    def speaks_quic(self, server: str) -> bool:
+        """Did anything come back over QUIC from this address, whatever name was asked for?"""
+        return hash(server) in self.briefs.quic_servers
+
     def quic_before(self, observation: Observation) -> list[QuicAttempt]:
         """QUIC connections of this client to this name, begun in the ten minutes before this connection."""
         rows, time_ns = self.briefs, observation.time_ns

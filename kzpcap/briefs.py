@@ -49,6 +49,8 @@ LOWERED = 1 << 14
 """The SYN-ACK's TTL had been lowered by routers."""
 FRESH_GENUINE = 1 << 15
 """A genuine certificate came with a TTL that no router had lowered."""
+LONG = 1 << 17
+"""The ClientHello took more than one packet."""
 SIGNED = 1 << 16
 """A ServerHello came: `issuers` says who signed for it."""
 
@@ -67,6 +69,7 @@ class Attempt(NamedTuple):
     server: int
     name: int
     trusted: bool
+    long: bool
 
 
 class Groups:
@@ -163,6 +166,8 @@ class Briefs:
         """-1 where there was no ServerHello."""
         self.took = array("q")
         """Nanoseconds from SYN to SYN-ACK; -1 where they were not both seen."""
+        self.answer_took = array("I")
+        """Microseconds from ClientHello to ServerHello; the largest number where they were not both seen."""
         self.issuers = array("q")
         """Who signed, where that is a private issuer whose signature was verified; else 0."""
         self.ja3 = array("q")
@@ -182,6 +187,9 @@ class Briefs:
         self.hello_ttls.append(hello.ttl if hello is not None else -1)
         took = answered.time_ns - syn.time_ns if syn is not None and answered is not None else -1
         self.took.append(min(max(took, -1), LATEST))
+        asked = observation.client_hello
+        waited = (hello.time_ns - asked.time_ns) // 1_000 if hello is not None and asked is not None else LARGEST
+        self.answer_took.append(waited if 0 <= waited <= LARGEST else LARGEST)
         self.issuers.append(issuer)
         self.flags.append(flags)
         self.ja3.append(key(observation.ja3))
@@ -208,6 +216,7 @@ class Briefs:
             self.servers[row],
             self.names[row],
             bool(self.flags[row] & TRUSTED),
+            bool(self.flags[row] & LONG),
         )
 
     def profile(self, row: int) -> Profile:
@@ -300,6 +309,11 @@ class Briefs:
         return self.grouped(self.by_time(self.having(ATTEMPT | QUIC | NAMED)), self.clients, self.names)
 
     @cached_property
+    def quic_servers(self) -> Groups:
+        """QUIC connections that were answered, by server."""
+        return self.grouped(self.having(QUIC | ANSWERED), self.servers)
+
+    @cached_property
     def profiles(self) -> Groups:
         """Those with a profile, by name."""
         return self.grouped(self.having(PROFILED), self.names)
@@ -358,6 +372,8 @@ def flags_of(observation: Observation, facts: ChainFacts | None) -> int:
     if not observation.hello_sent or observation.proxied or observation.probe_ttl is not None:
         return found
     found |= ATTEMPT
+    if observation.long_hello:
+        found |= LONG
     if observation.transport == "quic":
         found |= QUIC
     if observation.server_packets > 0:

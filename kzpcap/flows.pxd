@@ -21,11 +21,13 @@ cpdef long long distance(long long seq, long long base) except? -0x80000001
 @cython.locals(packet=Packet, found=list)
 cpdef list direction_packets(Flow flow, long long direction)
 @cython.locals(packet=Packet, data=list, syns=list, stream=Stream)
-cpdef Stream reassemble(list packets, bint last_wins=*, object last=*)
+cpdef Stream reassemble(list packets, bint last_wins=*, object last=*, object lost=*)
 @cython.locals(syn=Packet, packet=Packet, first="long long", offset="long long", lowest="long long")
 cdef tuple _base(list syns, list data)
-@cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", alone=bint, keep_alive=bint, body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
-cdef void _place(Stream stream, list packets) except *
+@cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", alone=bint, same=bint, keep_alive=bint, body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
+cdef void _place(Stream stream, list packets, object lost) except *
+@cython.locals(packet=Packet, found=set, longest="long long")
+cpdef set damaged(list packets)
 @cython.locals(packet=Packet, found=set)
 cpdef set discarded(list packets)
 @cython.locals(packet=Packet, end="long long", found=set, sent=list)

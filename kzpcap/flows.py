@@ -104,8 +104,25 @@ def both_directions(flow: Flow) -> tuple[Stream, Stream]:
     streams = reassemble(sent[0]), reassemble(sent[1])
     if streams[0].conflicts or streams[1].conflicts:
         last = discarded(flow.packets)
-        return reassemble(sent[0], last=last), reassemble(sent[1], last=last)
+        return reassemble(sent[0], False, last, damaged(sent[0])), reassemble(sent[1], False, last, damaged(sent[1]))
     return streams
+
+
+def damaged(packets: list[Packet]) -> set[int]:
+    """Frames of one sender's segments that were damaged on the way, as checksums show: their receiver dropped them.
+
+    Of a sender that has right ones too. Kernels leave the checksum of what they have put together wrong (GRO, TSO):
+    that is longer than any segment which was sent.
+    """
+    found = set()
+    longest = 0
+    for packet in packets:
+        if packet.checksum_ok:
+            longest = max(longest, packet.length)
+    for packet in packets:
+        if not packet.checksum_ok and packet.length <= longest:
+            found.add(packet.frame)
+    return found
 
 
 def discarded(packets: list[Packet]) -> set[int]:
@@ -174,10 +191,12 @@ def acknowledges_unsent(packets: list[Packet], client: int) -> tuple[int, ...]:
     return tuple(odd[:4])
 
 
-def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[int] = ()) -> Stream:
+def reassemble(
+    packets: list[Packet], last_wins: bool = False, last: Container[int] = (), lost: Container[int] = ()
+) -> Stream:
     """Put one direction's segments in order; with `last_wins`, later copies of a byte replace earlier ones.
 
-    Segments whose frame is in `last` give way to all others.
+    Segments whose frame is in `last` give way to all others; of those in `lost`, other bytes are no conflict.
     """
     stream = Stream(packets)
     data: list[Packet] = []
@@ -195,7 +214,7 @@ def reassemble(packets: list[Packet], last_wins: bool = False, last: Container[i
     stream.base, stream.from_start = _base(syns, data)
     if last_wins:
         data.reverse()
-    _place(stream, data)
+    _place(stream, data, lost)
     return stream
 
 
@@ -214,7 +233,7 @@ def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:
     return (first + lowest) & LAST, False
 
 
-def _place(stream: Stream, packets: list[Packet]) -> None:
+def _place(stream: Stream, packets: list[Packet], lost: Container[int]) -> None:
     """Lay segments down in the given order; the first that covers a byte owns it."""
     starts: list[int] = []
     ends: list[int] = []
@@ -253,7 +272,8 @@ def _place(stream: Stream, packets: list[Packet]) -> None:
                 theirs = bodies[index][at - starts[index] : stop - starts[index]]
                 alone = starts[index] == at and ends[index] == at + 1  # a byte that was a segment before it came again
                 keep_alive = len(body) == 1 and at == ends[-1] - 1 and (not alone or body == b"\0")
-                if ours != theirs and not keep_alive and len(stream.conflicts) < MAX_CONFLICTS:
+                same = ours == theirs or packet.frame in lost or owners[index].frame in lost
+                if not same and not keep_alive and len(stream.conflicts) < MAX_CONFLICTS:
                     stream.conflicts.append(Conflict(at, owners[index].frame, theirs, packet.frame, ours))
                 at = stop
                 index += 1

@@ -107,7 +107,8 @@ class Observation(NamedTuple):
     ppp: bool = False
     """Over PPP or PPPoE: the other end of the link is the provider's, or a tunnel's."""
     client_closed: int | None = None
-    """Where there are resets: the frame in which the client itself closed, by FIN or by a reset with its SYN's TTL."""
+    """The frame in which the client itself closed, by FIN or by a reset with its SYN's TTL, where it may matter: where
+    there are resets, and where a ClientHello had no ServerHello for an answer."""
     transport: str = "tcp"
     tls: bool = False
     server_name_raw: bytes | None = None
@@ -211,6 +212,11 @@ class Observation(NamedTuple):
         if lowest > MAX_PROBE_TTL:
             return None
         return lowest if (lowest < LOWEST_START if self.syn is None else lowest < self.syn.ttl - 1) else None
+
+    @property
+    def long_hello(self) -> bool:
+        """Did the ClientHello take more than one packet?"""
+        return self.client_hello is not None and self.hello_first_frame < self.client_hello.frame
 
     @property
     def reset_taken(self) -> bool:

@@ -139,6 +139,8 @@ class Observer:
         older = server if server and not newest else None
         facts["transport"] = handshake.transport
         facts["tls"] = True
+        if first is None and seen is not None:
+            facts["client_closed"] = _closed(sent)
         facts["server_name_raw"] = raw
         facts["server_name"] = name
         facts["name_status"] = (

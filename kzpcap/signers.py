@@ -11,6 +11,8 @@ from kzpcap.kept import keep
 MAX_ISSUERS = 8
 MAX_USES = 64
 MANY = 1_024
+NEAR_US = 10_000
+"""From a ClientHello to the ServerHello of who signs nearby, in microseconds: key generation and a signature."""
 
 
 @dataclass
@@ -24,6 +26,8 @@ class Signing:
     servers: set[int] = field(default_factory=set)
     slowest: int = 0
     """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
+    near: bool = False
+    """A ServerHello under a private issuer came as soon as one can from nearby."""
     lowered: bool = False
     """Some server's answers came with a TTL that routers had lowered: TTLs mean something at this capture point."""
     fresh_genuine: bool = False
@@ -60,6 +64,8 @@ class Signers:
             found.fresh_genuine = found.fresh_genuine or bool(flags & FRESH_GENUINE)
             if not flags & SIGNED:
                 continue
+            if rows.issuers[row] and rows.answer_took[row] <= NEAR_US:
+                found.near = True
             if len(found.issuers) < MAX_ISSUERS:
                 found.issuers.add(rows.issuers[row])
             if flags & NAMED and len(found.names) < MAX_USES:

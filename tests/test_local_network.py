@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from kzpcap import analyze, reference
 from kzpcap.observations import Observation
 from kzpcap.verdict.judge import NOWHERE, Interceptor
-from kzpcap.verdict.place import LAN_NS, on_the_volunteers_side
+from kzpcap.verdict.place import LAN_NS, LadderIndex, on_the_volunteers_side
 from kzpcap.verdict.rules import State
 from tests.conftest import CAPTURES
 
@@ -19,7 +19,7 @@ def put(report, **changes):
     verdict = connection.verdict._replace(state=State.SUSPECTED, interceptor=Interceptor("unknown", ""), place=NOWHERE)
     verdict = verdict._replace(**{k: v for k, v in changes.items() if k in ("state", "interceptor")})
     ladders = changes.get("ladders", ())
-    return on_the_volunteers_side(verdict, observation, (), report.surroundings, ladders).place.where
+    return on_the_volunteers_side(verdict, observation, (), report.surroundings, LadderIndex(ladders)).place.where
 
 
 FIELDS = set(Observation._fields)
@@ -37,7 +37,7 @@ def test_a_local_network_needs_every_name_and_short_round_trips():
         assert put(report, state=State.UNDETERMINED) == "unknown", "untrusted is not re-signed"
         far = observation.client_hello._replace(ttl=52)
         assert put(report, client_hello=far) == "unknown", "recorded somewhere on the way"
-        here = SimpleNamespace(client=observation.client[0], interceptor_ttl=5)
+        here = SimpleNamespace(client=observation.client[0], server="", server_name=None, interceptor_ttl=5)
         assert put(report, ladders=(here,)) == "unknown", "a ladder puts it on the path"
         for name, value in (("slowest", LAN_NS), ("issuers", {7, 0}), ("listed", signing.names)):
             kept = getattr(signing, name)
@@ -69,6 +69,8 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
         signing = report.surroundings.signers.of(observation.client[0])
         signing.issuers.add(0)  # not every name by one issuer: the TTL alone remains
         signing.lowered = True
+        assert put(report) == "unknown", "TLS may end far behind who takes the TCP connection"
+        signing.near = True
         assert put(report) == "volunteer_side"
         slow = observation.syn_ack._replace(time_ns=observation.syn.time_ns + 5_000_000)
         assert put(report, syn_ack=slow) == "unknown", "round trips as to a carrier"

@@ -30,8 +30,10 @@ def series(name, answers, hops, shape="connection_per_ttl"):
         step = Step(ttl, [ttl * 10], [(name, ttl)])
         for address in hops.get(ttl, ()):
             step.hops[address] = ttl * 10 + 1
+            step.expired.add((name, ttl))
         entry.steps[ttl] = step
-        entry.sent.append(Sent((name, ttl), ttl, ttl * 10, 0, ttl, "192.0.2.1", 1, "203.0.113.1", 443, name))
+        time_ns = ttl * 10 * SECOND + (5 * SECOND if name is None else 0)
+        entry.sent.append(Sent((name, ttl), ttl, ttl * 10, time_ns, ttl, "192.0.2.1", 1, "203.0.113.1", 443, name))
     return entry, {(name, ttl): answer for ttl, answer in answers.items()}
 
 
@@ -116,7 +118,7 @@ def sent_again(built, times):
     entry, outcomes = built
     first = list(entry.sent)
     entry.sent = [
-        replace(one, frame=one.frame + number, time_ns=one.time_ns * 10 * SECOND + round(after * SECOND))
+        replace(one, frame=one.frame + number, time_ns=one.ttl * 10 * SECOND + round(after * SECOND))
         for one in first
         for number, after in enumerate(times)
     ]
@@ -273,7 +275,7 @@ def test_a_ladder_has_at_least_three_ttls(ttls, found):
 
 def exceeded(frame, ip_id, seq, router):
     return SimpleNamespace(
-        frame=frame, time_ns=0, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11, q_id=ip_id, q_seq=seq,
+        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11, q_id=ip_id, q_seq=seq,
         q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6, q_echo=None, labels=(),
     )  # fmt: skip
 
@@ -284,9 +286,21 @@ def exceeded(frame, ip_id, seq, router):
     ids=["the probe", "its sequence number was changed", "its IP ID was changed", "somebody else's reset"],
 )
 def test_a_quote_of_a_segment_that_the_client_never_sent_names_no_hop(ip_id, seq, counted):
-    sent = [Sent(ttl, ttl, ttl * 10, 0, 7, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
+    sent = [Sent(ttl, ttl, ttl * 10, ttl * 2 * SECOND, 7, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
     (found,) = find_series(sent, [exceeded(35, ip_id, seq, "r")])
     assert found.hops_at(3) == (("r",) if counted else ())
+
+
+@pytest.mark.parametrize(("frames", "named"), [((11, 21, 31), {1: "r1", 2: "r2", 3: "r3"}), ((21, 31, 41), {})])
+def test_an_answer_that_fits_probes_of_several_ttls_names_no_hop(frames, named):
+    """Probes that no number tells apart, five in a second: each answered before the next goes out, or after it."""
+    sent = [Sent(1, ttl, ttl * 10, ttl * SECOND // 5, 1, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
+    errors = [exceeded(frame, 1, 100, f"r{at}") for at, frame in enumerate(frames, 1)]
+    for error in errors:
+        error.time_ns //= 10
+    (found,) = find_series(sent, errors)
+    assert {ttl: router for ttl in (1, 2, 3) for router in found.hops_at(ttl)} == named
+    assert found.unclear == 3 - len(named)
 
 
 def repeated(firsts, to=8):

@@ -40,7 +40,7 @@ def serve(
     vouched: frozenset[str],
 ) -> None:
     """The life of a worker: a file's name in, an outcome for each of its captures out, until the pipe is closed."""
-    gc.set_threshold(100_000)  # as __main__.py
+    gc.set_threshold(1_000_000)  # as __main__.py
     # What a process allocates; mapped captures do not count.
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     worker = Worker(folder, workshop, settings, analysis, vouched)

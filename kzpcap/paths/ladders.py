@@ -2,7 +2,8 @@
 
 A ladder is the same question asked with rising TTL, in either published shape: one connection in which the same
 ClientHello segment is sent again and again (Raman et al., IMC 2020), or one connection for each TTL (CenTrace,
-OONI's tlsmiddlebox). A Time Exceeded is matched to the very probe: by 5-tuple and IP ID, else by what was sent last.
+OONI's tlsmiddlebox). A Time Exceeded is matched to the very probe: by 5-tuple and IP ID. Where probes of several TTLs
+are alike in all that is quoted, it is of the one that none had answered; of several, it is nobody's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ MAX_STEPS = 4_096
 MAX_SWAPPED = 16
 """Frames by which an answer may come before what it answers, where a capture was recorded from several queues."""
 MS = 1_000_000
+ANSWERS_NS = 1_000_000_000
+"""How long a router may take to answer a probe."""
+MAX_ALIKE = 64
+"""Probes, alike in all that an error quotes, that are looked through for the one it answers."""
 S = TypeVar("S")
 
 
@@ -64,6 +69,8 @@ class Step:
     """Router to the first frame in which it answered."""
     exceeded: dict[str, Exceeded] = field(default_factory=dict)
     """Router to its first answer."""
+    expired: set[int] = field(default_factory=set)
+    """The connections whose probes drew one."""
 
 
 @dataclass(slots=True)
@@ -80,6 +87,10 @@ class Series:
     sent: list[Sent] = field(default_factory=list)
     left_out: int = 0
     """Probes beyond those that are kept, of each TTL as many."""
+    unclear: int = 0
+    """Time Exceeded that fit probes of several TTLs."""
+    spoke: dict[str, list[int]] = field(default_factory=dict)
+    """When each router of the capture sent a Time Exceeded, whoever had asked."""
     _highest: dict[int, tuple[list[Sent], list[int]]] = field(default_factory=dict)
 
     def highest(self, index: int, frame: int, time_ns: int) -> int:
@@ -188,6 +199,11 @@ class _Sendings(Generic[S]):
         at = bisect_left(self.frames.get(key, ()), frame)
         return (self.frames[key][at - 1], self.items[key][at - 1]) if at else None
 
+    def some_before(self, key: object, frame: int, most: int) -> list[S]:
+        """The last few under a key before a frame, the last one first."""
+        at = bisect_left(self.frames.get(key, ()), frame)
+        return self.items[key][max(0, at - most) : at][::-1] if at else []
+
     def after(self, key: object, frame: int) -> tuple[int, S] | None:
         """The first one behind it."""
         frames = self.frames.get(key, ())
@@ -208,13 +224,30 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
         sendings = by_flow.setdefault((probe.server, probe.dport, probe.sport), _Sendings())
         for key in (ALL, ("id", probe.ip_id), ("seq", probe.seq)):
             sendings.add(key, probe.frame, (series, probe))
+    spoke: dict[str, list[int]] = {}
+    for error in errors:
+        if error.time_exceeded:
+            spoke.setdefault(error.outer_src, []).append(error.time_ns)
+    for times in spoke.values():
+        times.sort()
+    for series in found:
+        series.spoke = spoke
+    settled: set[int] = set()
     for error in errors:
         if not error.time_exceeded or error.q_protocol != 6 or error.q_sport is None or error.q_dport is None:
             continue
-        quoted = _quoted(by_flow.get((error.q_dst, error.q_dport, error.q_sport)), error)
-        if quoted is not None:
-            series, probe = quoted
+        flow = by_flow.get((error.q_dst, error.q_dport, error.q_sport))
+        quoted = _quoted(flow, error)
+        if flow is not None and quoted is not None:
+            again = error.outer_src in quoted[0].steps[quoted[1].ttl].exceeded
+            alike = [] if again else _alike(flow, quoted, error, settled)
+            if len({probe.ttl for _, probe in alike}) > 1:
+                quoted[0].unclear += 1
+                continue
+            series, probe = alike[0] if alike else quoted
+            settled.add(probe.frame)
             step = series.steps[probe.ttl]
+            step.expired.add(probe.index)
             step.hops.setdefault(error.outer_src, error.frame)
             answer = Exceeded(
                 error.frame, error.ttl, error.time_ns - probe.time_ns, changed(probe, error), error.labels
@@ -266,6 +299,17 @@ def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable 
     candidates = [sendings.before(("seq", seq), error.frame) for seq in (error.q_seq, None)]
     known = [one for one in candidates if one is not None]
     return max(known, key=lambda one: one[0])[1] if known else None
+
+
+def _alike(sendings: _Sendings[Quotable], quoted: Quotable, error: IcmpError, settled: set[int]) -> list[Quotable]:
+    """The probes that an error may as well quote as the one it was matched to: none was answered, and none is old."""
+    last = quoted[1]
+    key = ("id", last.ip_id) if error.q_id == last.ip_id else ("seq", last.seq)
+    return [
+        one
+        for one in sendings.some_before(key, error.frame, MAX_ALIKE)
+        if one[1].seq == last.seq and one[1].frame not in settled and error.time_ns - one[1].time_ns <= ANSWERS_NS
+    ]
 
 
 class RouteProbe(NamedTuple):

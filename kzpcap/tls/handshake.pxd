@@ -22,7 +22,9 @@ cdef object _seen(Packet packet)
 cdef Handshake _build(Side client, Side server, long long direction, object before, object transport=*)
 @cython.locals(message=Message)
 cdef tuple _server_hellos(Side side)
-cdef object _first_data(Side side)
+cdef object _first_data(Side side, long long behind)
+cdef long long _answered(tuple hellos, tuple answers) except -1
+cdef long long _data_behind(Side side, long long frame) except -1
 @cython.locals(total="long long", counted="long long", packet=Packet)
 cdef long long _flight(Side server, object before) except -1
 @cython.locals(message=Message)

@@ -16,7 +16,7 @@ from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
-from kzpcap.tls.messages import MAX_CERTIFICATES, certificate_list, client_hello, server_hello
+from kzpcap.tls.messages import EARLY_DATA, MAX_CERTIFICATES, certificate_list, client_hello, server_hello
 from kzpcap.tls.seen import (
     AlertSeen,
     BytesSeen,
@@ -239,8 +239,9 @@ def _build(
     found = Handshake(transport, direction)
     if server.begin is None and hellos:
         found.plain_answer = _plain_answer(client, server, hellos[0].first_frame)
-    client_data = _first_data(client)
-    server_data = _first_data(server)
+    answered = _answered(hellos, answers)
+    client_data = _first_data(client, answered)
+    server_data = _first_data(server, 0)
     found.client_hellos = hellos
     found.server_hellos = answers
     found.chains = _chains(server, version)
@@ -251,7 +252,8 @@ def _build(
     found.tickets = _tickets(server)
     found.alerts = _alerts(client, True) + _alerts(server, False)
     found.history = _history(client, server, retries)
-    found.client_cipher_change = _seen(client.cipher_change) if client.cipher_change else None
+    change = client.cipher_change
+    found.client_cipher_change = _seen(change) if change is not None and change.frame >= answered else None
     found.server_cipher_change = _seen(server.cipher_change) if server.cipher_change else None
     found.client_key_exchange = _client_key_exchange(client)
     if client_data is not None:
@@ -259,7 +261,7 @@ def _build(
         found.client_encrypted_size = client_data.length
     if server_data is not None:
         found.server_data = _seen(server_data.packet)
-    found.client_data_bytes = client.application_bytes
+    found.client_data_bytes = _data_behind(client, answered) if answered else client.application_bytes
     found.server_flight = _flight(server, client_data.packet.frame if client_data else None)
     found.upgrade = before
     found.lost = server.lost or (server.stream.gaps > 0 and not server.encrypted)
@@ -307,12 +309,29 @@ def _server_hellos(side: records.Side) -> tuple[ServerHelloSeen, ...]:
     return tuple(found)
 
 
-def _first_data(side: records.Side) -> records.EncryptedRecord | None:
-    """The first record of application data."""
+def _answered(hellos: tuple[ClientHelloSeen, ...], answers: tuple[ServerHelloSeen, ...]) -> int:
+    """The frame before which a client says nothing of an answer: its early data (RFC 8446 section 4.2.10). 0: none."""
+    if not hellos or hellos[0].hello.extension(EARLY_DATA) is None:
+        return 0
+    for answer in answers:
+        if not answer.hello.is_retry:
+            return answer.seen.frame
+    return 0
+
+
+def _first_data(side: records.Side, behind: int) -> records.EncryptedRecord | None:
+    """The first record of application data that is not before a frame."""
     for record in side.encrypted:
-        if record.kind == codes.APPLICATION_DATA:
+        if record.kind == codes.APPLICATION_DATA and record.packet.frame >= behind:
             return record
     return None
+
+
+def _data_behind(side: records.Side, frame: int) -> int:
+    """Bytes of the records of application data that are not before a frame."""
+    return sum(
+        [one.length for one in side.encrypted if one.kind == codes.APPLICATION_DATA and one.packet.frame >= frame]
+    )
 
 
 def _flight(server: records.Side, before: int | None) -> int:

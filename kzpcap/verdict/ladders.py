@@ -29,8 +29,9 @@ from kzpcap.verdict.outcomes import (
     reached,
     split,
     surely_silent,
+    unspent,
 )
-from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, parted
+from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, parted, same_way
 
 HOUR_NS = 3_600_000_000_000
 """In which a control speaks for a target, and a ladder for other connections, as over the captures of a case."""
@@ -126,13 +127,17 @@ def _roles(
     targets = [entry for entry in members if is_target(entry.name)]
     controls = [entry for entry in members if not is_target(entry.name)]
     if not targets:
-        hit = [entry for entry in controls if _hits(entry, outcome_of)]
-        if hit and len(hit) < len(controls):
-            return hit, [entry for entry in controls if entry not in hit]
+        hit, others = list[Series](), list[Series]()
+        for entry in controls:
+            (hit if _hits(entry, outcome_of) else others).append(entry)
+        if hit and others:
+            return hit, others
         if len(controls) == 1:
             return controls, []
-        named = [entry for entry in controls if entry.name]
-        return named[:1], [entry for entry in controls if entry not in named[:1]]
+        first = next((at for at, entry in enumerate(controls) if entry.name), None)
+        if first is None:
+            return [], controls
+        return [controls[first]], controls[:first] + controls[first + 1 :]
     return targets, controls
 
 
@@ -171,7 +176,10 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     destination = route.destination_ttl if route else None
     beside = control if not parted(target, control, k) else None
     further = outlives(beside, control_ttls, k)
-    ends_here = destination == k and not further
+    along = route is not None and same_way(route, target, k)
+    ends_here = destination == k and along and not further
+    if destination == k and not along:
+        notes.append("a traceroute ends at this TTL, and nothing shows that it went the probes' way")
     exact = further or ends_here
     copies = copies_ttl(target, hits, outcome_of)
     firsts = _first_hits(target, outcome_of)
@@ -182,7 +190,14 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"the ladder had met it first at TTL {passed} before: blocking that goes on for a while after it was drawn"
             " is met at any TTL"
         )
-    if late is not None or copies:
+    unclear = target.unclear + (control.unclear if control is not None else 0)
+    if unclear:
+        exact = False
+        notes.append(
+            f"{unclear} answers of routers fit probes of several TTLs, which one IP ID and sequence number do not tell"
+            " apart: no hop is named by them"
+        )
+    elif late is not None or copies:
         exact = False
     elif exact and dropped is not None and not surely_silent(target, control, k):
         exact, beside = False, None
@@ -223,7 +238,8 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
-        last_answering(target, k), _placement(target, beside, k, ends_here), len([t for t in hits if t >= k]),
+        last_answering(target, k), _placement(target, beside, k, ends_here, outcome_of),
+        len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), firsts,
         *target.times,
@@ -294,13 +310,26 @@ def _nearest(target: Series, control: Series | None, answered: list[int], k: int
     return nearest
 
 
-def _placement(target: Series, control: Series | None, k: int, ends_here: bool) -> str:
-    """in_path, on_path (a Time Exceeded came beside the answer), at_destination, unknown."""
+def _placement(target: Series, control: Series | None, k: int, ends_here: bool, outcome_of: OutcomeOf) -> str:
+    """in_path, on_path (one probe drew a Time Exceeded beside the answer), at_destination, unknown.
+
+    That none came shows something only where a router answered the control, and had nothing else to answer just before.
+    """
     if ends_here:
         return "at_destination"
-    if target.hops_at(k):
+    if target.shape == "one_connection":
+        if target.hops_at(k):
+            return "on_path"
+    elif any(
+        index in step.expired and (outcome := outcome_of(index)) is not None and outcome.hit
+        for ttl, step in target.steps.items()
+        if ttl >= k
+        for index in step.connections
+    ):
         return "on_path"
-    if control is not None and control.hops_at(k):
+    elif target.hops_at(k):
+        return "unknown"  # what came of another run, without the answer
+    if control is not None and control.hops_at(k) and unspent(target, control, k):
         return "in_path"
     return "unknown"
 

@@ -170,11 +170,22 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
 
 
 def surely_silent(target: Series, control: Series | None, k: int) -> bool:
-    """Was the target twice unanswered at TTL k, not counting the second in which a control had used an answer up?"""
-    asked = sorted(probe.time_ns for probe in control.sent if probe.ttl == k) if control is not None else []
+    """Was the target twice unanswered at TTL k, beyond what a router's limit of answers explains?"""
+    return unspent(target, control, k) >= SILENCES
+
+
+def unspent(target: Series, control: Series | None, k: int) -> int:
+    """How often, at moments of their own, a probe of TTL k found the routers of that hop with an answer to give.
+
+    They had none to give in the second in which a control, or anybody else's probe, had used it up.
+    """
+    used = [probe.time_ns for probe in control.sent if probe.ttl == k] if control is not None else []
+    for router in control.hops_at(k) if control is not None else ():
+        used += target.spoke.get(router, [])
+    used.sort()
     alone, last = 0, -LIMIT_NS
     for time_ns in sorted(probe.time_ns for probe in target.sent if probe.ttl == k):
-        before = bisect_right(asked, time_ns)
-        if time_ns - last >= APART_NS and (not before or time_ns - asked[before - 1] >= LIMIT_NS):
+        before = bisect_right(used, time_ns)
+        if time_ns - last >= APART_NS and (not before or time_ns - used[before - 1] >= LIMIT_NS):
             alone, last = alone + 1, time_ns
-    return alone >= SILENCES
+    return alone

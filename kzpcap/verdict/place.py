@@ -16,7 +16,23 @@ from kzpcap.verdict.outcomes import EFFECTS
 from kzpcap.verdict.rules import State
 
 
-def place_of(verdict: Verdict, observation: Observation, ladders: Iterable[Ladder]) -> Place | None:
+class LadderIndex:
+    """The ladders of a capture, found by what they asked: each connection looks through its own alone."""
+
+    def __init__(self, ladders: Iterable[Ladder]) -> None:
+        self.asked: dict[tuple[str, str, str | None], list[Ladder]] = {}
+        self.clients: set[str] = set()
+        """Whose ladders met an interceptor or a blocker."""
+        for ladder in ladders:
+            if ladder.interceptor_ttl is not None:
+                self.asked.setdefault((ladder.client, ladder.server, ladder.server_name), []).append(ladder)
+                self.clients.add(ladder.client)
+
+
+NO_LADDERS = LadderIndex(())
+
+
+def place_of(verdict: Verdict, observation: Observation, ladders: LadderIndex) -> Place | None:
     """The place that a ladder gives an intercepted or blocked connection.
 
     One of the same client, to the same server and name, within the hour, which drew the same from the same: a reset
@@ -25,9 +41,7 @@ def place_of(verdict: Verdict, observation: Observation, ladders: Iterable[Ladde
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED):
         return None
     asked = (observation.client[0], observation.server[0], observation.server_name)
-    for ladder in ladders:
-        if ladder.interceptor_ttl is None or (ladder.client, ladder.server, ladder.server_name) != asked:
-            continue
+    for ladder in ladders.asked.get(asked, ()):
         if not ladder.first_ns - HOUR_NS <= observation.time_ns <= ladder.last_ns + HOUR_NS:
             continue
         if _same_effect(verdict, observation, ladder):
@@ -82,7 +96,7 @@ def on_the_volunteers_side(
     observation: Observation,
     products: tuple[Product, ...],
     surroundings: Surroundings,
-    ladders: Iterable[Ladder] = (),
+    ladders: LadderIndex = NO_LADDERS,
 ) -> Verdict:
     """A verdict whose interceptor stands on the user's own side, with that as its place: what lies beyond is masked.
 
@@ -91,10 +105,12 @@ def on_the_volunteers_side(
 
     - a known local product, with a TTL that no router has lowered, where other servers' TTLs were lowered and no
       genuine answer came so; or
-    - the same by whomever, with round trips as on a local network, from SYN-ACK to ServerHello; or
+    - the same by whomever, with a SYN-ACK as on a local network; or
     - round trips as on a local network for every connection of this client, over one router at most, with every name,
       listed or not, signed by one and the same private issuer.
 
+    For the last two, one of the private issuers' ServerHellos must have come as soon as one can from nearby: a device
+    that only takes the TCP connection, and hands its bytes on to wherever TLS ends, is as near, and never as quick.
     A known interception key never stands there, nor one that a ladder of this client puts on the path.
     """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED):
@@ -117,7 +133,7 @@ def on_the_volunteers_side(
         return verdict._replace(
             place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
-    if any(one.client == client and one.interceptor_ttl is not None for one in ladders):
+    if client in ladders.clients:
         return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)
     return verdict._replace(place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
@@ -131,7 +147,7 @@ def _own_link(observation: Observation, signing: Signing) -> str | None:
     if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
         return None  # recorded at another point as well
     took = first.time_ns - syn.time_ns
-    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine:
+    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine or not signing.near:
         return None
     return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
 
@@ -141,7 +157,7 @@ def _local_network(observation: Observation, signing: Signing) -> str | None:
     answer = observation.server_hello
     if answer is None or family(answer.ttl) - answer.ttl > LAN_ROUTERS:
         return None
-    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or 0 in signing.issuers:
+    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or 0 in signing.issuers or not signing.near:
         return None
     others = len(signing.names) - len(signing.listed)
     if len(signing.names) < LAN_NAMES or not others or len(signing.servers) < LAN_NAMES:

@@ -71,6 +71,15 @@ def name_hop(
     return Hop(ttl, None)
 
 
+def same_way(route: Route, target: Series, k: int) -> bool:
+    """Does a traceroute to the same address go the probes' way: the same router where both saw one last below k?"""
+    for ttl in range(k - 1, 0, -1):
+        ours, theirs = set(target.hops_at(ttl)), set(route.hops.get(ttl, ()))
+        if ours and theirs:
+            return bool(ours & theirs) and _route_agrees(route, target)
+    return False
+
+
 def _route_agrees(route: Route, target: Series) -> bool:
     """A traceroute to the same address counts unless it contradicts the probes somewhere."""
     return all(

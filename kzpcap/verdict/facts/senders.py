@@ -30,8 +30,9 @@ NEEDED = 3
 MINUTE = 60_000_000_000
 SWAPPED_NS = 100_000_000
 """How much earlier than its answer a question may be that is recorded behind it."""
-PROMPT_NS = 10_000_000_000
-"""Who answers a ClientHello does so at once, or when it is sent again; NATs and firewalls forget half a minute on."""
+PROMPT_NS = 3_000_000_000
+"""Who answers a ClientHello does so at once, or when it is sent again; what balancers and firewalls send of themselves
+comes once they gave up waiting."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
 
 
@@ -109,9 +110,7 @@ def reset_by_another_sender(observation: Observation, surroundings: Surroundings
         return Finding(False, "a reset that the client ignored: the handshake went on", (mark.frame,))
     if observation.absent is Absent.NOT_CAPTURED or observation.absent is Absent.TRUNCATED:
         return Finding(None, "an answer came before the reset, and is not wholly in the capture", (mark.frame,))
-    asked = [probe.time_ns for probe in observation.probes if probe.frame < mark.frame]
-    why_not = _ignored(observation, mark) or _late(max(asked, default=mark.time_ns), mark)
-    return why_not or _another_sender(observation, surroundings, mark, "reset")
+    return _no_answer(observation, mark, "reset") or _another_sender(observation, surroundings, mark, "reset")
 
 
 def _same(one: Mark, syn_ack: Mark) -> bool:
@@ -120,11 +119,20 @@ def _same(one: Mark, syn_ack: Mark) -> bool:
     return all(getattr(one, name) == getattr(syn_ack, name) for name in fields)
 
 
-def _late(asked_ns: int, mark: Mark) -> Finding | None:
-    """Why a reset may not be for what was last sent before it; None where it may."""
+def _no_answer(observation: Observation, mark: Mark, what: str) -> Finding | None:
+    """Why what came after a ClientHello may be no answer to it, whoever sent it; None where it may."""
+    asked = [probe.time_ns for probe in observation.probes if probe.frame < mark.frame]
+    return _ignored(observation, mark, what) or _late(max(asked, default=mark.time_ns), mark, what)
+
+
+def _late(asked_ns: int, mark: Mark, what: str) -> Finding | None:
+    """Why a packet may not be for what was last sent before it; None where it may."""
     took = mark.time_ns - asked_ns
     if took > PROMPT_NS:
-        says = f"a reset {took // 1_000_000_000} s later: what has forgotten a connection sends that too"
+        says = (
+            f"the {what} came {took // 1_000_000_000} s later: so does that of a balancer or firewall which gave up"
+            " waiting, or has forgotten the connection"
+        )
         return Finding(None, says, (mark.frame,))
     return None
 
@@ -134,10 +142,10 @@ def _counts(mark: Mark, opening: Mark | None) -> bool:
     return mark.checksum_ok or (opening is not None and not opening.checksum_ok)
 
 
-def _ignored(observation: Observation, mark: Mark) -> Finding | None:
-    """Why a reset says nothing of the path, whoever sent it; None where it may."""
+def _ignored(observation: Observation, mark: Mark, what: str) -> Finding | None:
+    """Why a packet says nothing of the path, whoever sent it; None where it may."""
     if not _counts(mark, observation.syn_ack):
-        return Finding(False, "a reset with a wrong checksum, which a client ignores", (mark.frame,))
+        return Finding(False, f"the {what} has a wrong checksum: a client ignores it", (mark.frame,))
     if mark.what == IGNORED:
         return Finding(False, "a reset outside of the client's window, which it ignores", (mark.frame,))
     closed = observation.client_closed
@@ -165,7 +173,7 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
     if observation.odd_acks or observation.acknowledged_more:
         says = "a reset, but the server acknowledges more of the client than is in the capture"
         return Finding(None, says, (mark.frame,))
-    why_not = _ignored(observation, mark) or _late(hello.time_ns, mark)
+    why_not = _ignored(observation, mark, "reset") or _late(hello.time_ns, mark, "reset")
     if why_not is not None:
         return why_not
     found = _another_sender(observation, surroundings, mark, "reset")
@@ -206,9 +214,7 @@ def closed_by_another_sender(observation: Observation, surroundings: Surrounding
     mark = observation.server_closed
     if mark is None or observation.failed != "closed":
         return Finding(False, "no FIN in answer to the ClientHello")
-    if not _counts(mark, observation.syn_ack):
-        return Finding(False, "a FIN with a wrong checksum, which a client ignores", (mark.frame,))
-    return _another_sender(observation, surroundings, mark, "FIN")
+    return _no_answer(observation, mark, "FIN") or _another_sender(observation, surroundings, mark, "FIN")
 
 
 @needs(PLAIN)
@@ -227,9 +233,7 @@ def plain_answer_by_another_sender(observation: Observation, surroundings: Surro
     mark = next((m for m in observation.server_marks if m.frame == observation.plain_frame), None)
     if observation.plain_frame is None or mark is None:
         return Finding(False, "no plain answer")
-    return _in_two_versions(observation, mark, "plain answer") or _another_sender(
-        observation, surroundings, mark, "plain answer"
-    )
+    return _from_another(observation, surroundings, mark, "plain answer")
 
 
 @needs(ALERT)
@@ -251,7 +255,16 @@ def alert_by_another_sender(observation: Observation, surroundings: Surroundings
     mark = next((m for m in observation.server_marks if m.frame in found.frames), None)
     if not found.value or mark is None:
         return Finding(False, "no alert in answer to the ClientHello")
-    return _in_two_versions(observation, mark, "alert") or _another_sender(observation, surroundings, mark, "alert")
+    return _from_another(observation, surroundings, mark, "alert")
+
+
+def _from_another(observation: Observation, surroundings: Surroundings, mark: Mark, what: str) -> Finding:
+    """Did an answer that lies in the server's stream not come from the sender of the SYN-ACK?"""
+    return (
+        _in_two_versions(observation, mark, what)
+        or _no_answer(observation, mark, what)
+        or _another_sender(observation, surroundings, mark, what)
+    )
 
 
 def _in_two_versions(observation: Observation, mark: Mark, what: str) -> Finding | None:
@@ -334,7 +347,12 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if passed.attempts:
         says = f"this very name got through {passed.attempts} times between its {count} failures"
         return Finding(None, says, tuple(attempt.frame for attempt in passed.some[:6]))
+    if observation.long_hello and sum([control.long for control in around]) < NEEDED:
+        says = f"{count} attempts failed whose ClientHello takes more than one packet, unlike those of the controls:"
+        return Finding(None, says + " a path that loses long packets does this to any name", frames)
     server, name = observation.server[0], observation.server_name
+    if observation.transport == "quic" and not surroundings.attempts.speaks_quic(server):
+        return Finding(None, "nothing shows that this server speaks QUIC at all", frames)
     if not surroundings.genuine_here(server, name) and name not in surroundings.names_of_servers.get(server, ()):
         return Finding(None, "the server may refuse this name: nothing shows that it hosts it", frames)
     here = sum([control.server == hash(server) for control in around])
