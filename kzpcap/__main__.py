@@ -11,7 +11,7 @@ import sys
 gc.set_threshold(1_000_000)
 # Before the imports, in which half of all collections would happen. Neither what they make nor what is made for a
 # connection has cycles: looking for them finds nothing, and each time goes through all that was made since, which is
-# in no cache any more. What is kept in memory of a capture (spill.py) is less than so many objects.
+# in no cache any more.
 atexit.register(gc.freeze)
 # Python looks for cycles once more as it ends, in all that is left: 50 ms to free what the process gives back anyway.
 

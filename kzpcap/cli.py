@@ -257,6 +257,8 @@ def analyze(
             raise typer.BadParameter("--json writes to standard output", param_hint=option)
     if html is not None and ooni is not None:
         raise typer.BadParameter("one of --html and --ooni", param_hint="--ooni")
+    if as_json and ooni is not None:
+        raise typer.BadParameter("one of --json and --ooni", param_hint="--ooni")
     if evidence and ooni is None:
         raise typer.BadParameter("it says what --ooni writes", param_hint="--evidence")
     if html is not None and len(files) > 1 and not together:
@@ -387,17 +389,20 @@ def handshakes(files: Files, keylog: KeyLogFile = None) -> None:
 
 
 def _failed_row(file: str, error: CaptureError) -> dict[str, Any]:
-    return {"record": "file", "file": file, "packets": 0, "error": str(error), "offset": error.offset}
+    return {
+        "record": "file", "file": file, "packets": 0, "given_up": 0, "error": str(error), "offset": error.offset,
+    }  # fmt: skip
 
 
 def _file_row(file: str, reading: Any) -> dict[str, Any]:
-    damage = [note.text for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
+    damage = [note for note in reading.notes.kept if note.kind in ("damaged", "cut-short")]
     return {
         "record": "file",
         "file": file,
         "packets": reading.scanner.packets,
         "given_up": reading.scanner.given_up_packets,
-        "error": damage[0] if damage else None,
+        "error": damage[0].text if damage else None,
+        "offset": damage[0].offset if damage else None,
     }
 
 
@@ -418,10 +423,17 @@ def certificates(
     tally = Tally()
     try:
         reference = _reference(None, None, None, None)
-        for _, report in _analyses(files, reference, secrets_of(keylog), False, tally, at=_day(at), together=together):
+        several = False
+        for name, report in _analyses(
+            files, reference, secrets_of(keylog), False, tally, at=_day(at), together=together
+        ):
             if as_json:
-                sys.stdout.writelines(text(listing.document(row)) + "\n" for row in listing.rows(report))
+                where = {"file": _name(name), "path": name}
+                sys.stdout.writelines(text({**where, **listing.document(row)}) + "\n" for row in listing.rows(report))
             else:
+                if several or len(files) > 1:
+                    typer.echo(f"{chr(10) if several else ''}{safe(_name(name))}")
+                several = True
                 listing.show(report, sys.stdout.write)
             if save is not None:
                 typer.echo(f"{listing.save(report, save)} certificates written to {safe(str(save))}", err=True)

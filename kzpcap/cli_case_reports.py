@@ -278,6 +278,10 @@ def sql(
         for line in str(error).split("\n"):  # DuckDB points into the statement
             typer.echo(f"kzpcap: {safe(line)}".rstrip(), err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
+    except OSError as error:
+        if error.filename is None:  # of standard output
+            raise
+        raise refused(folder, error) from None
 
 
 def _table(names: list[str], rows: list[list[str]]) -> None:

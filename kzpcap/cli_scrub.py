@@ -21,7 +21,7 @@ from kzpcap.cli_common import (
     Targets,
     TrustedRoots,
 )
-from kzpcap.errors import CaptureError, ReferenceDataError, WitnessMissing
+from kzpcap.errors import CaptureError, ReferenceDataError, SeveralCaptures, WitnessMissing
 
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
@@ -170,8 +170,8 @@ def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
         typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
         raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except CaptureError as error:
-        where = f" (offset {error.offset})" if error.offset else ""
-        one = " (one capture at a time: unpack it first)" if "archive of several captures" in str(error) else ""
+        where = f" (offset {error.offset})" if error.offset is not None else ""
+        one = " (one capture at a time: unpack it first)" if isinstance(error, SeveralCaptures) else ""
         typer.echo(f"kzpcap: {safe(file)}: {safe(str(error))}{where}{one}", err=True)
         raise typer.Exit(EXIT_NOT_A_CAPTURE) from None
     for name in sorted((choices.keep | choices.drop) - scrubbed.chosen.met):

@@ -275,8 +275,9 @@ def test_a_ladder_has_at_least_three_ttls(ttls, found):
 
 def exceeded(frame, ip_id, seq, router):
     return SimpleNamespace(
-        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11, q_id=ip_id, q_seq=seq,
-        q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6, q_echo=None, labels=(),
+        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11,
+        q_id=ip_id, q_seq=seq, q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6,
+        q_echo=None, labels=(),
     )  # fmt: skip
 
 

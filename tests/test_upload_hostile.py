@@ -8,13 +8,14 @@ import os
 import socket
 import sqlite3
 import time
+from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from kzpcap.upload import child, receive, worker
 from kzpcap.upload.config import Config
-from kzpcap.upload.store import ANALYSING, DONE, FAILED, RECEIVING, WAITING, Store
+from kzpcap.upload.store import ANALYSING, DONE, FAILED, RECEIVING, SEALED, WAITING, Store
 from tests.service import LADDER, RCKU, Server
 from tests.test_tus import PIECE, TUS, create
 
@@ -60,7 +61,7 @@ def test_deleted_in_the_middle_of_a_piece(server):
 
 def test_bytes_that_wait_too_long_are_destroyed_whatever_state_they_are_in(tmp_path):
     store = Store(tmp_path / "data")
-    names = {state: store.create("en", {})[0] for state in (RECEIVING, WAITING, ANALYSING)}
+    names = {state: store.create({})[0] for state in (RECEIVING, WAITING, ANALYSING)}
     for state, name in names.items():
         store.part(name).write_bytes(b"unscrubbed")
         if state != RECEIVING:
@@ -77,7 +78,7 @@ def test_bytes_that_wait_too_long_are_destroyed_whatever_state_they_are_in(tmp_p
 
 def test_an_upload_that_is_touched_again_and_again_has_an_end_too(tmp_path):
     store = Store(tmp_path / "data")
-    name, _ = store.create("en", {})
+    name, _ = store.create({})
     store.part(name).write_bytes(b"unscrubbed")
     with store.database() as database:
         database.execute("UPDATE uploads SET day = '2000-01-01'")
@@ -160,7 +161,7 @@ def test_a_capture_that_found_the_disk_full_is_tried_again(tmp_path):
     assert child.wants_room(full)
     assert not child.wants_room(OSError(errno.EFBIG, "File too large")), "the child's own limit is the capture's fault"
     store = Store(tmp_path)
-    name, _ = store.create("en", {})
+    name, _ = store.create({})
     store.part(name).write_bytes(b"x")
     store.arrived(name, 1)
     for _ in range(9):
@@ -176,7 +177,7 @@ def test_an_analysis_that_breaks_off_fails_one_upload(raised, tmp_path, capsys):
     import asyncio
 
     store = Store(tmp_path)
-    names = [store.create("en", {})[0] for _ in range(2)]
+    names = [store.create({})[0] for _ in range(2)]
     for name in names:
         store.part(name).write_bytes(b"x")
         store.arrived(name, 1)
@@ -234,3 +235,71 @@ def test_a_database_that_cannot_be_written_ends_no_worker(tmp_path, monkeypatch)
 
     asyncio.run(asyncio.wait_for(until_it_asks_again(), 10))
     assert len(tries) >= 3
+
+
+def test_what_arrives_while_old_things_are_swept_stays(tmp_path, monkeypatch):
+    """Between the look at the table and the look at the folders, one upload begins and another is sealed."""
+    store = Store(tmp_path / "data")
+    real, met = Store.database, []
+
+    @contextmanager
+    def database(self):
+        with real(self) as connection:
+            yield connection
+        if not met:
+            met.append(True)
+            for state in (RECEIVING, SEALED):
+                name, _ = store.create({}, state)
+                if state == SEALED:
+                    (store.kept / name).mkdir()
+                    (store.kept / name / "sealed.age").write_bytes(b"x")
+                else:
+                    store.part(name).write_bytes(b"x")
+                met.append(name)
+
+    monkeypatch.setattr(Store, "database", database)
+    store.sweep(24, 365)
+    assert store.part(met[1]).read_bytes() == b"x"
+    assert (store.kept / met[2] / "sealed.age").exists()
+
+
+def test_all_uploads_are_all(tmp_path):
+    store = Store(tmp_path / "data")
+    with store.database() as database:
+        rows = [(f"{n:032x}", f"{n}", WAITING, "2026-01-01", 0, "{}") for n in range(1_200)]
+        database.executemany("INSERT INTO uploads (id, receipt, state, day, size, told) VALUES (?,?,?,?,?,?)", rows)
+    assert len(store.all()) == 1_200
+
+
+def test_the_language_that_older_versions_kept_is_forgotten(tmp_path):
+    store = Store(tmp_path / "data")
+    with store.database() as database:
+        database.execute("ALTER TABLE uploads ADD COLUMN language TEXT NOT NULL DEFAULT 'kk'")
+    name, _ = Store(tmp_path / "data").create({})
+    assert store.by_id(name) is not None
+    with store.database() as database:
+        assert "language" not in [column[1] for column in database.execute("PRAGMA table_info(uploads)")]
+
+
+def test_a_link_of_a_page_that_answered_a_form_leads_somewhere(tmp_path):
+    server = Server(tmp_path)
+    try:
+        wrong = httpx.post(server.url + "/receipt?lang=ru", data={"code": "aaaaa"})
+        assert '<a href="/?lang=en"' in wrong.text
+        page = httpx.get(server.url + "/receipt?lang=en")
+        assert (page.status_code, "There is no such page." in page.text) == (405, True)
+    finally:
+        server.stop()
+
+
+def test_a_form_that_breaks_off_leaves_no_trace_of_its_moment(tmp_path):
+    server = Server(tmp_path)
+    try:
+        for path in ("/receipt", "/review"):
+            with socket.create_connection(("127.0.0.1", server.port)) as link:
+                link.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\ncode=".encode())
+                time.sleep(0.3)
+        time.sleep(0.5)
+    finally:
+        server.stop()
+    assert "Traceback" not in (server.folder / "log").read_text()

@@ -84,7 +84,7 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path):
 
 def test_an_upload_that_a_server_ended_with_waits_behind_the_others(tmp_path):
     store = Store(tmp_path)
-    names = sorted(store.create("en", {})[0] for _ in range(3))
+    names = sorted(store.create({})[0] for _ in range(3))
     for name in names:
         store.part(name).write_bytes(b"x")
         store.arrived(name, 1)
@@ -129,10 +129,10 @@ def test_an_analysis_ends_with_the_service(tmp_path):
 
 def test_what_is_past_its_time_goes(tmp_path):
     store = Store(tmp_path / "data")
-    old, _ = store.create("en", {})
+    old, _ = store.create({})
     store.part(old).write_bytes(b"half")
     os.utime(store.part(old), (1, 1))
-    young, receipt = store.create("en", {"isp": " x " * 100, "else": "not kept"})
+    young, receipt = store.create({"isp": " x " * 100, "else": "not kept"})
     store.part(young).write_bytes(b"half")
     (store.incoming / "stranger").write_bytes(b"of no upload")
     (store.kept / "stranger").mkdir()

@@ -118,7 +118,9 @@ def refuse_unbounded(file: IO[bytes], kind: str) -> None:
     else:
         file.seek(max(0, size - 65_557))
         tail = file.read()
-        end = tail.rfind(b"PK\5\6")
+        end = len(tail) - 22  # where zipfile looks first: the end of an archive without a comment
+        if end < 0 or tail[end : end + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
+            end = tail.rfind(b"PK\5\6")
         directory = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
         if directory == 0xFFFFFFFF and tail[max(0, end - 20) : end][:4] == b"PK\6\7":
             file.seek(min(size, int.from_bytes(tail[end - 12 : end - 4], "little")))

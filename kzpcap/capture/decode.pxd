@@ -53,6 +53,8 @@ cdef long long udp(Packet p, const unsigned char[::1] data, long long at, long l
 cdef bint tunnel_port(long long sport, long long dport) except -1
 @cython.locals(skip="long long")
 cdef long long udp_tunnel(Packet p, const unsigned char[::1] data, long long sport, long long dport, long long at, long long end, long long missing) except -1
+@cython.locals(kind="long long")
+cdef long long tzsp(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(flags="long long", following="long long")
 cdef long long gtp(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(words="long long", native="long long")

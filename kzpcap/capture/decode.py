@@ -659,13 +659,13 @@ def udp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 
 def tunnel_port(sport: int, dport: int) -> bool:
     """Is this a port on which a tunnel may run?"""
-    if dport in (4789, 8472, 4790, 6081, 2152, 3544, 5072, 5247, 1701, 6635):
+    if dport in (4789, 8472, 4790, 6081, 2152, 3544, 5072, 5247, 1701, 6635, 37008):
         return True
     return sport in (2152, 3544, 5072, 5247, 1701)
 
 
 def udp_tunnel(p: Packet, data: bytes, sport: int, dport: int, at: int, end: int, missing: int) -> int:
-    """VXLAN, Geneve, GTP-U, Teredo, AYIYA, CAPWAP, L2TP, MPLS over UDP."""
+    """VXLAN, Geneve, GTP-U, Teredo, AYIYA, CAPWAP, L2TP, MPLS over UDP, TZSP."""
     if end - at < 8:
         return codes.SHORT
     if dport in (4789, 8472) and data[at] & 0x08:  # RFC 7348
@@ -700,6 +700,25 @@ def udp_tunnel(p: Packet, data: bytes, sport: int, dport: int, at: int, end: int
         return l2tp(p, data, at, end, missing)
     if dport == 6635:
         return mpls(p, data, at, end, missing)
+    if dport == 37008:
+        return tzsp(p, data, at, end, missing)
+    return codes.NOT_IP
+
+
+def tzsp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
+    """TaZmen Sniffer Protocol, as routers stream what they capture: version 1, Ethernet or 802.11 behind its tags."""
+    kind = be16(data, at + 2)
+    if data[at] != 1 or data[at + 1] > 1:
+        return codes.NOT_IP
+    at += 4
+    while at < end and data[at] != 1:
+        at += 1 if data[at] == 0 else 2 + data[at + 1]
+    if at + 1 >= end:
+        return codes.SHORT
+    if kind == 1:
+        return ethernet(p, data, at + 1, end, missing)
+    if kind == 18:
+        return wifi(p, data, at + 1, end, missing, False)
     return codes.NOT_IP
 
 

@@ -146,7 +146,7 @@ class Flow:
             if own.kept > own.data_from + room:
                 return codes.LEAVE  # application data behind a handshake that both sides have ended
         limit = limits.TLS if self.tls else limits.PLAIN
-        if own.kept_packets >= limits.PACKETS or (own.kept > limit and not p.flags & codes.ENDS):
+        if own.kept_packets >= limits.PACKETS or (own.kept > limit and (p.captured or not p.flags & codes.ENDS)):
             return codes.GIVE_UP
         return codes.KEEP
 

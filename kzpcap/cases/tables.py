@@ -44,7 +44,7 @@ TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("connections", "BIGINT", "connections with TLS, or to ports of TLS"),
         ("vantage", "VARCHAR", "where it seems to have been recorded: client, router, server, unknown"),
         ("clock", "VARCHAR", "does anything in it confirm its clock: anchored, unanchored, contradicted ..."),
-        ("truncated", "BOOLEAN", "packets were cut short while recording"),
+        ("truncated", "BOOLEAN", "the file ends inside of a record"),
         ("notes", "BIGINT", "what was odd or damaged in it"),
         ("laboratory", "BOOLEAN", "trust anchors or interception CAs were given on the command line"),
     ),

@@ -77,6 +77,8 @@ def title(identity: str, titles: dict[str, str]) -> str:
     kind, _, name = identity.partition(":")
     if kind == "known_generation":
         return titles.get(name, name)
+    if kind == "product":
+        return safe(name)
     return {"supplied_ca": "a CA given on the command line", "unknown": "not known"}.get(identity, safe(identity))
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kzpcap.iana import PROTOCOL, suite_name
+from kzpcap.iana import CERTIFICATE_ALERTS, PROTOCOL, suite_name
 from kzpcap.report.document import Document
 from kzpcap.report.names import asked_for_it_alone, listed_name
 
@@ -48,8 +48,8 @@ FAILURES = {
 """How a connection ended without an answer in TLS -> the failure that a probe would have told (df-007)."""
 BROKEN_OFF = frozenset({"handshake-reset-by-another-sender", "client-reset-by-another-sender"})
 """Rules of connections that were broken off, whatever had been answered before."""
-REFUSALS = {48: "ssl_unknown_authority", 42: "ssl_invalid_certificate", 46: "ssl_invalid_certificate"}
-"""The client's alert -> its failure; others of its alerts on certificates as well."""
+REFUSALS = dict.fromkeys(CERTIFICATE_ALERTS, "ssl_invalid_certificate") | {48: "ssl_unknown_authority"}
+"""The client's alert -> its failure."""
 
 
 @dataclass(frozen=True, slots=True)

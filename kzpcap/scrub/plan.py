@@ -313,6 +313,8 @@ class Planner:
 
     def _proxied(self, data: bytes, from_client: bool, upgrade: Upgrade) -> bytes:
         """What was said to a proxy or by it, written anew: no credentials, no cookies, no name that does not stay."""
+        if upgrade.protocol == "proxy-protocol":  # what follows is the client's own address
+            return data[:12] if data.startswith(b"\r") else b"PROXY UNKNOWN\r\n"
         if upgrade.protocol != "http-connect":
             return data[: 2 if upgrade.protocol == "socks4" else 2 + data[1] if from_client and len(data) > 2 else 2]
         line = _status(data)

@@ -225,6 +225,17 @@ def _allowed(report: Report, chosen: Chosen, made: Made) -> bytes:
     return b"\0".join([*ders, *(name.encode("ascii", "backslashreplace") for name in sorted(made.names))])
 
 
+def doubtful_issuers(scrubbed: Scrubbed) -> list[str]:
+    """Who issued the kept certificates that are not genuine: tools on one's own computer put its name, or one's own."""
+    return sorted(
+        {
+            scrubbed.issuers[frame]
+            for frame, state in scrubbed.chosen.states.items()
+            if state.value in ("intercepted", "suspected") and frame in scrubbed.issuers
+        }
+    )
+
+
 def words(scrubbed: Scrubbed) -> list[str]:
     """The manifest in plain words, for whoever decides whether to hand the capture on."""
     manifest, made, proof = scrubbed.manifest, scrubbed.made, scrubbed.proof
@@ -251,13 +262,7 @@ def words(scrubbed: Scrubbed) -> list[str]:
     wrong = manifest["changed"]["wrong_checksums_kept_wrong"]
     if wrong:
         said.append(f"{wrong:,} packets had a wrong checksum and have one again: it may be a mark of injection")
-    issuers = sorted(
-        {
-            scrubbed.issuers[frame]
-            for frame, state in scrubbed.chosen.states.items()
-            if state.value in ("intercepted", "suspected") and frame in scrubbed.issuers
-        }
-    )
+    issuers = doubtful_issuers(scrubbed)
     if issuers and manifest["profile"] == "evidence":
         said.append(
             f"kept certificates that are not genuine are issued by: {'; '.join(issuers[:8])} (your own name in it?)"

@@ -97,7 +97,10 @@ def _fragments(side: Side, held: dict[int, Assembly], body: bytes, packet: Packe
             return
         key = kind << 16 | sequence
         message = held.get(key)
-        if message is None or len(message.body) != length:
+        if message is not None and len(message.body) != length:  # the first length counts (RFC 6347 section 4.2.3)
+            at += 12 + size
+            continue
+        if message is None:
             if len(held) >= MAX_MESSAGES:
                 side.full = True
                 return

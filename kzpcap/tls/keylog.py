@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from bisect import bisect_right
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ SUITES = {  # cipher suite: (AEAD, key length, hash), RFC 8446 appendix B.4
 class KeyLog:
     """Server handshake secrets by client random."""
 
-    secrets: dict[bytes, bytes] = field(default_factory=dict)
+    secrets: OrderedDict[bytes, bytes] = field(default_factory=OrderedDict)
     read: int = 0
     """How many secrets blocks of the capture were read so far."""
     left_out: int = 0
@@ -56,7 +57,7 @@ class KeyLog:
             if label == SERVER_HANDSHAKE:
                 key = bytes.fromhex(random.decode())
                 if key not in self.secrets and len(self.secrets) >= MAX_SECRETS:  # the newest are the capture's
-                    del self.secrets[next(iter(self.secrets))]
+                    self.secrets.popitem(last=False)
                     self.left_out += 1
                 self.secrets[key] = bytes.fromhex(secret.decode())
                 found += 1

@@ -1,4 +1,4 @@
-"""What comes before TLS on a connection: STARTTLS in its many forms, HTTP CONNECT, SOCKS.
+"""What comes before TLS on a connection: STARTTLS in its many forms, HTTP CONNECT, SOCKS, a balancer's PROXY header.
 
 The protocol is recognised by what both sides said in clear, never by the port alone.
 """
@@ -9,6 +9,8 @@ import re
 from typing import NamedTuple
 
 LOOK = 4_096
+PROXY = (b"PROXY TCP4 ", b"PROXY TCP6 ", b"PROXY UNKNOWN", b"\r\n\r\n\0\r\nQUIT\n")
+"""How the header begins with which a balancer tells a server whom it stands for (HAProxy, "The PROXY protocol")."""
 
 
 class Upgrade(NamedTuple):
@@ -42,6 +44,8 @@ CONNECT = re.compile(rb"^CONNECT +(?:\[([0-9a-fA-F:.]+)\]|([^\s:/]+)):(\d+)", re
 def recognise(client: bytes, server: bytes) -> Upgrade | None:
     """The upgrade protocol of a connection from the first bytes of both sides; None where there is none."""
     client, server = client[:LOOK], server[:LOOK]
+    if client.startswith(PROXY):
+        return Upgrade("proxy-protocol", None, True)
     connect = CONNECT.match(client)
     if connect:
         return Upgrade("http-connect", connect[1] or connect[2], True)

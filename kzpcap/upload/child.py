@@ -89,7 +89,7 @@ def _main(arguments: list[str]) -> int:
     from kzpcap.report import json as report_json
     from kzpcap.report.document import Document
     from kzpcap.scrub.choose import Choices
-    from kzpcap.scrub.work import scrub
+    from kzpcap.scrub.work import doubtful_issuers, scrub
 
     known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
     try:
@@ -129,6 +129,7 @@ def _main(arguments: list[str]) -> int:
         "by": sorted({_title(known, one) for one in summary.identities if one != "unknown"}),
         "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
         "names": sorted(scrubbed.made.names)[:50],
+        "issuers": doubtful_issuers(scrubbed)[:8],
         "losses": len(scrubbed.proof.unexpected),
         "size": scrubbed.size,
     }

@@ -32,6 +32,8 @@ REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 BLOCK = 512
 PIECE = 1 << 20
 COOKIE = "kzpcap_review"
+SHOWN = 500
+"""Uploads on a page, those of the newest days; the API and the export have all."""
 SESSIONS = 256
 MANAGE = "manage"
 
@@ -89,12 +91,13 @@ class Review:
             by.update((one.result or {}).get("by", []))
         return {
             "role": role,
-            "uploads": uploads,
+            "uploads": uploads[:SHOWN],
+            "matching": len(uploads),
             "states": dict(Counter(one.state for one in everything)),
             "connections": connections,
             "by": by,
             "accesses": self.store.accesses(50) if role == MANAGE else [],
-            "files": {one.id: files(self.store, one) for one in uploads},
+            "files": {one.id: files(self.store, one) for one in uploads[:SHOWN]},
             "csrf": self.csrf(request),
         }
 
@@ -116,7 +119,6 @@ def document(store: Store, upload: Upload) -> dict[str, Any]:
         "id": upload.id,
         "state": upload.state,
         "day": upload.day,
-        "language": upload.language,
         "told": upload.told,
         "result": upload.result,
         "failure": upload.failure,
@@ -179,12 +181,11 @@ OPENAPI: dict[str, Any] = {
             "Error": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}},
             "Upload": {
                 "type": "object",
-                "required": ["id", "state", "day", "language", "told", "result", "failure", "files", "same_as"],
+                "required": ["id", "state", "day", "told", "result", "failure", "files", "same_as"],
                 "properties": {
                     "id": {"type": "string"},
                     "state": {"enum": ["receiving", "waiting", "analysing", "done", "failed", "sealed"]},
                     "day": {"type": "string"},
-                    "language": {"type": "string"},
                     "told": {"type": "object", "additionalProperties": {"type": "string"}},
                     "result": {"type": ["object", "null"]},
                     "failure": {"type": ["string", "null"]},

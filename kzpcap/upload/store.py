@@ -29,7 +29,7 @@ from typing import IO, Any
 RECEIVING, WAITING, ANALYSING, DONE, FAILED, SEALED = "receiving", "waiting", "analysing", "done", "failed", "sealed"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
-  id TEXT PRIMARY KEY, receipt TEXT UNIQUE NOT NULL, state TEXT NOT NULL, day TEXT NOT NULL, language TEXT NOT NULL,
+  id TEXT PRIMARY KEY, receipt TEXT UNIQUE NOT NULL, state TEXT NOT NULL, day TEXT NOT NULL,
   size INTEGER NOT NULL, length INTEGER, told TEXT NOT NULL, result TEXT, failure TEXT, mark TEXT,
   tries INTEGER NOT NULL DEFAULT 0
 );
@@ -52,7 +52,6 @@ class Upload:
     id: str
     state: str
     day: str
-    language: str
     size: int
     told: dict[str, str]
     result: dict[str, Any] | None
@@ -97,6 +96,8 @@ class Store:
             path.chmod(0o700)
         with self.database() as database:
             database.executescript(SCHEMA)
+            if any(column[1] == "language" for column in database.execute("PRAGMA table_info(uploads)")):
+                database.execute("ALTER TABLE uploads DROP COLUMN language")  # of before: it tells groups apart
 
     def hold(self) -> bool:
         """Have the folder for oneself, until the process ends, however it does; False where another service has it."""
@@ -123,25 +124,20 @@ class Store:
 
     # uploads
 
-    def create(self, language: str, told: dict[str, str], state: str = RECEIVING) -> tuple[str, str]:
+    def create(self, told: dict[str, str], state: str = RECEIVING) -> tuple[str, str]:
         """(id, receipt) of a new upload whose bytes are still to come."""
         name, receipt = secrets.token_hex(16), new_receipt()
         kept = {key: told[key].strip()[:limit] for key, limit in TOLD.items() if told.get(key, "").strip()}
         with self.database() as database:
-            row = (name, digest(receipt), state, today(), language, 0, json.dumps(kept, ensure_ascii=False))
-            database.execute(
-                "INSERT INTO uploads (id, receipt, state, day, language, size, told) VALUES (?, ?, ?, ?, ?, ?, ?)", row
-            )
+            row = (name, digest(receipt), state, today(), 0, json.dumps(kept, ensure_ascii=False))
+            database.execute("INSERT INTO uploads (id, receipt, state, day, size, told) VALUES (?, ?, ?, ?, ?, ?)", row)
         return name, receipt
 
-    def tell(self, name: str, told: dict[str, str], language: str) -> None:
+    def tell(self, name: str, told: dict[str, str]) -> None:
         """Keep what came after the bytes."""
         kept = {key: told[key].strip()[:limit] for key, limit in TOLD.items() if told.get(key, "").strip()}
         with self.database() as database:
-            database.execute(
-                "UPDATE uploads SET told = ?, language = ? WHERE id = ?",
-                (json.dumps(kept, ensure_ascii=False), language, name),
-            )
+            database.execute("UPDATE uploads SET told = ? WHERE id = ?", (json.dumps(kept, ensure_ascii=False), name))
 
     def by_receipt(self, receipt: str) -> Upload | None:
         """The upload of a receipt; None where there is none (any more)."""
@@ -156,8 +152,8 @@ class Store:
             row = database.execute(f"SELECT {COLUMNS} FROM uploads WHERE {where}", (value,)).fetchone()
         return _upload(row) if row else None
 
-    def all(self, state: str | None = None, limit: int = 1_000) -> list[Upload]:
-        """Uploads, the newest day first."""
+    def all(self, state: str | None = None, limit: int = -1) -> list[Upload]:
+        """Uploads, the newest day first; no more than `limit`, if that is not negative."""
         where, values = ("WHERE state = ?", (state, limit)) if state else ("", (limit,))
         with self.database() as database:
             rows = database.execute(
@@ -308,6 +304,8 @@ class Store:
 
         The bytes of an upload are past theirs so many hours after the last came, whatever became of it since.
         """
+        parts, places = list(self.incoming.iterdir()), list(self.kept.iterdir())
+        # Before the rows are read: what comes meanwhile has its row before it has a file, and would belong to none.
         if starting:
             with self.database() as database:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
@@ -318,7 +316,7 @@ class Store:
         known = {name: state for name, state, _ in rows}
         late = {name for name, _, day in rows if day < days_ago(incoming_hours // 24 + 1)}
         before = datetime.now(UTC).timestamp() - incoming_hours * 3_600
-        for path in self.incoming.iterdir():
+        for path in parts:
             name = path.name.partition(".")[0]
             if path.is_dir():
                 if starting or name not in known:
@@ -338,7 +336,7 @@ class Store:
                 self.failed(name, "lost")
         for name in old:
             self.delete(name)
-        for path in self.kept.iterdir():
+        for path in places:
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -401,12 +399,12 @@ class Store:
         return [dict(zip(("day", "token", "what", "upload"), row, strict=True)) for row in rows]
 
 
-COLUMNS = "id, state, day, language, size, told, result, failure, tries"
+COLUMNS = "id, state, day, size, told, result, failure, tries"
 
 
 def _upload(row: tuple[Any, ...]) -> Upload:
-    told, result = json.loads(row[5]), json.loads(row[6]) if row[6] else None
-    return Upload(row[0], row[1], row[2], row[3], row[4], told, result, row[7], row[8])
+    told, result = json.loads(row[4]), json.loads(row[5]) if row[5] else None
+    return Upload(row[0], row[1], row[2], row[3], told, result, row[6], row[7])
 
 
 def midnight() -> int:

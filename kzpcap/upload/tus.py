@@ -51,7 +51,7 @@ def _number(request: Request, name: str) -> int:
     return int(text)
 
 
-def create(request: Request, gate: Gate, language: str) -> Response:
+def create(request: Request, gate: Gate) -> Response:
     """A new upload of a known length; blocks on the disk."""
     length = _number(request, "upload-length")
     if not length:
@@ -62,7 +62,7 @@ def create(request: Request, gate: Gate, language: str) -> Response:
     ):
         raise Refused("too_many", 503)
     told = _metadata(request.headers.get("upload-metadata", ""))
-    name, receipt = gate.store.create(language, told)
+    name, receipt = gate.store.create(told)
     gate.store.length(name, length)
     handle = os.open(gate.store.part(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.close(handle)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -106,8 +106,8 @@ class Service:
         """A page in the volunteer's language."""
         lang = self.language(request)
         text = self.pages.get_template(template).render(
-            lang=lang, w=WORDS[lang], names=NAMES, path=request.url.path, config=self.config,
-            megabytes=self.config.max_file >> 20, **values,
+            lang=lang, w=WORDS[lang], names=NAMES, config=self.config,
+            path=request.url.path if request.method == "GET" else "/", megabytes=self.config.max_file >> 20, **values,
         )  # fmt: skip
         return HTMLResponse(text, status)
 
@@ -148,11 +148,12 @@ class Service:
             return self.message(request, refused.why, refused.status)
         name = ""
         try:
-            name, receipt = await asyncio.to_thread(self.store.create, language, {})
+            name, receipt = await asyncio.to_thread(self.store.create, {})
+            self.gate.writers.add(name)  # others make no room for themselves in its place
             form = await take_form(request, self.gate, place, self.store.part(name))
             if not form.size:
                 raise Refused("no_file", 400)
-            await asyncio.to_thread(self.store.tell, name, form.fields, language)
+            await asyncio.to_thread(self.store.tell, name, form.fields)
             if is_sealed(self.store.part(name)):
                 await asyncio.to_thread(self.store.sealed, name, form.size)
             else:
@@ -165,6 +166,7 @@ class Service:
             self.store.delete(name)
             raise
         finally:
+            self.gate.writers.discard(name)
             self.gate.leave(place)
         return RedirectResponse(f"/r/{receipt}?lang={language}", 303)
 
@@ -178,14 +180,15 @@ class Service:
         found = self._upload(request)
         if found is None:
             return self.message(request, "no_receipt", 404)
-        by: list[str] = []
+        by, issuers = list[str](), list[str]()
         if found.result and found.state == DONE:
             by = found.result.get("by", [])
+            issuers = found.result.get("issuers", [])
         refresh = RENEW_SECONDS if found.state in (RECEIVING, WAITING, ANALYSING) else None
         original = found.state == DONE and (self.store.kept / found.id / "original.age").exists()
         return self.page(
-            request, "receipt.html", upload=found, code=request.path_params["receipt"], by=by, refresh=refresh,
-            original=original,
+            request, "receipt.html", upload=found, code=request.path_params["receipt"], by=by, issuers=issuers,
+            refresh=refresh, original=original,
         )  # fmt: skip
 
     async def look_up(self, request: Request) -> Response:
@@ -217,7 +220,7 @@ class Service:
             if request.headers.get("tus-resumable") != "1.0.0":
                 return Response(None, 412, tus.OFFERS)
             if request.method == "POST":
-                return await asyncio.to_thread(tus.create, request, self.gate, self.language(request))
+                return await asyncio.to_thread(tus.create, request, self.gate)
             found = self._upload(request)
             if found is None:
                 return Response(None, 404, tus.HEADERS)
@@ -316,9 +319,8 @@ class Service:
         return JSONResponse(review.OPENAPI)
 
     async def lost(self, request: Request, error: Exception) -> Response:
-        """Whatever is not there."""
-        del error
-        return self.message(request, "not_found", 404)
+        """Whatever is not there, or not to be asked for so: by a link of a page that answered a form."""
+        return self.message(request, "not_found", getattr(error, "status_code", 404))
 
     def app(self) -> Any:
         """The ASGI application; analyses run as long as it does."""
@@ -354,7 +356,7 @@ class Service:
             Route("/api/uploads/{id}/{file}", self.api),
             Mount("/static", StaticFiles(directory=HERE / "static")),
         ]
-        app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: self.lost})
+        app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={404: self.lost, 405: self.lost})
         return Headers(app, SECURITY | (SECURE if self.config.tls_certificate else {}))
 
 
@@ -363,10 +365,13 @@ async def short_form(request: Request) -> dict[str, str]:
     from urllib.parse import parse_qsl
 
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_FORM:
-            return {}
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_FORM:
+                return {}
+    except ClientDisconnect:  # nobody waits for the answer, and a traceback in a log would tell the moment
+        return {}
     try:
         return dict(parse_qsl(body.decode("utf-8"), max_num_fields=16))
     except ValueError:

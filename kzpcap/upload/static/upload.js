@@ -29,6 +29,16 @@
 
   async function send(file) {
     const place = await create(file);
+    try {
+      await pieces(file, place);
+    } catch (why) {
+      await fetch(place, { method: "DELETE", headers: TUS }).catch(() => null); // what came of it does not stay
+      throw why;
+    }
+    location.assign("/r/" + place.split("/").pop() + "?lang=" + form.dataset.lang);
+  }
+
+  async function pieces(file, place) {
     let offset = 0;
     let pause = 1;
     while (offset < file.size) {
@@ -45,7 +55,7 @@
           pause = 1;
           continue;
         }
-        if (sent.status === 404 || sent.status === 410 || sent.status === 507) throw new RangeError(String(sent.status));
+        if ([403, 404, 410, 413, 507].includes(sent.status)) throw new RangeError(String(sent.status));
       } catch (error) {
         if (error instanceof RangeError) throw Number(error.message);
       }
@@ -59,7 +69,6 @@
         // still no connection: the next round asks again
       }
     }
-    location.assign("/r/" + place.split("/").pop() + "?lang=" + form.dataset.lang);
   }
 
   form.addEventListener("submit", (event) => {
@@ -70,7 +79,8 @@
     form.querySelector("button").disabled = true;
     send(file).catch((why) => {
       form.querySelector("button").disabled = false;
-      say(why === 413 ? form.dataset.tooLarge : why === 503 ? form.dataset.tooMany : form.dataset.full);
+      const { tooLarge, tooMany, full, between, broken, offline } = form.dataset;
+      say({ 413: tooLarge, 503: tooMany, 507: full, 403: between }[why] || (Number.isInteger(why) ? broken : offline));
     });
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
