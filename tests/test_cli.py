@@ -134,7 +134,14 @@ def test_handshakes():
     path = lines[3].pop("path")
     assert path.endswith("kz-2019-rcku/capture.pcapng"), "as it was given"
     assert {line["path"] for line in lines[:3]} == {path}
-    assert lines[3] == {"record": "file", "file": "capture.pcapng", "packets": 62, "given_up": 0, "error": None}
+    assert lines[3] == {
+        "record": "file",
+        "file": "capture.pcapng",
+        "packets": 62,
+        "given_up": 0,
+        "error": None,
+        "offset": None,
+    }
 
 
 def test_explain_and_all_show_every_connection():

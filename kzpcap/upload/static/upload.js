@@ -79,8 +79,9 @@
     form.querySelector("button").disabled = true;
     send(file).catch((why) => {
       form.querySelector("button").disabled = false;
-      const { tooLarge, tooMany, full, between, broken, offline } = form.dataset;
-      say({ 413: tooLarge, 503: tooMany, 507: full, 403: between }[why] || (Number.isInteger(why) ? broken : offline));
+      if (why === 403) return location.reload(); // the page says who stands in between
+      const { tooLarge, tooMany, full, broken, offline } = form.dataset;
+      say({ 413: tooLarge, 503: tooMany, 507: full }[why] || (Number.isInteger(why) ? broken : offline));
     });
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
