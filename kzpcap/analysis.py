@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from kzpcap import __version__
-from kzpcap.anchors import Anchors
 from kzpcap.capture.codes import TCP, UDP
 from kzpcap.capture.container import Records
 from kzpcap.capture.flow import Flow
@@ -21,7 +20,6 @@ from kzpcap.certificates.chains import ChainJudge
 from kzpcap.certificates.public_trust import PublicTrust
 from kzpcap.clock import Point, Points, http_date, ntp_time
 from kzpcap.dns import answers
-from kzpcap.health import Vantage, capture_health
 from kzpcap.observations import Observation
 from kzpcap.observer import Observer, lone_syn
 from kzpcap.paths.icmp import Echo, IcmpError, address, read_echo
@@ -30,8 +28,10 @@ from kzpcap.paths.ladders import RouteProbe
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import Reference
 from kzpcap.report import model
+from kzpcap.report.health import Vantage, capture_health
 from kzpcap.spill import Spill
 from kzpcap.surroundings import Surroundings, survey, take_given
+from kzpcap.surroundings.anchors import Anchors
 from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic

@@ -25,6 +25,7 @@ from kzpcap.cli_common import (
     Genuine,
     InterceptionCAs,
     KeyLogFile,
+    ReferenceDir,
     Targets,
     TrustedRoots,
     need_tshark,
@@ -216,9 +217,7 @@ def analyze(
     targets: Targets = None,
     trusted_root: TrustedRoots = None,
     interception_ca: InterceptionCAs = None,
-    reference_dir: Annotated[
-        Path | None, typer.Option("--reference", metavar="DIR", help="Reference data in place of the shipped.")
-    ] = None,
+    reference_dir: ReferenceDir = None,
     keylog: KeyLogFile = None,
     genuine: Genuine = None,
     asn: Asn = None,
@@ -411,7 +410,11 @@ def certificates(
     files: Files,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON Lines, one a certificate.")] = False,
     save: Annotated[Path | None, typer.Option("--save", metavar="DIR", help="Write each as PEM into a folder.")] = None,
+    trusted_root: TrustedRoots = None,
+    interception_ca: InterceptionCAs = None,
+    reference_dir: ReferenceDir = None,
     keylog: KeyLogFile = None,
+    genuine: Genuine = None,
     at: At = None,
     together: Together = False,
 ) -> None:
@@ -422,7 +425,7 @@ def certificates(
 
     tally = Tally()
     try:
-        reference = _reference(None, None, None, None)
+        reference = _reference(reference_dir, None, trusted_root, interception_ca, genuine)
         several = False
         for name, report in _analyses(
             files, reference, secrets_of(keylog), False, tally, at=_day(at), together=together

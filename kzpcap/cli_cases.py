@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,8 @@ from kzpcap.cli_common import (
     InterceptionCAs,
     KeyLogFile,
     NotWritten,
+    ReferenceDir,
+    Retry,
     Targets,
     TrustedRoots,
     need_tshark,
@@ -77,6 +80,7 @@ def batch(
     targets: Targets = None,
     trusted_root: TrustedRoots = None,
     interception_ca: InterceptionCAs = None,
+    reference_dir: ReferenceDir = None,
     genuine: Genuine = None,
     asn: Asn = None,
     keylog: KeyLogFile = None,
@@ -85,7 +89,7 @@ def batch(
     ] = False,
     seconds: Seconds = 3600.0,
     megabytes: Megabytes = 2048,
-    retry: Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")] = False,
+    retry: Retry = False,
     witness: Corroborate = False,
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.")
@@ -97,7 +101,8 @@ def batch(
     is not judged again.
     """
     _there(paths)
-    settings = _settings(targets, trusted_root, interception_ca, genuine, asn, keylog, keep_addresses, witness)
+    given = _settings(targets, trusted_root, interception_ca, reference_dir, genuine, asn, keylog, witness)
+    settings = replace(given, keep_addresses=keep_addresses)
     _run(case, settings, jobs, seconds, megabytes, retry, lambda _: (paths, None), dask)
 
 
@@ -105,10 +110,10 @@ def _settings(
     targets: list[str] | None,
     trusted_roots: list[Path] | None,
     interception_cas: list[Path] | None,
+    folder: Path | None,
     genuine: list[Path] | None,
     asn: Path | None,
     keylog: Path | None,
-    keep_addresses: bool,
     witness: bool,
 ) -> Settings:
     """What decides the reports of a run; ends here where the witness is not installed or the key log cannot be read."""
@@ -133,7 +138,7 @@ def _settings(
         genuine=names(genuine),
         asn=str(asn) if asn else None,
         keylog=str(keylog) if keylog else None,
-        keep_addresses=keep_addresses,
+        reference=str(folder) if folder else None,
         witness=witness,
     )
 
@@ -284,11 +289,13 @@ def bring(
     targets: Targets = None,
     trusted_root: TrustedRoots = None,
     interception_ca: InterceptionCAs = None,
+    reference_dir: ReferenceDir = None,
     genuine: Genuine = None,
     asn: Asn = None,
     keylog: KeyLogFile = None,
     seconds: Seconds = 3600.0,
     megabytes: Megabytes = 2048,
+    retry: Retry = False,
     witness: Corroborate = False,
 ) -> None:
     """Take what volunteers sent into a case: open what is sealed, keep the captures in the case, and judge them.
@@ -314,8 +321,8 @@ def bring(
         brought = take(into, paths, keys)
         return brought.captures, brought
 
-    settings = _settings(targets, trusted_root, interception_ca, genuine, asn, keylog, False, witness)
-    _run(case, settings, jobs, seconds, megabytes, False, brought_in)
+    settings = _settings(targets, trusted_root, interception_ca, reference_dir, genuine, asn, keylog, witness)
+    _run(case, settings, jobs, seconds, megabytes, retry, brought_in)
 
 
 @cases.command(short_help="Have the custody digest time-stamped (RFC 3161).")

@@ -43,6 +43,9 @@ Genuine = Annotated[
     list[Path] | None,
     typer.Option("--genuine", metavar="FILE|DIR", help="Genuine certificates to lay beside those of the capture."),
 ]
+ReferenceDir = Annotated[
+    Path | None, typer.Option("--reference", metavar="DIR", help="Reference data in place of the shipped.")
+]
 Asn = Annotated[
     Path | None,
     typer.Option("--asn", metavar="FILE", help="AS numbers of the capture's time: MMDB, iptoasn TSV or prefix2as."),
@@ -50,6 +53,7 @@ Asn = Annotated[
 KeyLogFile = Annotated[
     Path | None, typer.Option("--keylog", metavar="FILE", help="An SSLKEYLOGFILE: opens TLS 1.3 certificates.")
 ]
+Retry = Annotated[bool, typer.Option("--retry", help="Try captures again that failed before.")]
 Corroborate = Annotated[
     bool, typer.Option("--corroborate", help="Have tshark read each capture too (slow); claims rest on it.")
 ]

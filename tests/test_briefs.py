@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap import analyze, briefs, reference
-from kzpcap.attempts import CONTROL_WINDOW
-from kzpcap.briefs import Groups
+from kzpcap import analyze, reference
 from kzpcap.observations import Reaction
 from kzpcap.spill import Spill
-from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings import Surroundings, briefs
+from kzpcap.surroundings.attempts import CONTROL_WINDOW
+from kzpcap.surroundings.briefs import Groups
 from tests.conftest import CAPTURES
 
 MINUTE = 60_000_000_000

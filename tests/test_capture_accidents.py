@@ -15,8 +15,17 @@ from tests.test_overstated import judged, rules, states
 from tests.test_scan import UDP, Raw, flows, fragment, ip
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.built import genuine_chain, qaznet_chain
 from recipes.packets import ACK, PSH, RST, SPRING_2026, SYN, Capture, Connection
-from recipes.tls import Authority, client_context, client_hello, openssl, server_context, server_flight
+from recipes.tls import (
+    Authority,
+    client_context,
+    client_hello,
+    openssl,
+    rsa_handshake,
+    server_context,
+    server_flight,
+)
 
 MS = 0.001
 
@@ -276,3 +285,20 @@ def test_datagrams_recorded_twice_take_no_room():
         packets += [one, one]
     (flow,), _ = flows(packets, gap=0.000_01)
     assert (len(flow.packets), flow.duplicates, flow.given_up) == (50, 50, 0)
+
+
+@pytest.mark.parametrize("further", [3_000_000, 900_000_000])
+def test_ports_that_are_used_again_without_a_syn_are_another_connection(further, tmp_path):
+    """Both sides had closed; the three packets that began the second connection are not in the capture."""
+    capture = Capture(SPRING_2026)
+    rng = random.Random(14)
+    first = Connection(capture, 50_001)
+    rsa_handshake(first, "rcku.kz", genuine_chain(), rng)
+    second = Connection(capture, 50_001)
+    second.seq = [first.seq[0] + further, first.seq[1] + further]
+    capture.now += 5
+    second.open = lambda: None
+    rsa_handshake(second, "www.facebook.com", qaznet_chain(), rng)
+    found = judged(tmp_path, capture)
+    assert [one.observation.server_name for one in found] == ["rcku.kz", "www.facebook.com"]
+    assert states(found)[1] == "intercepted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kzpcap.profiles import Profile, differences, odd_ones
+from kzpcap.surroundings.profiles import Profile, differences, odd_ones
 
 USUAL = Profile(1, "203.0.113.1", "a", "s", True, 3_000, False, False, True)
 

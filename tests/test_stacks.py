@@ -209,9 +209,9 @@ def test_many_servers_alike_take_no_longer_than_linear():
     """A hundred thousand connections would take hours if each asked of all."""
     import time
 
-    from kzpcap.briefs import Briefs
-    from kzpcap.responders import Responders
     from kzpcap.spill import Spill
+    from kzpcap.surroundings.briefs import Briefs
+    from kzpcap.surroundings.responders import Responders
     from kzpcap.verdict.facts import one_stack_for_many_servers
 
     report = analyze(str(CAPTURES / "lab-clean" / "capture.pcap"), reference.load(), want_digest=False)
@@ -232,9 +232,9 @@ def test_many_servers_alike_take_no_longer_than_linear():
 
 def test_a_server_with_many_stacks_leaves_room_for_the_others(monkeypatch):
     """A window of its own in each SYN-ACK of one server: the answers of another are compared all the same."""
-    from kzpcap import responders
-    from kzpcap.briefs import Briefs
     from kzpcap.spill import Spill
+    from kzpcap.surroundings import responders
+    from kzpcap.surroundings.briefs import Briefs
 
     monkeypatch.setattr(responders, "MAX_STACKS", 20)
     monkeypatch.setattr(responders, "MAX_ANSWERS", 4)

@@ -25,6 +25,8 @@ cdef class Flow:
     cdef bint is_closed(self) except -1
     cdef bint is_over(self, long long now) except -1
     cdef bint is_simultaneous(self) except -1
+    @cython.locals(other=Packet, at="long long", index="long long")
+    cdef bint begins_anew(self, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(other=Packet, follows="long long", answered=bint)
     cdef bint began_with(self, Packet p) except -1
     @cython.locals(older=Flow, number="long long", ours="long long", theirs="long long")

@@ -13,6 +13,8 @@ from kzpcap.capture.decode import Packet
 REUSE_NS = 1_000_000_000
 LATE = 65_536
 """Bytes behind a SYN that an answer captured before it may acknowledge."""
+FIRST = 64
+"""Packets of a connection among which its ClientHello is."""
 BESIDE = 1 << 24
 """How many bytes of the client's a connection has at most that goes on beside a newer one between the same ports."""
 
@@ -99,6 +101,24 @@ class Flow:
     def is_simultaneous(self) -> bool:
         """May a SYN of the other side be a simultaneous open (RFC 9293 section 3.5)?"""
         return self.a.packets == 1 and self.b.packets == 0 and self.isn >= 0
+
+    def begins_anew(self, p: Packet, data: bytes) -> bool:
+        """Is a segment the ClientHello of another connection, whose SYN was not captured? Both sides had closed before.
+
+        What is sent again has a sequence number that was there; what was recorded out of order comes soon.
+        """
+        at = p.payload_at
+        if not (self.a.fin and self.b.fin) or p.time_ns - self.last_time <= limits.QUEUED_NS:
+            return False
+        if p.captured < 6 or data[at] != 22 or data[at + 1] != 3 or data[at + 5] != 1:
+            return False
+        index = 0
+        while index < len(self.packets) and index < FIRST:
+            other = self.packets[index]
+            if other.direction == p.direction and other.length and other.seq == p.seq:
+                return False
+            index += 1
+        return True
 
     def began_with(self, p: Packet) -> bool:
         """Is what is there of a connection what a SYN began? Queues are recorded out of order.

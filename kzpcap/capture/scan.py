@@ -314,6 +314,12 @@ class Scanner:
                     self._end(flow, False)
                     p.direction = 0
                     flow = self._open(p, flow.reverse, flow.key)
+        elif p.length and flow is newest and flow.begins_anew(p, data):
+            key = flow.key if p.direction == 0 else flow.reverse
+            reverse = flow.reverse if p.direction == 0 else flow.key
+            self._end(flow, False)
+            p.direction = 0
+            flow = self._open(p, key, reverse)
         flow.count(p)
         if flags & codes.RST:
             flow.reset = True

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kzpcap.analysis import Report
-from kzpcap.attempts import CONTROL_WINDOW
-from kzpcap.briefs import key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import carries
 from kzpcap.observations import Observation
+from kzpcap.surroundings.attempts import CONTROL_WINDOW
+from kzpcap.surroundings.briefs import key
 from kzpcap.verdict.judge import judge
 from kzpcap.verdict.rules import State
 

@@ -15,8 +15,8 @@ from kzpcap.certificates.chains import ChainFacts
 from kzpcap.iana import is_tls13
 from kzpcap.observations import Absent, Mark, Observation
 from kzpcap.paths.stack import stamps, steps_like_a_counter
-from kzpcap.profiles import ALERT_RECORD
 from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings.profiles import ALERT_RECORD
 from kzpcap.verdict.shapes import shaped_issuer
 
 # Each a bit of the number, in the order in which `features_of` asks for them.

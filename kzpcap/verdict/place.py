@@ -8,8 +8,8 @@ from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
 from kzpcap.paths.local import is_local
 from kzpcap.reference import Product
-from kzpcap.signers import Signing
 from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings.signers import Signing
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import HOUR_NS, Ladder
 from kzpcap.verdict.outcomes import EFFECTS

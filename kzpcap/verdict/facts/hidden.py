@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, is_tls13, version_name
 from kzpcap.observations import Absent, Observation
-from kzpcap.profiles import ALERT_RECORD, NEEDED
 from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings.profiles import ALERT_RECORD, NEEDED
 from kzpcap.verdict.features import BROKE_OFF, ODD, OLDER_CHOSEN, needs
 from kzpcap.verdict.features import HIDDEN as HIDDEN_CERTIFICATE
 from kzpcap.verdict.logic import Finding

@@ -11,8 +11,8 @@ from itertools import islice, pairwise
 from kzpcap.observations import Mark, Observation
 from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
-from kzpcap.responders import CONTROLS
 from kzpcap.surroundings import Surroundings
+from kzpcap.surroundings.responders import CONTROLS
 from kzpcap.verdict.features import (
     ALIKE,
     COMPARED,

@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from kzpcap import briefs
-from kzpcap.attempts import Attempts
-from kzpcap.briefs import Briefs, Groups, key
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.chains import ChainFacts, ChainJudge
 from kzpcap.certificates.possession import Possession
@@ -23,13 +20,16 @@ from kzpcap.clock import Clock
 from kzpcap.kept import keep
 from kzpcap.observations import Observation
 from kzpcap.paths.networks import Networks
-from kzpcap.profiles import Profile, odd_ones
 from kzpcap.reference import Generation
 from kzpcap.reference.targets import Targets
-from kzpcap.responders import Alike, Responders
-from kzpcap.signers import Signers
 from kzpcap.spill import Spill
-from kzpcap.uses import Use, Uses
+from kzpcap.surroundings import briefs
+from kzpcap.surroundings.attempts import Attempts
+from kzpcap.surroundings.briefs import Briefs, Groups, key
+from kzpcap.surroundings.profiles import Profile, odd_ones
+from kzpcap.surroundings.responders import Alike, Responders
+from kzpcap.surroundings.signers import Signers
+from kzpcap.surroundings.uses import Use, Uses
 
 MAX_TWINS = 200_000
 MAX_EXAMPLES = 8

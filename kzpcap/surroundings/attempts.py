@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from kzpcap.briefs import ANSWERED, Attempt, Briefs, Groups, key
 from kzpcap.observations import Observation
+from kzpcap.surroundings.briefs import ANSWERED, Attempt, Briefs, Groups, key
 
 CONTROL_WINDOW = 600 * 1_000_000_000
 MAX_CONTROLS = 256

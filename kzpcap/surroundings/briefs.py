@@ -18,8 +18,8 @@ from kzpcap.certificates.chains import ChainFacts
 from kzpcap.certificates.names import carries
 from kzpcap.observations import FAILURES, Observation, Reaction
 from kzpcap.paths.hops import FRESH_TTLS
-from kzpcap.profiles import Profile, shape
 from kzpcap.spill import Spill
+from kzpcap.surroundings.profiles import Profile, shape
 
 BUCKETS = 256
 PIECE = 65_536

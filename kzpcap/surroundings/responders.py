@@ -9,10 +9,10 @@ from collections import Counter
 from functools import cached_property
 from typing import NamedTuple
 
-from kzpcap.briefs import LISTED, NAMED, THROUGH, TRUSTED, Briefs, endpoint, key
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import differ
 from kzpcap.paths.stack import options, shared_clocks, signature
+from kzpcap.surroundings.briefs import LISTED, NAMED, THROUGH, TRUSTED, Briefs, endpoint, key
 
 MAX_STACKS = 65_536
 MAX_ANSWERS = 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
-from kzpcap.briefs import FRESH_GENUINE, LISTED, LOWERED, NAMED, SIGNED, Briefs
 from kzpcap.kept import keep
+from kzpcap.surroundings.briefs import FRESH_GENUINE, LISTED, LOWERED, NAMED, SIGNED, Briefs
 
 MAX_ISSUERS = 8
 MAX_USES = 64
