@@ -26,7 +26,7 @@ cpdef Stream reassemble(list packets, bint last_wins=*, object last=*, object lo
 cdef tuple _base(list syns, list data)
 @cython.locals(packet=Packet, offset="long long", end="long long", at="long long", stop="long long", tail="long long", index="Py_ssize_t", begin="Py_ssize_t", finish="Py_ssize_t", alone=bint, same=bint, keep_alive=bint, body=bytes, ours=bytes, theirs=bytes, starts=list, ends=list, bodies=list, owners=list, runs=list)
 cdef void _place(Stream stream, list packets, object lost) except *
-@cython.locals(packet=Packet, found=set, longest="long long")
+@cython.locals(packet=Packet, found=set, right=set)
 cpdef set damaged(list packets)
 @cython.locals(packet=Packet, found=set)
 cpdef set discarded(list packets)

@@ -109,18 +109,18 @@ def both_directions(flow: Flow) -> tuple[Stream, Stream]:
 
 
 def damaged(packets: list[Packet]) -> set[int]:
-    """Frames of one sender's segments that were damaged on the way, as checksums show: their receiver dropped them.
+    """Frames of one sender's segments that were damaged on the way: their receiver dropped them.
 
-    Of a sender that has right ones too. Kernels leave the checksum of what they have put together wrong (GRO, TSO):
-    that is longer than any segment which was sent.
+    Their checksum is wrong, and that of the same segment, sent again, is right. Kernels leave the checksum of what they
+    have put together wrong: that alone shows no damage.
     """
+    right = set()
+    for packet in packets:
+        if packet.checksum_ok and packet.length:
+            right.add((packet.seq, packet.length))
     found = set()
-    longest = 0
     for packet in packets:
-        if packet.checksum_ok:
-            longest = max(longest, packet.length)
-    for packet in packets:
-        if not packet.checksum_ok and packet.length <= longest:
+        if not packet.checksum_ok and (packet.seq, packet.length) in right:
             found.add(packet.frame)
     return found
 

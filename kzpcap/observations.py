@@ -182,6 +182,8 @@ class Observation(NamedTuple):
     """Behind its ServerHello the server's side acknowledges bytes of the client's that are not in the capture."""
     timestamps: bytes = b""
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
+    long_hello: bool = False
+    """The ClientHello took more than one packet on the wire; a card that cuts segments has it captured as one."""
 
     @property
     def on_private_network(self) -> bool:
@@ -212,11 +214,6 @@ class Observation(NamedTuple):
         if lowest > MAX_PROBE_TTL:
             return None
         return lowest if (lowest < LOWEST_START if self.syn is None else lowest < self.syn.ttl - 1) else None
-
-    @property
-    def long_hello(self) -> bool:
-        """Did the ClientHello take more than one packet?"""
-        return self.client_hello is not None and self.hello_first_frame < self.client_hello.frame
 
     @property
     def reset_taken(self) -> bool:

@@ -23,6 +23,8 @@ cdef object _other_chain(Handshake handshake)
 cdef tuple _other_names(Handshake handshake, bytes raw)
 cdef object _staple(Handshake handshake, list chain)
 cdef bint _offers_tls13(tuple versions) except -1
+@cython.locals(packet=Packet)
+cdef bint _is_long(long long first, long long last, list sent) except -1
 @cython.locals(packet=Packet, first=Packet)
 cdef long long _syn_sender(Flow flow) except -1
 @cython.locals(packet=Packet)

@@ -38,6 +38,8 @@ from kzpcap.tls.fingerprints import ja3, ja3s, ja4
 from kzpcap.tls.messages import ECH, SCT
 from kzpcap.tls.seen import ChainSeen, ClientHelloSeen, Handshake
 
+MAX_SEGMENT = 1_460
+"""Bytes of a TCP segment over Ethernet and IPv4."""
 MAX_PROTOCOLS = 256
 MAX_TRIED = 16
 """Hellos of one connection over whose randoms a signature is checked; clients send one, decoys are few."""
@@ -203,6 +205,7 @@ class Observer:
         facts["client_record"] = handshake.client_encrypted_size
         facts["server_closed"] = closed_by_server(sent, answered, seen.first_frame) if seen and not first else None
         facts["sentinel"] = server is not None and server.random[24:31] == b"DOWNGRD"
+        facts["long_hello"] = seen is not None and _is_long(seen.first_frame, seen.seen.frame, sent)
         facts["timestamps"] = (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b""
 
     def _digests(self, chain: ChainSeen) -> tuple[str, ...]:
@@ -265,6 +268,16 @@ def _closed(sent: list[Packet]) -> int | None:
         if packet.flags & codes.FIN or (packet.flags & codes.RST and packet.ttl == ttl):
             return packet.frame
     return None
+
+
+def _is_long(first: int, last: int, sent: list[Packet]) -> bool:
+    """Did what lies in these frames take more than one packet? More than an Ethernet's segment is cut by the card."""
+    if first < last:
+        return True
+    for packet in sent:
+        if packet.frame == first:
+            return packet.protocol == codes.TCP and packet.length > MAX_SEGMENT
+    return False
 
 
 def _syn_sender(flow: Flow) -> int:

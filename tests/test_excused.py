@@ -130,12 +130,60 @@ def test_long_packets_alone_may_be_lost(tmp_path, public):
     assert states(judged(tmp_path, capture, [public])).count("interfered") == 3
 
 
-def test_a_server_without_quic_blocks_nothing(tmp_path, public):
+@pytest.mark.parametrize("kind", ["long controls", "reset", "cut by the card"])
+def test_long_hellos_excuse_silence_beside_short_controls_alone(kind, tmp_path, public):
+    context = server_context(*public.issue(["www.example.org", "vk.com"], SPRING_2026), ssl.TLSVersion.TLSv1_2)
+    capture = Capture(SPRING_2026)
+    openssl(Connection(capture, 50_111), "vk.com", context, client_context())
+    for turn in range(3):
+        failing = Connection(capture, 50_120 + turn * 2)
+        failing.open()
+        began, hello = failing.seq[0], long_hello("vk.com")
+        size = 1_460 if kind != "cut by the card" else 5_000
+        for wait in (0.001, 0.3, 0.6, 1.2):
+            for at in range(0, len(hello), size):
+                failing.seq[0] = began + at
+                failing.packet(0, PSH | ACK, hello[at : at + size], wait=wait)
+            if kind == "reset":
+                failing.packet(1, RST | ACK, wait=0.03)
+                break
+        control = Connection(capture, 50_121 + turn * 2)
+        if kind == "long controls":
+            send = control.send
+
+            def apart(who, data, *rest, send=send, **more):
+                if who or data[:1] != b"\x16" or data[5] != 1:
+                    return send(who, data, *rest, **more)
+                return [send(who, part, *rest, **more) for part in (data[:200], data[200:])][-1]
+
+            control.send = apart
+        openssl(control, "www.example.org", context, client_context())
+    expected = 0 if kind == "cut by the card" else 3
+    assert states(judged(tmp_path, capture, [public])).count("interfered") == expected
+
+
+def test_who_waits_for_a_hello_that_is_lost_waits_from_the_first_on(tmp_path):
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_210)
+    connection.open()
+    hello, began = client_hello("ok.ru", RNG), connection.seq[0]
+    for wait in (0.001, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4):
+        connection.seq[0] = began
+        connection.packet(0, PSH | ACK, hello, wait=wait)
+    connection.packet(1, RST | ACK, wait=2.4, ttl=54)
+    assert states(judged(tmp_path, capture)) == ["undetermined"]
+
+
+@pytest.mark.parametrize(("spoken", "expected"), [(False, 0), (True, 3)])
+def test_a_server_without_quic_blocks_nothing(spoken, expected, tmp_path, public):
     """Three tries of QUIC at a server that never spoke it, each answered over TCP; controls at another."""
     capture = Capture(SPRING_2026)
     keys = io.StringIO()
     target = server_context(*public.issue(["vk.com"], SPRING_2026), ssl.TLSVersion.TLSv1_2)
     key, leaf = public.issue(["www.example.org"], SPRING_2026)
+    if spoken:
+        ours = public.issue(["vk.com"], SPRING_2026)
+        answered(Datagrams(capture, 56_999, SERVER), client("vk.com", keys=keys), *ours)
     for turn in range(4):
         answered(Datagrams(capture, 57_002 + turn * 10, OTHER), client("www.example.org", keys=keys), key, leaf)
         if turn == 3:
@@ -152,7 +200,7 @@ def test_a_server_without_quic_blocks_nothing(tmp_path, public):
         openssl(Connection(capture, 57_001 + turn * 10), "vk.com", target, client_context())
     found = judged(tmp_path, capture, [public], keylog=keys.getvalue().encode())
     assert "genuine" in states(found)
-    assert "interfered" not in states(found)
+    assert states(found).count("interfered") == expected
 
 
 @pytest.mark.parametrize("what", ["fin", "reset", "page", "alert"])

@@ -70,7 +70,10 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
         signing.issuers.add(0)  # not every name by one issuer: the TTL alone remains
         signing.lowered = True
         assert put(report) == "unknown", "TLS may end far behind who takes the TCP connection"
-        signing.near = True
+        facts = report.surroundings.facts_of(observation.chain, observation.time_ns)
+        signing.near.add(4711)
+        assert put(report) == "unknown", "another issuer is near"
+        signing.near.add(report.surroundings.private_issuer(facts))
         assert put(report) == "volunteer_side"
         slow = observation.syn_ack._replace(time_ns=observation.syn.time_ns + 5_000_000)
         assert put(report, syn_ack=slow) == "unknown", "round trips as to a carrier"

@@ -304,6 +304,28 @@ def test_an_answer_that_fits_probes_of_several_ttls_names_no_hop(frames, named):
     assert found.unclear == 3 - len(named)
 
 
+@pytest.mark.parametrize(("round_trip", "named"), [(0, [1]), (30_000_000, [1, 3, 4, 5])])
+def test_a_silent_router_hides_no_others_where_the_way_is_short(round_trip, named):
+    """Five a second, each answered within 10 ms; the second router never answers."""
+    sent = [
+        Sent(1, ttl, ttl * 10, ttl * SECOND // 5, 1, "a", 1, "b", 443, None, seq=100, round_trip_ns=round_trip)
+        for ttl in range(1, 6)
+    ]
+    errors = [exceeded(ttl * 10 + 1, 1, 100, f"r{ttl}") for ttl in (1, 3, 4, 5)]
+    for error in errors:
+        error.time_ns = (error.frame // 10) * SECOND // 5 + 10_000_000
+    (found,) = find_series(sent, errors)
+    assert [ttl for ttl in range(1, 6) if found.hops_at(ttl) == (f"r{ttl}",)] == named
+
+
+@pytest.mark.parametrize(("shared", "placement"), [({1: 0}, False), ({3: 0}, True), ({4: 0}, True), ({4: 9}, False)])
+def test_a_traceroute_ends_where_it_does_for_probes_that_go_its_way(shared, placement):
+    route = Route("203.0.113.1", {ttl: {f"10.{net}.0.{ttl}": 1} for ttl, net in shared.items()}, 5)
+    hops = routers(1, 5) if 4 in shared else {1: ["10.0.0.1"], 3: ["10.0.0.3"]}
+    ladder = judged(series("vk.com", forged_from(5), hops), routes={"203.0.113.1": route})
+    assert (ladder.placement == "at_destination") is placement
+
+
 def repeated(firsts, to=8):
     """A ladder gone up several times; `firsts` is where each run is first intercepted, None for a clean one."""
     entry = Series("192.0.2.1", "203.0.113.1", 443, "vk.com", "connection_per_ttl")

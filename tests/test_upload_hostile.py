@@ -263,6 +263,16 @@ def test_what_arrives_while_old_things_are_swept_stays(tmp_path, monkeypatch):
     assert (store.kept / met[2] / "sealed.age").exists()
 
 
+def test_an_upload_that_has_no_byte_yet_is_not_swept_today(tmp_path):
+    store = Store(tmp_path / "data")
+    name, _ = store.create({})
+    store.sweep(24, 365)
+    assert store.by_id(name) is not None
+    assert not store.drop_smallest(set())
+    store.sweep(24, 365, starting=True)
+    assert store.by_id(name) is None
+
+
 def test_all_uploads_are_all(tmp_path):
     store = Store(tmp_path / "data")
     with store.database() as database:

@@ -23,7 +23,8 @@ MAX_SWAPPED = 16
 """Frames by which an answer may come before what it answers, where a capture was recorded from several queues."""
 MS = 1_000_000
 ANSWERS_NS = 1_000_000_000
-"""How long a router may take to answer a probe."""
+"""How long a router may take to answer a probe, at most; and five times as long as the connection's SYN-ACK took."""
+LEAST_NS = 100_000_000
 MAX_ALIKE = 64
 """Probes, alike in all that an error quotes, that are looked through for the one it answers."""
 S = TypeVar("S")
@@ -46,6 +47,8 @@ class Sent:
     seq: int | None = None
     tos: int | None = None
     dont_fragment: bool | None = None
+    round_trip_ns: int = 0
+    """How long the connection's SYN-ACK took; 0 where that was not seen."""
 
 
 class Exceeded(NamedTuple):
@@ -304,11 +307,12 @@ def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable 
 def _alike(sendings: _Sendings[Quotable], quoted: Quotable, error: IcmpError, settled: set[int]) -> list[Quotable]:
     """The probes that an error may as well quote as the one it was matched to: none was answered, and none is old."""
     last = quoted[1]
+    waits = min(ANSWERS_NS, max(LEAST_NS, 5 * last.round_trip_ns)) if last.round_trip_ns > 0 else ANSWERS_NS
     key = ("id", last.ip_id) if error.q_id == last.ip_id else ("seq", last.seq)
     return [
         one
         for one in sendings.some_before(key, error.frame, MAX_ALIKE)
-        if one[1].seq == last.seq and one[1].frame not in settled and error.time_ns - one[1].time_ns <= ANSWERS_NS
+        if one[1].seq == last.seq and one[1].frame not in settled and error.time_ns - one[1].time_ns <= waits
     ]
 
 

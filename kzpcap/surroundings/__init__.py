@@ -127,13 +127,12 @@ class Surroundings:
                 self._session_keys.append(hash((observation.client[0], session)))
                 self._session_numbers.append(observation.number)
         signed = _issuer_key(facts) if facts is not None else None
-        private = facts is not None and signed is not None and signed.startswith("key ") and not facts.interception_ca
         if facts is not None and facts.end is not None and signed is not None:
             self.issuers.add(signed, observation)
             self.keys.add(facts.leaf.spki_sha256, observation)
         if facts is not None and facts.trusted and observation.chain_seen:
             self._add_twin(facts.leaf, observation.number)
-        issuer = key(signed) if private else 0
+        issuer = self.private_issuer(facts) if facts is not None else 0
         self.briefs.add(observation, briefs.flags_of(observation, facts), self.responders.add(observation), issuer)
 
     def _add_twin(self, leaf: Certificate, number: int) -> None:
@@ -291,6 +290,12 @@ class Surroundings:
         """What the private issuer of a chain signed in the capture."""
         found = _issuer_key(facts)
         return self.issuers.get(found) if found else None
+
+    def private_issuer(self, facts: ChainFacts) -> int:
+        """Who signed, by key, where that is a private issuer whose signature was verified; else 0."""
+        signed = _issuer_key(facts)
+        private = signed is not None and signed.startswith("key ") and not facts.interception_ca
+        return key(signed) if private else 0
 
     def chains_end(self, observation: Observation) -> tuple[str, bool] | None:
         """The name of who signed a connection's chain, and whether that was verified; None without a chain."""

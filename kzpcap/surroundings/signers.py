@@ -26,8 +26,8 @@ class Signing:
     servers: set[int] = field(default_factory=set)
     slowest: int = 0
     """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
-    near: bool = False
-    """A ServerHello under a private issuer came as soon as one can from nearby."""
+    near: set[int] = field(default_factory=set)
+    """Private issuers, some ServerHello of whom came as soon as one can from nearby."""
     lowered: bool = False
     """Some server's answers came with a TTL that routers had lowered: TTLs mean something at this capture point."""
     fresh_genuine: bool = False
@@ -64,8 +64,8 @@ class Signers:
             found.fresh_genuine = found.fresh_genuine or bool(flags & FRESH_GENUINE)
             if not flags & SIGNED:
                 continue
-            if rows.issuers[row] and rows.answer_took[row] <= NEAR_US:
-                found.near = True
+            if rows.issuers[row] and rows.answer_took[row] <= NEAR_US and len(found.near) < MAX_ISSUERS:
+                found.near.add(rows.issuers[row])
             if len(found.issuers) < MAX_ISSUERS:
                 found.issuers.add(rows.issuers[row])
             if flags & NAMED and len(found.names) < MAX_USES:

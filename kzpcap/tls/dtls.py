@@ -15,12 +15,16 @@ VERSIONS = (0xFEFF, 0xFEFD, 0xFEFC, 0x0100)
 MAX_MESSAGE = 1 << 17
 MAX_MESSAGES = 64
 
+MAX_BEGUN = 8
+
 
 class Assembly:
     """One handshake message of DTLS in the making."""
 
-    def __init__(self, kind: int, length: int, packet: Packet) -> None:
+    def __init__(self, kind: int, length: int, packet: Packet, begun: int = 1) -> None:
         self.kind = kind
+        self.begun = begun
+        """How often one of its number was, with another length each time."""
         self.body = bytearray(length)
         self.have = bytearray(length)
         self.first = packet
@@ -97,14 +101,15 @@ def _fragments(side: Side, held: dict[int, Assembly], body: bytes, packet: Packe
             return
         key = kind << 16 | sequence
         message = held.get(key)
-        if message is not None and len(message.body) != length:  # the first length counts (RFC 6347 section 4.2.3)
-            at += 12 + size
-            continue
-        if message is None:
-            if len(held) >= MAX_MESSAGES:
-                side.full = True
-                return
-            message = held[key] = Assembly(kind, length, packet)
+        if message is None and len(held) >= MAX_MESSAGES:
+            side.full = True
+            return
+        if message is None or len(message.body) != length:  # of another handshake, as after HelloVerifyRequest; or junk
+            begun = message.begun if message is not None else 0
+            if begun >= MAX_BEGUN:
+                at += 12 + size
+                continue
+            message = held[key] = Assembly(kind, length, packet, begun + 1)
         if message.add(offset, body[at + 12 : at + 12 + size]):
             side.messages.append(Message(kind, bytes(message.body), True, 0, message.first.frame, packet))
             side.order.append((packet, HISTORY.get(kind, "z")))

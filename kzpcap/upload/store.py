@@ -215,7 +215,7 @@ class Store:
         """Delete the unfinished upload with the fewest bytes that nobody writes to; was there one?"""
         with self.database() as database:
             rows = database.execute("SELECT id FROM uploads WHERE state = ?", (RECEIVING,)).fetchall()
-        sizes = [(_size(self.part(name)), name) for (name,) in rows if name not in writers]
+        sizes = [(_size(self.part(name)), name) for (name,) in rows if name not in writers and self.part(name).exists()]
         if sizes:
             self.delete(min(sizes)[1])
         return bool(sizes)
@@ -314,6 +314,7 @@ class Store:
             rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
             old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
         known = {name: state for name, state, _ in rows}
+        days = {name: day for name, _, day in rows}
         late = {name for name, _, day in rows if day < days_ago(incoming_hours // 24 + 1)}
         before = datetime.now(UTC).timestamp() - incoming_hours * 3_600
         for path in parts:
@@ -326,12 +327,13 @@ class Store:
             elif name in late or _time(path) < before:
                 if known[name] == RECEIVING:
                     path.unlink(missing_ok=True)
+                    old.append(name)
                 else:
                     known[name] = FAILED
                     self.failed(name, "crashed")
         for name, state in known.items():
-            if state == RECEIVING and not self.part(name).exists():
-                old.append(name)
+            if state == RECEIVING and (starting or days[name] < today()) and not self.part(name).exists():
+                old.append(name)  # of this day's, the first byte may be just about to be written
             elif state == WAITING and not self.part(name).exists():
                 self.failed(name, "lost")
         for name in old:

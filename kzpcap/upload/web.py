@@ -215,7 +215,7 @@ class Service:
         try:
             if request.method == "OPTIONS":
                 return tus.options(self.gate)
-            if self.between(request):
+            if self.between(request) and request.method != "DELETE":  # to delete is never worse
                 raise Refused("between", 403)
             if request.headers.get("tus-resumable") != "1.0.0":
                 return Response(None, 412, tus.OFFERS)
@@ -320,7 +320,9 @@ class Service:
 
     async def lost(self, request: Request, error: Exception) -> Response:
         """Whatever is not there, or not to be asked for so: by a link of a page that answered a form."""
-        return self.message(request, "not_found", getattr(error, "status_code", 404))
+        answer = self.message(request, "not_found", getattr(error, "status_code", 404))
+        answer.headers.update(getattr(error, "headers", None) or {})
+        return answer
 
     def app(self) -> Any:
         """The ASGI application; analyses run as long as it does."""

@@ -109,8 +109,8 @@ def on_the_volunteers_side(
     - round trips as on a local network for every connection of this client, over one router at most, with every name,
       listed or not, signed by one and the same private issuer.
 
-    For the last two, one of the private issuers' ServerHellos must have come as soon as one can from nearby: a device
-    that only takes the TCP connection, and hands its bytes on to wherever TLS ends, is as near, and never as quick.
+    For the last two, some ServerHello of this very issuer must have come as soon as one can from nearby: a device that
+    only takes the TCP connection, and hands its bytes on to wherever TLS ends, is as near, and never as quick.
     A known interception key never stands there, nor one that a ladder of this client puts on the path.
     """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED):
@@ -135,6 +135,9 @@ def on_the_volunteers_side(
         )
     if client in ladders.clients:
         return verdict
+    facts = surroundings.facts_of(observation.chain, observation.time_ns)
+    if facts is None or surroundings.private_issuer(facts) not in signing.near:
+        return verdict
     shown = _own_link(observation, signing) or _local_network(observation, signing)
     return verdict._replace(place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
 
@@ -147,7 +150,7 @@ def _own_link(observation: Observation, signing: Signing) -> str | None:
     if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
         return None  # recorded at another point as well
     took = first.time_ns - syn.time_ns
-    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine or not signing.near:
+    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine:
         return None
     return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
 
@@ -157,7 +160,7 @@ def _local_network(observation: Observation, signing: Signing) -> str | None:
     answer = observation.server_hello
     if answer is None or family(answer.ttl) - answer.ttl > LAN_ROUTERS:
         return None
-    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or 0 in signing.issuers or not signing.near:
+    if signing.slowest >= LAN_NS or len(signing.issuers) != 1 or 0 in signing.issuers:
         return None
     others = len(signing.names) - len(signing.listed)
     if len(signing.names) < LAN_NAMES or not others or len(signing.servers) < LAN_NAMES:

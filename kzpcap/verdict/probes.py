@@ -53,6 +53,8 @@ class Probes:
         self.probed.add(observation.number)
         if observation.target is not None and observation.target.exact:
             self.targets.add(observation.server_name)
+        syn, answered = observation.syn, observation.syn_ack
+        round_trip = answered.time_ns - syn.time_ns if syn is not None and answered is not None else 0
         full = observation.syn.ttl if observation.syn and len({p.ttl for p in observation.probes}) <= 2 else None
         for probe in observation.probes:
             if full is not None and probe.ttl >= full - 1:
@@ -72,6 +74,7 @@ class Probes:
                     probe.seq,
                     probe.tos,
                     probe.dont_fragment,
+                    round_trip,
                 )
             )
 

@@ -72,8 +72,11 @@ def name_hop(
 
 
 def same_way(route: Route, target: Series, k: int) -> bool:
-    """Does a traceroute to the same address go the probes' way: the same router where both saw one last below k?"""
-    for ttl in range(k - 1, 0, -1):
+    """Does a traceroute to the same address go the probes' way: the same router right before k, or one before that?
+
+    The first hops are everybody's.
+    """
+    for ttl in (k - 1, k - 2):
         ours, theirs = set(target.hops_at(ttl)), set(route.hops.get(ttl, ()))
         if ours and theirs:
             return bool(ours & theirs) and _route_agrees(route, target)

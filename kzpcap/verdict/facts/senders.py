@@ -33,6 +33,8 @@ SWAPPED_NS = 100_000_000
 PROMPT_NS = 3_000_000_000
 """Who answers a ClientHello does so at once, or when it is sent again; what balancers and firewalls send of themselves
 comes once they gave up waiting."""
+TRIED = 3
+"""Copies of a ClientHello, each sent because nothing had answered the one before."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
 
 
@@ -121,8 +123,11 @@ def _same(one: Mark, syn_ack: Mark) -> bool:
 
 def _no_answer(observation: Observation, mark: Mark, what: str) -> Finding | None:
     """Why what came after a ClientHello may be no answer to it, whoever sent it; None where it may."""
-    asked = [probe.time_ns for probe in observation.probes if probe.frame < mark.frame]
-    return _ignored(observation, mark, what) or _late(max(asked, default=mark.time_ns), mark, what)
+    before = [probe for probe in observation.probes if probe.frame < mark.frame]
+    asked = [probe.time_ns for probe in before] or [mark.time_ns]
+    if len(before) >= TRIED and len({probe.ttl for probe in before}) == 1 and mark.time_ns - min(asked) > PROMPT_NS:
+        asked = asked[:1]  # what was lost on the way several times: who waited for it waited from the first on
+    return _ignored(observation, mark, what) or _late(max(asked), mark, what)
 
 
 def _late(asked_ns: int, mark: Mark, what: str) -> Finding | None:
@@ -347,7 +352,8 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if passed.attempts:
         says = f"this very name got through {passed.attempts} times between its {count} failures"
         return Finding(None, says, tuple(attempt.frame for attempt in passed.some[:6]))
-    if observation.long_hello and sum([control.long for control in around]) < NEEDED:
+    lost = observation.failed == "silent" and observation.transport == "tcp"
+    if lost and observation.long_hello and sum([control.long for control in around]) < NEEDED:
         says = f"{count} attempts failed whose ClientHello takes more than one packet, unlike those of the controls:"
         return Finding(None, says + " a path that loses long packets does this to any name", frames)
     server, name = observation.server[0], observation.server_name
