@@ -33,6 +33,8 @@ SWAPPED_NS = 100_000_000
 PROMPT_NS = 3_000_000_000
 """Who answers a ClientHello does so at once, or when it is sent again; what balancers and firewalls send of themselves
 comes once they gave up waiting."""
+SOON_NS = 1_000_000_000
+"""More than any round trip: what comes so soon behind one of many copies answers it."""
 TRIED = 3
 """Copies of a ClientHello, each sent because nothing had answered the one before."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
@@ -125,8 +127,9 @@ def _no_answer(observation: Observation, mark: Mark, what: str) -> Finding | Non
     """Why what came after a ClientHello may be no answer to it, whoever sent it; None where it may."""
     before = [probe for probe in observation.probes if probe.frame < mark.frame]
     asked = [probe.time_ns for probe in before] or [mark.time_ns]
-    if len(before) >= TRIED and len({probe.ttl for probe in before}) == 1 and mark.time_ns - min(asked) > PROMPT_NS:
-        asked = asked[:1]  # what was lost on the way several times: who waited for it waited from the first on
+    lost = len(before) >= TRIED and len({probe.ttl for probe in before}) == 1
+    if lost and mark.time_ns - min(asked) > PROMPT_NS and mark.time_ns - max(asked) > SOON_NS:
+        asked = asked[:1]  # none of the copies arrived: who waited for them waited from the first on
     return _ignored(observation, mark, what) or _late(max(asked), mark, what)
 
 
