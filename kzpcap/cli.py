@@ -434,8 +434,7 @@ def certificates(
                 where = {"file": _name(name), "path": name}
                 sys.stdout.writelines(text({**where, **listing.document(row)}) + "\n" for row in listing.rows(report))
             else:
-                if several or len(files) > 1:
-                    typer.echo(f"{chr(10) if several else ''}{safe(_name(name))}")
+                typer.echo(("\n" if several else "") + safe(_name(name)))
                 several = True
                 listing.show(report, sys.stdout.write)
             if save is not None:

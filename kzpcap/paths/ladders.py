@@ -2,8 +2,9 @@
 
 A ladder is the same question asked with rising TTL, in either published shape: one connection in which the same
 ClientHello segment is sent again and again (Raman et al., IMC 2020), or one connection for each TTL (CenTrace,
-OONI's tlsmiddlebox). A Time Exceeded is matched to the very probe: by 5-tuple and IP ID. Where probes of several TTLs
-are alike in all that is quoted, it is of the one that none had answered; of several, it is nobody's.
+OONI's tlsmiddlebox). A Time Exceeded is matched to the very probe: by 5-tuple and IP ID, else by what was sent last. Of
+probes alike in all that is quoted it answers the one that nobody had answered yet; where their TTLs differ, it is
+counted as unclear and names no hop.
 """
 
 from __future__ import annotations
