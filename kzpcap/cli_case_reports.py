@@ -80,7 +80,7 @@ def report(
             "reference": custody.reference_of(case, found.analysis),
             "suppressed": suppressed,
         }
-        titles = {key: generation.title for key, generation in loaded.generations.items()}
+        titles = loaded.titles
         page = render(shown, titles, {rule.id: rule.says for rule in RULES}, made)
     except ImportError as missing:
         typer.echo(f"kzpcap: this needs {missing.name}: pip install 'kzpcap[cases]'", err=True)
@@ -153,7 +153,7 @@ def claims(
                 found.add(capture, report)
     except DAMAGED as error:
         raise refused(folder, error) from None
-    titles = {key: generation.title for key, generation in reference.load().generations.items()}
+    titles = reference.load().titles
     document = claiming.document(found, claiming.claims(found, titles, explain(settled(found.crossings))))
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=True, indent=1))

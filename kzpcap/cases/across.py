@@ -14,7 +14,7 @@ from typing import Any
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.crossings import EXACT, FIRST_TIME, Crossing, Edge, Path, crossings, network_of, settled, vantages
 from kzpcap.report.document import Document
-from kzpcap.report.names import NO_TIME, day_of, listed_name
+from kzpcap.report.names import NO_TIME, day_of, identity_of, listed_name
 
 MAX_PATHS = 12
 MAX_ROWS = 200
@@ -259,11 +259,6 @@ def _has_icmp(ladder: dict[str, Any]) -> bool:
 
 def _facts(certificate: dict[str, Any]) -> dict[str, Any]:
     return {key: certificate[key] for key in FACTS if key in certificate}
-
-
-def identity_of(connection: dict[str, Any]) -> str:
-    """By whom, as far as a verified key or a product's names tell."""
-    return connection["interceptor"]["identity"] if connection["interceptor"] else "unknown"
 
 
 def stamp(time: float) -> str:

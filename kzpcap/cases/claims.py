@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kzpcap.cases.across import identity_of
 from kzpcap.cases.crossings import (
     EXACT,
     FIRST_TIME,
@@ -35,8 +34,10 @@ from kzpcap.cases.crossings import (
 from kzpcap.cases.edges import day
 from kzpcap.cases.tomography import Tomography
 from kzpcap.report.document import Document
-from kzpcap.report.names import day_of, replayable
+from kzpcap.report.names import day_of, identity_of, replayable
+from kzpcap.report.whom import claimed
 from kzpcap.report.words import NOT_EXCLUDED, count, ends
+from kzpcap.verdict.identity import KNOWN, SUPPLIED, is_known
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
@@ -191,7 +192,7 @@ class Gathered:
         if agrees:
             support.agreeing.add(capture)
         identity = identity_of(one)
-        support.verified += identity.startswith("known_generation:") or identity == "supplied_ca"
+        support.verified += is_known(identity) or identity == SUPPLIED
         support.agree += agrees
         support.published += replayable(one)
         support.differ += one.get("corroboration") == "differs"
@@ -288,7 +289,7 @@ class Claim:
 def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> list[Claim]:
     """Every claim of a case, the best supported first."""
     made = [
-        _claim(f"TLS to listed names was intercepted {by(identity, titles)}", "identity", identity, support)
+        _claim(f"TLS to listed names was intercepted {claimed(identity, titles)}", "identity", identity, support)
         for identity, support in found.by_identity.items()
     ]
     best = {edge for one in explained.explanations[:1] for group in one.groups for edge in group.edges}
@@ -296,7 +297,7 @@ def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> li
         claim = _claim(
             through(edge.before, edge.after),
             "place",
-            "known_generation:" if support.verified == support.connections else "",
+            KNOWN if support.verified == support.connections else "",
             support,
         )
         alone = edge in best and len(explained.explanations) == 1
@@ -311,18 +312,6 @@ def claims(found: Gathered, titles: dict[str, str], explained: Tomography) -> li
 def through(before: str, after: str) -> str:
     """On which path, in fixed words."""
     return f"TLS to listed names was intercepted on a path through {ends(before, after)}"
-
-
-def by(identity: str, titles: dict[str, str]) -> str:
-    """By whom, in fixed words."""
-    kind, _, name = identity.partition(":")
-    if kind == "known_generation":
-        return f"with a certificate signed by a key of {titles.get(name, name)}"
-    if kind == "product":
-        return f"under the issuer names of a product ({name})"
-    return {"supplied_ca": "with a certificate signed by a CA given on the command line"}.get(
-        kind, "by someone unknown"
-    )
 
 
 def _with(claim: Claim, condition: str, met: bool) -> Claim:
@@ -359,7 +348,7 @@ def _claim(says: str, about: str, identity: str, support: Support) -> Claim:
 
 def _alternatives(identity: str, support: Support) -> Iterable[tuple[str, str]]:
     """Every other explanation, with the fact that excludes it."""
-    known = identity.startswith("known_generation:") and support.verified == support.connections
+    known = is_known(identity) and support.verified == support.connections
     signatures = count(support.verified, "verified signature")
     signed = f"{signatures} by a key that was published as the system's" if known else ""
     # One sound capture vouches for none of the others: the key must have been proved from as many networks as count.

@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any
 
 from kzpcap.report.document import Document
+from kzpcap.report.names import identity_of
+from kzpcap.verdict.identity import is_product
 
 SERVER, START = "(server)", "(capture point)"
 TRUSTED_RULES = frozenset({"publicly-trusted", "trusted-by-supplied-anchor", "other-name"})
@@ -233,7 +235,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
         edges = edges_of(path, server)
         along = tuple(edge for _, edge in edges)
         found = ladder["interceptor_ttl"] is not None
-        hits = {_identity(one) for one in probes if one["state"] == "intercepted"} if found else set()
+        hits = {identity_of(one) for one in probes if one["state"] == "intercepted"} if found else set()
         where = _where(ladder, edges) if found and ladder["effect"] == "certificate" and len(hits) == 1 else ()
         times = [seconds(one["time"]) for one in probes]
         way = _Way(along, where, hits.pop() if where else "", min(times), max(times))
@@ -277,7 +279,7 @@ def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way]) -> Cros
     way = min(near, key=lambda way: (abs(way.begins - time), way.along), default=None)
     where: tuple[Edge, ...] = ()
     if way is not None and outcome == "intercepted":
-        boxes = {way.where for way in near if way.identity == _identity(one)}
+        boxes = {way.where for way in near if way.identity == identity_of(one)}
         where = boxes.pop() if len(boxes) == 1 else ()
     return Crossing(
         capture,
@@ -301,10 +303,6 @@ def _timed(crossing: Crossing) -> Crossing:
     return replace(crossing, outcome="neutral", why="its packets have no time", where=())
 
 
-def _identity(one: dict[str, Any]) -> str:
-    return one["interceptor"]["identity"] if one["interceptor"] else "unknown"
-
-
 def _series(one: dict[str, Any], client: str) -> tuple[Any, ...]:
     """What a ladder, or one of its target's probes, has to tell it from others."""
     return one["server"]["address"], one["server"]["port"], one["server_name"], client
@@ -325,7 +323,7 @@ def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> tup
 def _outcome(one: dict[str, Any]) -> tuple[str, str]:
     """(intercepted, clean or neutral, why neutral) of a connection to a listed name."""
     if one["state"] == "intercepted":
-        if _identity(one).startswith("product:") or one["place"]["where"] == "volunteer_side":
+        if is_product(identity_of(one)) or one["place"]["where"] == "volunteer_side":
             return "neutral", "intercepted by a product, or on the client's own side"
         return "intercepted", ""
     if one["rule_id"] in TRUSTED_RULES:

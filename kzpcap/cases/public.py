@@ -15,12 +15,12 @@ from typing import Any
 
 from kzpcap import reference
 from kzpcap.cases.crossings import SERVER, START, network_of
+from kzpcap.verdict.identity import is_known
 
 TOLD = "The public profile: hours, networks, listed names; what was left out is counted at the end."
 ENOUGH = 3
 """Networks from which something must have been seen."""
 AS_NETWORKS = "addresses of routers and servers, told as networks"
-NAMED = "known_generation:"
 """Whose issuer names are told: the others' may be a company's, or a volunteer's own."""
 
 
@@ -55,7 +55,7 @@ def public(document: dict[str, Any], known_keys: frozenset[str]) -> tuple[dict[s
         left["ladders that disagree, with network and server"] += len(across["disagreements"])
         across["disagreements"] = []
     for one in across["interceptors"]:
-        if not one["identity"].startswith(NAMED):
+        if not is_known(one["identity"]):
             one["issuer"] = "(not told)"
             left["issuer names of products and of unknown signers"] += 1
     forged: dict[tuple[str, str], dict[str, Any]] = {}
@@ -171,7 +171,7 @@ def _keys(across: dict[str, Any], listed: set[str], known_keys: frozenset[str], 
         left["names on no list"] += len(more)
         key["server_names"] = [name for name in key["server_names"] if name in listed]
         key["certificates"] = []
-        if not all(identity.startswith(NAMED) for identity in key["identities"]):
+        if not all(is_known(identity) for identity in key["identities"]):
             key["subjects"] = ["(not told)"]
             left["issuer names of products and of unknown signers"] += 1
         for end in ("first", "last"):

@@ -34,6 +34,7 @@ from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of
 from kzpcap.report.ooni import measurements
+from kzpcap.verdict.identity import PRODUCT, is_product
 from kzpcap.verdict.rules import RULES
 
 COLUMNS = ("day", "client_as", "client_network", "target", "state", "rule_id", "identity", "tls_version", "connections")
@@ -81,7 +82,7 @@ def _write(
 ) -> None:
     from kzpcap.report.case_page import render
 
-    titles = {key: generation.title for key, generation in reference.load().generations.items()}
+    titles = reference.load().titles
     (folder / "report.html").write_text(render(document, titles, {rule.id: rule.says for rule in RULES}, made), "utf-8")
     _json(folder / "summary.json", document)
     gathered, known = claiming.Gathered(otherwise=document["captures_judged_otherwise"]), published_keys()
@@ -118,9 +119,8 @@ def _count(report: Document, rows: Counter[tuple[str, ...]], behind: dict[str, s
         network = network_of(one["client"]["address"])
         system = f"AS{one['client']['asn']}" if one["client"].get("asn") else ""
         identity = one["interceptor"]["identity"] if one["interceptor"] else ""
-        known = identity.startswith(("known_generation:", "supplied_ca", "unknown")) or not identity
         row = (day_of(one), system, network, target["name"], one["state"], one["rule_id"])
-        rows[*row, identity if known else "product", one["tls_version"] or ""] += 1
+        rows[*row, PRODUCT if is_product(identity) else identity, one["tls_version"] or ""] += 1
         behind.setdefault(system, set()).add((network, day_of(one)))
 
 

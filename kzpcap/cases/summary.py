@@ -14,7 +14,7 @@ from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.repeats import Repeats, sound
 from kzpcap.cases.store import REPORT, Case
 from kzpcap.errors import CaseError
-from kzpcap.report import words
+from kzpcap.report import whom, words
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of, replayable, span
 from kzpcap.report.text import wrap
@@ -246,7 +246,7 @@ def lines(found: Total) -> Iterator[str]:
         yield ""
         yield "INTERCEPTED BY"
         for identity, days in sorted(found.identities.items()):
-            yield f"  {words.identity(identity):<44.44}{sum(days.values()):>8,}  {span(days)}"
+            yield f"  {whom.row(identity):<44.44}{sum(days.values()):>8,}  {span(days)}"
     if found.targets:
         yield ""
         yield f"{'TARGETS':<30}{HEADS}"

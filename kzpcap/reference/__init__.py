@@ -145,6 +145,11 @@ class Reference:
             for entry in self._signatures.get("generation", ())
         }
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """What each generation is called, by id."""
+        return {name: generation.title for name, generation in self.generations.items()}
+
     def _certificate(self, name: str) -> Certificate:
         path = self.folder / "interception_cas" / name
         found = read_pem(path)

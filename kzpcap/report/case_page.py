@@ -15,7 +15,9 @@ from kzpcap.report import charts, words
 from kzpcap.report.html import MEANS, SIGNS, almaty, utc
 from kzpcap.report.names import NO_TIME, span
 from kzpcap.report.text import safe
+from kzpcap.report.whom import title
 from kzpcap.report.words import STATES
+from kzpcap.verdict.identity import is_known, is_product
 
 MAX_DAYS, MAX_TARGETS, MAX_SPANS = 62, 40, 24
 STRENGTH = ("intercepted", "clean", "neutral")
@@ -72,16 +74,6 @@ def both_times(stamp: str) -> str:
     return f"{here} UTC ({there[11:] if there[:10] == here[:10] else there[5:]} in Almaty)"
 
 
-def title(identity: str, titles: dict[str, str]) -> str:
-    """By whom, in words; a state is named only where a known key was verified."""
-    kind, _, name = identity.partition(":")
-    if kind == "known_generation":
-        return titles.get(name, name)
-    if kind == "product":
-        return safe(name)
-    return {"supplied_ca": "a CA given on the command line", "unknown": "not known"}.get(identity, safe(identity))
-
-
 def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
     """The findings in sentences, the plainest first."""
     captures, across = document["captures"], document["across"]
@@ -108,11 +100,11 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         yield f"{words.count(count, 'connection')} in several captures, and counted once."
     for identity, days in document["interceptors"].items():
         count, when = words.count(sum(days.values()), "connection"), span(days)
-        if identity.startswith("known_generation:"):
+        if is_known(identity):
             yield f"By {title(identity, titles)}: a verified signature by its key ({count}, {when})."
         elif identity == "unknown":
             yield f"By whom is not known in {count} ({when})."
-        elif identity.startswith("product:"):
+        elif is_product(identity):
             yield f"Under names of {title(identity, titles)}, which prove nothing ({count}, {when})."
         else:
             yield f"By {title(identity, titles)} ({count}, {when})."

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kzpcap.report.document import Document, written
 from kzpcap.report.ladders import EFFECTS, sentences
 from kzpcap.report.text import safe
-from kzpcap.report.words import STATES, whom
+from kzpcap.report.whom import told
+from kzpcap.report.words import STATES
+from kzpcap.verdict.identity import is_known
 from kzpcap.verdict.rules import NOTHING, RULES
 
 if TYPE_CHECKING:
@@ -138,7 +140,7 @@ def render(report: Report, document: Document, name: str) -> str:
     """The page of a report, from its JSON document."""
     from jinja2 import Environment, FileSystemLoader
 
-    titles = {key: generation.title for key, generation in report.reference.generations.items()}
+    titles = report.reference.titles
     rows = Rows()
     for one in document.connections():
         rows.add(one, titles)
@@ -175,9 +177,9 @@ def render(report: Report, document: Document, name: str) -> str:
 def _whom(one: dict[str, Any], titles: dict[str, str]) -> tuple[bool, str]:
     """(is it a key that was verified, by whom); who stands on the user's own side is told so."""
     found = one["interceptor"]
-    words = whom(found["identity"], found["basis"], titles)
+    words = told(found["identity"], found["basis"], titles)
     own = f"; {one['place']['basis']}" if one["place"]["where"] == "volunteer_side" else ""
-    return found["identity"].startswith("known_generation:"), words + own
+    return is_known(found["identity"]), words + own
 
 
 def _issuers(tops: Counter[str], certificates: dict[str, dict[str, Any]]) -> list[str]:

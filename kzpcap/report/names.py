@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from kzpcap.verdict.identity import UNKNOWN
+
 
 def listed_name(connection: dict[str, Any]) -> str | None:
     """The very name on a list of targets that a connection of a report went to, by one of its hellos."""
@@ -36,3 +38,8 @@ def span(days: Iterable[str]) -> str:
 def replayable(connection: dict[str, Any]) -> bool:
     """Does it show a published certificate, and nobody is shown to hold the key? Anybody can replay that."""
     return bool(connection.get("specimen")) and connection["possession"] != "proved"
+
+
+def identity_of(connection: dict[str, Any]) -> str:
+    """By whom, as far as a verified key or a product's names tell."""
+    return connection["interceptor"]["identity"] if connection["interceptor"] else UNKNOWN

@@ -15,8 +15,9 @@ from kzpcap.report import twin
 from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
-from kzpcap.report.words import whom
+from kzpcap.report.whom import told
 from kzpcap.verdict.facts import chain_is_specimen
+from kzpcap.verdict.identity import is_known, parts
 from kzpcap.verdict.judge import Verdict
 from kzpcap.verdict.logic import Finding
 from kzpcap.verdict.rules import NOTHING, RULES, State
@@ -147,8 +148,8 @@ def _whom_and_where(report: Report, connection: Connection, collected: Collected
     verdict = connection.verdict
     state = verdict.state
     if verdict.interceptor is not None:
-        titles = {name: generation.title for name, generation in report.reference.generations.items()}
-        words = whom(verdict.interceptor.identity, verdict.interceptor.basis, titles)
+        titles = report.reference.titles
+        words = told(verdict.interceptor.identity, verdict.interceptor.basis, titles)
         collected.identities.setdefault(state, Counter())[words] += 1
     place = verdict.place
     words = place.basis if place.where != "unknown" else f"unknown: {place.basis}"
@@ -316,8 +317,8 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
 def _because(verdict: Verdict) -> str:
     """The reason in half a line, and by whom where a verified key says so."""
     identity = verdict.interceptor.identity if verdict.interceptor else ""
-    if identity.startswith("known_generation:"):
-        return f"key of {identity.split(':', 1)[1]}"
+    if is_known(identity):
+        return f"key of {parts(identity)[1]}"
     return verdict.rule.because
 
 

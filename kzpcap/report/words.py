@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from kzpcap.report.text import safe, wrap
@@ -29,22 +29,6 @@ def cleaned(value: Any) -> Any:
 def count(number: int, what: str, many: str = "") -> str:
     """A number with its noun; `many` where that has a plural of its own."""
     return f"{number:,} {what if number == 1 else many or what + 's'}"
-
-
-def identity(of: str) -> str:
-    """An interceptor's id for a table, without our own prefix."""
-    kind, _, name = of.partition(":")
-    return {"known_generation": f"a key of {name}", "product": f"names of {name}"}.get(kind, of.replace("_", " "))
-
-
-def whom(of: str, basis: str, titles: Mapping[str, str]) -> str:
-    """By whom, in a sentence's part with its basis: a name alone is none."""
-    kind, _, name = of.partition(":")
-    if kind == "known_generation":
-        return titles.get(name, name)
-    if kind == "product":
-        return f"a product, {name}: {basis}"
-    return f"a CA given on the command line ({safe(basis)})" if kind == "supplied_ca" else f"unknown: {basis}"
 
 
 def judged_otherwise(captures: int) -> str:

@@ -17,10 +17,7 @@ import signal
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from kzpcap.reference import Reference
+from typing import Any
 
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL, EXIT_UNDECIDED = 3, 4, 5, 6, 7, 8
 PR_SET_PDEATHSIG = 1
@@ -88,8 +85,10 @@ def _main(arguments: list[str]) -> int:
     from kzpcap.report import html
     from kzpcap.report import json as report_json
     from kzpcap.report.document import Document
+    from kzpcap.report.whom import title
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import doubtful_issuers, scrub
+    from kzpcap.verdict.identity import UNKNOWN
 
     known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
     try:
@@ -126,7 +125,7 @@ def _main(arguments: list[str]) -> int:
         "states": dict(summary.states),
         "target_states": dict(summary.target_states),
         "hidden": summary.rules["certificate-encrypted"],
-        "by": sorted({_title(known, one) for one in summary.identities if one != "unknown"}),
+        "by": sorted({title(one, known.titles) for one in summary.identities if one != UNKNOWN}),
         "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
         "names": sorted(scrubbed.made.names)[:50],
         "issuers": doubtful_issuers(scrubbed)[:8],
@@ -147,12 +146,6 @@ def _keep(capture: Path, place: Path, recipient: str) -> None:
         seal(body, out, recipients([recipient]))
         out.flush()
         os.fsync(out.fileno())
-
-
-def _title(known: Reference, identity: str) -> str:
-    """Whom a verified key names, in words; products by their id."""
-    kind, _, name = identity.partition(":")
-    return known.generations[name].title if kind == "known_generation" else name or kind
 
 
 if __name__ == "__main__":

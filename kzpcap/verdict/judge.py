@@ -7,13 +7,14 @@ from typing import NamedTuple
 from kzpcap.observations import Observation
 from kzpcap.surroundings import Surroundings
 from kzpcap.verdict.features import features_of
+from kzpcap.verdict.identity import SUPPLIED, UNKNOWN, known, product
 from kzpcap.verdict.logic import Finding, answer
 from kzpcap.verdict.plans import outcome, plan_for
 from kzpcap.verdict.rules import NOTHING, Rule, State
 
 
 class Interceptor(NamedTuple):
-    """By whom: known_generation:<id>, supplied_ca or unknown; and on what basis."""
+    """By whom (identity.py), and on what basis."""
 
     identity: str
     basis: str
@@ -72,31 +73,27 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         facts = surroundings.facts_of(full.chain, full.time_ns) if full else None
     if rule.id == "known-interception-leaf":
         generation = surroundings.interception_leaves[surroundings.certificates[observation.chain[0]].spki_sha256]
-        return Interceptor(f"known_generation:{generation.id}", f"possession of the leaf's key of {generation.title}")
+        return Interceptor(known(generation.id), f"possession of the leaf's key of {generation.title}")
     if facts and rule.state is State.INTERCEPTED:
         if facts.interception_ca and facts.interception_ca.generation:
             generation = facts.interception_ca.generation
-            return Interceptor(
-                f"known_generation:{generation.id}", f"signature verified with the key of {generation.title}"
-            )
+            return Interceptor(known(generation.id), f"signature verified with the key of {generation.title}")
         if facts.sha1_generation:
             generation = facts.sha1_generation
-            return Interceptor(
-                f"known_generation:{generation.id}", f"signed by an intermediate listed for {generation.title}"
-            )
+            return Interceptor(known(generation.id), f"signed by an intermediate listed for {generation.title}")
         if facts.interception_ca:
             name = facts.interception_ca.certificate.common_name
-            return Interceptor("supplied_ca", f'signature verified with the supplied CA "{name}"')
+            return Interceptor(SUPPLIED, f'signature verified with the supplied CA "{name}"')
     if facts and facts.product and rule.id in ("resigned-by-product", "product-by-issuer-names"):
         return Interceptor(
-            f"product:{facts.product.id}", f"the issuer's names are those of {facts.product.title}; names prove nothing"
+            product(facts.product.id), f"the issuer's names are those of {facts.product.title}; names prove nothing"
         )
     if rule.id == "resigned-copy-of-genuine-certificate":
-        return Interceptor("unknown", "a copy shows that it was re-signed, never by whom")
+        return Interceptor(UNKNOWN, "a copy shows that it was re-signed, never by whom")
     if not observation.chain:
-        return Interceptor("unknown", "the certificate cannot be read")
+        return Interceptor(UNKNOWN, "the certificate cannot be read")
     if rule.id == "interception-chain-in-dispute":
-        return Interceptor("unknown", "the answer came in two versions: which one the client took is open")
+        return Interceptor(UNKNOWN, "the answer came in two versions: which one the client took is open")
     if facts and facts.imitation:
-        return Interceptor("unknown", "names of a known CA prove nothing about who holds the key")
-    return Interceptor("unknown", "no verified signature by a known key")
+        return Interceptor(UNKNOWN, "names of a known CA prove nothing about who holds the key")
+    return Interceptor(UNKNOWN, "no verified signature by a known key")

@@ -10,6 +10,8 @@ from kzpcap.paths.local import is_local
 from kzpcap.reference import Product
 from kzpcap.surroundings import Surroundings
 from kzpcap.surroundings.signers import Signing
+from kzpcap.verdict.identity import UNKNOWN, is_known, is_product
+from kzpcap.verdict.identity import product as product_identity
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
 from kzpcap.verdict.ladders import HOUR_NS, Ladder
 from kzpcap.verdict.outcomes import EFFECTS
@@ -117,7 +119,7 @@ def on_the_volunteers_side(
         return verdict
     identity = verdict.interceptor.identity if verdict.interceptor else ""
     sent, answer = observation.client_hello, observation.server_hello
-    if identity.startswith("known_generation:") or sent is None or answer is None:
+    if is_known(identity) or sent is None or answer is None:
         return verdict
     if observation.proxied or surroundings.rebuilt or is_local(observation.server[0]):
         return verdict
@@ -125,7 +127,7 @@ def on_the_volunteers_side(
         return verdict
     if sent.ttl not in FRESH_TTLS:
         return verdict
-    product = next((one for one in products if one.local and identity == f"product:{one.id}"), None)
+    product = next((one for one in products if one.local and identity == product_identity(one.id)), None)
     client = observation.client[0]
     signing = surroundings.signers.of(client)
     if product is not None and answer.ttl in FRESH_TTLS and signing.lowered and not signing.fresh_genuine:
@@ -178,6 +180,6 @@ def placed(verdict: Verdict, place: Place) -> Verdict:
     What a ladder puts on the path is no product on the user's side, whatever names it bears: then nobody is named.
     """
     interceptor = verdict.interceptor
-    if interceptor is not None and interceptor.identity.startswith("product:") and place.where != "volunteer_side":
-        interceptor = Interceptor("unknown", f"{interceptor.basis}, and a ladder puts it on the path")
+    if interceptor is not None and is_product(interceptor.identity) and place.where != "volunteer_side":
+        interceptor = Interceptor(UNKNOWN, f"{interceptor.basis}, and a ladder puts it on the path")
     return verdict._replace(place=place, interceptor=interceptor)
