@@ -53,6 +53,7 @@ def serve(
         import uvicorn
 
         from kzpcap.upload.child import without_network
+        from kzpcap.upload.deadline import within
         from kzpcap.upload.door import Door
         from kzpcap.upload.store import Store
         from kzpcap.upload.web import Service
@@ -92,6 +93,7 @@ def serve(
         ssl_keyfile=settings.tls_key or None,
         access_log=False,
         log_level="warning",
+        http=within(settings.head_seconds),
         server_header=False,
         date_header=False,
         timeout_keep_alive=15,

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -209,3 +210,37 @@ def test_tokens_from_the_command_line(tmp_path):
     assert token not in listed
     assert run("token", "--data", str(tmp_path / "data"), "--revoke", listed.split()[0]).returncode == 0
     assert Store(tmp_path / "data").role(token) is None
+
+
+def test_whoever_does_not_finish_the_head_of_a_request_is_cut_off(tmp_path):
+    server = Server(tmp_path, head_seconds=1)
+    try:
+        begun = time.monotonic()
+        silent, slow, used = (socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(3))
+        used.sendall(b"GET /static/style.css HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert used.recv(12) == b"HTTP/1.1 200"
+        time.sleep(0.3)
+        used.recv(65_536)
+        used.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")  # a second request on the same connection, never ended
+        for _ in range(15):
+            with contextlib.suppress(OSError):
+                slow.sendall(b"G")
+            time.sleep(0.1)
+        for one in (silent, slow, used):
+            with contextlib.suppress(ConnectionResetError):
+                while one.recv(65_536):
+                    pass
+            one.close()
+        assert time.monotonic() - begun < 4
+        with httpx.Client() as client:  # an upload may take longer than that
+            body = iter([b"POST", *[b"x" * 100 for _ in range(4)]])
+
+            def slowly():
+                for piece in body:
+                    time.sleep(0.4)
+                    yield piece
+
+            assert client.post(server.url + "/upload", content=slowly(), timeout=20).status_code in (400, 415, 422)
+        assert "Traceback" not in (tmp_path / "log").read_text()
+    finally:
+        server.stop()

@@ -40,6 +40,8 @@ class Config:
     """How long a volunteer can look, and delete."""
     idle_seconds: int = 120
     """An upload that sends nothing for so long is cut off; it can be resumed."""
+    head_seconds: int = 30
+    """A connection whose request has not begun whole after so long is ended."""
     age_recipient: str = ""
     """Of the researcher: what `kzpcap upload` sends is encrypted to it, and the server cannot open it."""
     keep_originals: bool = False
