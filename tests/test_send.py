@@ -249,3 +249,16 @@ def test_what_is_no_service_is_told(listener, answer):
     stranger = listener(handle)
     with pytest.raises(UploadError):
         send(service(f"http://127.0.0.1:{stranger.port}"), io.BytesIO(b"x"), 1, None, lambda _: None)
+
+
+@pytest.mark.parametrize("told", [b"10", b"0", b"-1", b"9" * 40, b"\xb2"], ids=["more", "none", "less", "many", "odd"])
+def test_a_service_that_counts_other_bytes_than_were_sent_is_not_believed(told, listener):
+    def handle(self, link):
+        asked = link.recv(65_536)
+        head = b"201 Created\r\nLocation: /files/abc" if asked.startswith(b"POST") else b"204 No Content"
+        head = b"200 OK" if asked.startswith(b"HEAD") else head
+        link.sendall(b"HTTP/1.1 " + head + b"\r\nUpload-Offset: " + told + b"\r\nContent-Length: 0\r\n\r\n")
+
+    stranger = listener(handle)
+    with pytest.raises(UploadError, match="not sent"):
+        send(service(f"http://127.0.0.1:{stranger.port}"), io.BytesIO(b"12345"), 5, None, lambda _: None)

@@ -141,14 +141,16 @@ def send(
 ) -> str:
     """Send `size` bytes by tus 1.0.0, going on after breaks; gives the receipt."""
     location = _created(place, size)
-    offset = tries = 0
+    offset = sent = tries = 0
     while offset < size:
         body.seek(offset)
         headers = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        piece = body.read(min(PIECE, size - offset))
+        sent = max(sent, offset + len(piece))
         try:
-            status, answer = _ask(place, "PATCH", location, headers, body.read(min(PIECE, size - offset)))
+            status, answer = _ask(place, "PATCH", location, headers, piece)
             if status == 204:
-                offset, tries = int(answer["upload-offset"]), 0
+                offset, tries = _offset(place, answer, offset + 1, offset + len(piece)), 0
                 if progress:
                     progress(offset, size)
                 continue
@@ -162,10 +164,18 @@ def send(
         pause(min(30.0, 2.0**tries / 2))
         try:
             status, answer = _ask(place, "HEAD", location, TUS, b"")
-            offset = int(answer["upload-offset"]) if status == 200 else offset
+            offset = _offset(place, answer, 0, sent) if status == 200 else offset
         except (OSError, http.client.HTTPException, KeyError, ValueError):
             continue
     return location.rsplit("/", 1)[1]
+
+
+def _offset(place: Service, answer: dict[str, str], least: int, most: int) -> int:
+    """How much is there, as the service tells it; UploadError where it can be no more than so many bytes, or less."""
+    told = answer["upload-offset"]
+    if not told.isascii() or not told.isdigit() or len(told) > 15 or not least <= int(told) <= most:
+        raise UploadError(f"{place.host}: the service counts bytes that were not sent, or none")
+    return int(told)
 
 
 def _created(place: Service, size: int) -> str:

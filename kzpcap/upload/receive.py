@@ -84,7 +84,10 @@ class Gate:
         self.places.discard(place)
 
     def room(self, size: int, landed: int = 0) -> None:
-        """Is there room for so many bytes, of which `landed` are on the disk already? Refused where there is not."""
+        """Is there room for so many bytes, of which `landed` are on the disk already? Refused where there is not.
+
+        It looks at every file that is kept: for a thread.
+        """
         config = self.config
         if size > config.max_file:
             raise Refused("too_large", 413)
@@ -113,7 +116,7 @@ async def pieces(request: Request, gate: Gate, place: Place) -> AsyncIterator[by
             unchecked += len(piece)
             if unchecked > CHECKED:
                 unchecked = 0
-                gate.room(0)
+                await asyncio.to_thread(gate.room, 0)
             yield piece
     except (TimeoutError, ClientDisconnect):
         raise Refused("broken", 400) from None
@@ -208,7 +211,7 @@ async def take_form(request: Request, gate: Gate, place: Place, path: Path) -> F
         stated = int(request.headers.get("content-length", "0"))
     except ValueError:
         raise Refused("broken", 400) from None
-    gate.room(max(0, stated - 65_536))
+    await asyncio.to_thread(gate.room, max(0, stated - 65_536))
     path.touch(0o600, exist_ok=False)  # an upload without a file is one that was lost
     form = Form(boundary, path, gate.config.max_file)
     try:
@@ -216,7 +219,7 @@ async def take_form(request: Request, gate: Gate, place: Place, path: Path) -> F
             form.parser.write(piece)
         form.parser.finalize()
         await asyncio.to_thread(form.close)  # a full disk queue may take seconds, and pages come first
-        gate.room(form.size, form.size)
+        await asyncio.to_thread(gate.room, form.size, form.size)
     except FormParserError:
         raise Refused("broken", 400) from None
     except OSError:

@@ -95,9 +95,9 @@ async def patch(request: Request, gate: Gate, upload: Upload, workers: Workers) 
     place = gate.enter()
     gate.writers.add(upload.id)
     try:
+        await asyncio.to_thread(gate.room, 0)
         if offset != _offset(gate, upload):
             return Response(None, 409, HEADERS)
-        gate.room(0)
         offset = await _write(request, gate, place, upload, offset, length)
         if offset == length:
             if is_sealed(gate.store.part(upload.id)):
