@@ -13,8 +13,9 @@ from typing import IO, Any
 from kzpcap.analysis import Reading, Report
 from kzpcap.capture.codes import OK, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import Packet, decode
+from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet
 from kzpcap.capture.unpack import Source
 from kzpcap.capture.witnesses import PACKET_WITNESSES, PacketSeen, fd_path, packets, with_tshark
 from kzpcap.errors import CaptureError

@@ -14,8 +14,8 @@ from collections.abc import Container
 from typing import NamedTuple
 
 from kzpcap.capture import codes
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 
 WINDOW = 1 << 24
 """Segments further than this from the others are strays: no stream that is kept is so long."""

@@ -1,7 +1,7 @@
 # C types for marks.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture cimport codes
-from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.packet cimport Packet
 from kzpcap.capture.flow cimport Flow
 from kzpcap.flows cimport distance
 from kzpcap.tls.seen cimport Handshake

@@ -8,8 +8,8 @@ a third of the time of a NamedTuple's constructor: there are some ten for each c
 from __future__ import annotations
 
 from kzpcap.capture import codes
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import distance
 from kzpcap.observations import IGNORED, Mark, Probe
 from kzpcap.paths.stack import ignored_resets, stamps

@@ -1,7 +1,7 @@
 # C types for observer.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture cimport codes
-from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.packet cimport Packet
 from kzpcap.capture.flow cimport Flow
 from kzpcap.flows cimport acknowledges_unsent, direction_packets
 from kzpcap.marks cimport acknowledges_missing, client_stamps, closed_by_server, first_marked, mark, probes, resets, server_marks, syn_ack

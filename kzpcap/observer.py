@@ -10,8 +10,8 @@ import hashlib
 from typing import Any
 
 from kzpcap.capture import codes
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.certificates.certificate import Certificate
 from kzpcap.certificates.names import normalise
 from kzpcap.certificates.possession import Possession, certificate_verify, server_key_exchange

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import reassemble
 
 

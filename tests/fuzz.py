@@ -23,8 +23,9 @@ with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap import clock, dns, reference
     from kzpcap.capture.codes import ICMP
     from kzpcap.capture.container import Records
-    from kzpcap.capture.decode import Packet, decode
+    from kzpcap.capture.decode import decode
     from kzpcap.capture.health import Notes
+    from kzpcap.capture.packet import Packet
     from kzpcap.capture.scan import Scanner
     from kzpcap.certificates import staple, transparency
     from kzpcap.errors import CaptureError

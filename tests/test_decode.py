@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.codes import ENCRYPTED, MALFORMED, NOT_IP, OK, SHORT, UNKNOWN_LINK
-from kzpcap.capture.decode import Packet, checksum_matches, decode, link_name
+from kzpcap.capture.decode import decode
+from kzpcap.capture.links import link_name
+from kzpcap.capture.packet import Packet, checksum_matches
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
 with warnings.catch_warnings():

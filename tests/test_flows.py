@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.codes import SYN
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import acknowledge_too_much, both_directions, reassemble
 
 

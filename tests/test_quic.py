@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.tls import quic
 from tests.build import client_hello_body, message, vector
 

@@ -17,8 +17,9 @@ import pytest
 from kzpcap import analyze, reference
 from kzpcap.capture.codes import OK
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import Packet, checksum_matches, decode
+from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet, checksum_matches
 from kzpcap.capture.source import open_source
 from kzpcap.errors import CaptureError
 from kzpcap.scrub.choose import Choices

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kzpcap import reference
 from kzpcap.capture.codes import ICMP, ICMPV6
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.errors import ReferenceDataError
 from kzpcap.paths import hops, icmp
 from kzpcap.paths.ladders import Sent, changed

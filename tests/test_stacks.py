@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.inet import IP, TCP
 
 from kzpcap import analyze, reference
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import acknowledges_unsent
 from kzpcap.paths.stack import one_clock
 from tests.conftest import CAPTURES

@@ -7,7 +7,8 @@ MAX_CAPTURED = 1 << 18
 """Above this a record's length is taken for damage (libpcap's MAXIMUM_SNAPLEN)."""
 
 # what came of a packet's decoding
-OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY = range(10)
+OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY, IP = range(11)
+"""IP: none of these yet, an IP packet is inside."""
 KEEP, LEAVE, GIVE_UP = range(3)
 """What becomes of a packet in its flow; LEAVE is no loss."""
 MAX_DEPTH = 12

@@ -1,7 +1,7 @@
 # C types for flow.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture cimport codes, limits, pieces
-from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.packet cimport Packet
 
 cdef class Side:
     cdef readonly long long packets, bytes

@@ -8,7 +8,7 @@ ended, little. The file runs as it is; flow.pxd gives the compiled form its type
 from __future__ import annotations
 
 from kzpcap.capture import codes, limits, pieces
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 
 REUSE_NS = 1_000_000_000
 LATE = 65_536

@@ -1,7 +1,7 @@
 # C types for fragments.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
 from kzpcap.capture cimport limits, pieces
-from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.packet cimport Packet
 
 cdef class Datagram:
     cdef public long long frame, time_ns, ttl, total, filled

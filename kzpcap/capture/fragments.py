@@ -7,8 +7,8 @@ The first copy of a byte counts. The file runs as it is; fragments.pxd gives the
 from __future__ import annotations
 
 from kzpcap.capture import limits, pieces
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet
 
 MAX_WAITING = 128
 """Datagrams in the making at once; each may take twice its own length."""

@@ -23,17 +23,27 @@ cdef inline const unsigned char* _whole(const unsigned char[::1] data, long long
         raise IndexError(at)
     return &data[at]
 
-cdef inline long long u16(const unsigned char[::1] data, long long at, bint big) except -1:
+cdef inline long long be16(const unsigned char[::1] data, long long at) except -1:
     cdef const unsigned char* here = _whole(data, at, 2)
-    if big:
-        return here[0] << 8 | here[1]
-    return here[0] | here[1] << 8
+    return here[0] << 8 | here[1]
+
+cdef inline long long be32(const unsigned char[::1] data, long long at) except -1:
+    cdef const unsigned char* here = _whole(data, at, 4)
+    return <unsigned int>here[0] << 24 | here[1] << 16 | here[2] << 8 | here[3]
+
+cdef inline long long le16(const unsigned char[::1] data, long long at) except -1:
+    cdef const unsigned char* here = _whole(data, at, 2)
+    return here[1] << 8 | here[0]
+
+cdef inline long long le32(const unsigned char[::1] data, long long at) except -1:
+    cdef const unsigned char* here = _whole(data, at, 4)
+    return <unsigned int>here[3] << 24 | here[2] << 16 | here[1] << 8 | here[0]
+
+cdef inline long long u16(const unsigned char[::1] data, long long at, bint big) except -1:
+    return be16(data, at) if big else le16(data, at)
 
 cdef inline long long u32(const unsigned char[::1] data, long long at, bint big) except -1:
-    cdef const unsigned char* here = _whole(data, at, 4)
-    if big:
-        return <unsigned int>here[0] << 24 | here[1] << 16 | here[2] << 8 | here[3]
-    return <unsigned int>here[3] << 24 | here[2] << 16 | here[1] << 8 | here[0]
+    return be32(data, at) if big else le32(data, at)
 
 cdef inline long long _length(const unsigned char[::1] data, long long at, long long stop) noexcept:
     """How many bytes a piece has."""

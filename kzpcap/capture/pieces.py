@@ -8,15 +8,31 @@ from __future__ import annotations
 
 def u16(data: bytes, at: int, big: bool) -> int:
     """A 16-bit integer at `at`; IndexError where it is not whole."""
-    if big:
-        return data[at] << 8 | data[at + 1]
-    return data[at] | data[at + 1] << 8
+    return be16(data, at) if big else le16(data, at)
 
 
 def u32(data: bytes, at: int, big: bool) -> int:
     """A 32-bit integer at `at`; IndexError where it is not whole."""
-    if big:
-        return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+    return be32(data, at) if big else le32(data, at)
+
+
+def be16(data: bytes, at: int) -> int:
+    """A big-endian 16-bit integer; IndexError where it is not whole."""
+    return data[at] << 8 | data[at + 1]
+
+
+def be32(data: bytes, at: int) -> int:
+    """A big-endian 32-bit integer; IndexError where it is not whole."""
+    return data[at] << 24 | data[at + 1] << 16 | data[at + 2] << 8 | data[at + 3]
+
+
+def le16(data: bytes, at: int) -> int:
+    """A little-endian 16-bit integer; IndexError where it is not whole."""
+    return data[at] | data[at + 1] << 8
+
+
+def le32(data: bytes, at: int) -> int:
+    """A little-endian 32-bit integer; IndexError where it is not whole."""
     return data[at + 3] << 24 | data[at + 2] << 16 | data[at + 1] << 8 | data[at]
 
 

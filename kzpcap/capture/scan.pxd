@@ -2,7 +2,8 @@
 cimport cython
 from kzpcap.capture.container cimport Records
 from kzpcap.capture cimport codes, limits, pieces
-from kzpcap.capture.decode cimport Packet, decode, decode_ip, checksum_matches
+from kzpcap.capture.decode cimport decode, decode_ip
+from kzpcap.capture.packet cimport Packet, checksum_matches
 from kzpcap.capture.flow cimport Flow
 from kzpcap.capture.fragments cimport Fragments
 

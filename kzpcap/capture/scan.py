@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from kzpcap.capture import codes, limits, pieces
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import Packet, checksum_matches, decode, decode_ip
+from kzpcap.capture.decode import decode, decode_ip
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.fragments import Fragments
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet, checksum_matches
 
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000

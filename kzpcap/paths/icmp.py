@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kzpcap.capture.codes import ICMP
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 
 TIME_EXCEEDED = {4: 11, 6: 3}
 UNREACHABLE = {4: 3, 6: 1}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from kzpcap.capture import codes
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import distance
 
 NAMES = {0: "eol", 1: "nop", 2: "mss", 3: "ws", 4: "sack", 5: "sackblocks", 8: "ts", 34: "fastopen", 30: "mptcp"}

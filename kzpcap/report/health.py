@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kzpcap.capture.container import FORMAT_NAMES, Records
-from kzpcap.capture.decode import REASONS, link_name
+from kzpcap.capture.decode import REASONS
 from kzpcap.capture.health import Notes
+from kzpcap.capture.links import link_name
 from kzpcap.capture.scan import Scanner
 from kzpcap.capture.unpack import Source
 from kzpcap.observations import Observation

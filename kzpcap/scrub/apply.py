@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 
 from kzpcap.capture.codes import OK, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import Packet, checksum_matches, decode
+from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet, checksum_matches
 
 RAW_IP = 101
 ICMP, ICMPV6, IPV4_IN_IP, IPV6_IN_IP = 1, 58, 4, 41

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.wire import Reader, ShortRead
 
 V2 = frozenset({0x6B3343CF, 0x709A50C4})

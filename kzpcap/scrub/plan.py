@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from kzpcap.analysis import Reading
 from kzpcap.capture.codes import ACK, FIN, ICMP, ICMPV6, OK, RST, SYN, TCP, UDP
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import Packet, decode
+from kzpcap.capture.decode import decode
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet
 from kzpcap.capture.unpack import Source
 from kzpcap.dns import answers
 from kzpcap.flows import Run, Stream, both_directions, distance, reassemble

@@ -5,8 +5,8 @@ Messages are put together from their fragments by message_seq; what is encrypted
 
 from __future__ import annotations
 
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream
 from kzpcap.iana import HANDSHAKE_TYPES
 from kzpcap.tls.records import HISTORY, Alert, Message, Side

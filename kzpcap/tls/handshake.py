@@ -10,8 +10,8 @@ The file runs as it is; handshake.pxd gives the compiled form its types.
 from __future__ import annotations
 
 from kzpcap.capture.codes import ACK, SYN, UDP
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade

@@ -14,8 +14,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream
 from kzpcap.tls import codes, quic
 from kzpcap.tls.compressed import unpack

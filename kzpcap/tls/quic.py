@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.flow import Flow
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream
 from kzpcap.tls.records import HISTORY, Message, Side
 from kzpcap.tls.secrets import aead, expand_label, extract

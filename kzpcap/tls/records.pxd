@@ -1,6 +1,6 @@
 # C types for records.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
-from kzpcap.capture.decode cimport Packet
+from kzpcap.capture.packet cimport Packet
 from kzpcap.flows cimport Stream, index_at
 from kzpcap.tls cimport codes
 

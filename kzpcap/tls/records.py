@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from kzpcap.capture.decode import Packet
+from kzpcap.capture.packet import Packet
 from kzpcap.flows import Run, Stream, index_at
 from kzpcap.iana import HANDSHAKE_TYPES
 from kzpcap.tls import codes

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kzpcap.capture.decode import Packet
 from kzpcap.capture.health import Notes
+from kzpcap.capture.packet import Packet
 from kzpcap.observations import Observation
 from kzpcap.paths.icmp import Echo, IcmpError, address
 from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
