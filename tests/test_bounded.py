@@ -251,6 +251,14 @@ def tar_with(kind, records):
     return info.tobuf(tarfile.USTAR_FORMAT) + padded + tarfile.TarInfo("x").tobuf(tarfile.USTAR_FORMAT) + bytes(1024)
 
 
+def tar_with_a_map(size):
+    """A sparse file (GNU, 1.0) whose map of holes, in its data, has so many bytes."""
+    begin = tar_with(b"x", [b"GNU.sparse.major=1", b"GNU.sparse.minor=0", b"GNU.sparse.name=x"])[: 2 * 512]
+    info = tarfile.TarInfo("x")
+    info.size = size
+    return begin + info.tobuf(tarfile.USTAR_FORMAT) + b"9999999\n" + b"0\n" * (size // 2 - 4) + bytes(1024)
+
+
 def zip_of(members):
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
@@ -273,9 +281,12 @@ def zip_with_a_dictionary(size):
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (tar_of(300 << 20), "not unpacked: a header of 314,572,800 bytes at offset 0"),
-        (tar_with(b"g", [b"%05d=v" % number for number in range(600)]), "not unpacked: a header of 6,600 bytes"),
-        (tar_with(b"x", [b"GNU.sparse.major=1"]), "not unpacked: a sparse file with its map in its data at offset 0"),
+        (tar_of(300 << 20), "damaged: a header of 314,572,800 bytes"),
+        (
+            tar_with(b"g", [b"%05d=v" % number for number in range(600)]),
+            "damaged: headers of 6,600 bytes for all members",
+        ),
+        (tar_with_a_map(3 << 20), "damaged: a header without bounds"),
         (zip_of(1_000), "not unpacked: a directory of 246,000 bytes"),
         (zip_with_a_dictionary((1 << 32) - 1), "packed with a dictionary of more memory than is given"),
     ],

@@ -90,7 +90,7 @@ def test_the_end_of_an_archive_is_where_the_reader_finds_it(tmp_path):
     path = tmp_path / "x.zip"
     path.write_bytes(bytes(body))
     with path.open("rb") as file, pytest.raises(ValueError, match="a directory of"):
-        archive.refuse_unbounded(file, "zip")
+        archive.refuse_unbounded(file)
 
 
 def carried(wrap, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -12,27 +11,25 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 from kzpcap.capture.health import Notes
+from kzpcap.capture.tars import is_tar, tar_members
 from kzpcap.capture.unpack import MAX_DICTIONARY, MAX_UNPACKED, Source, copy, unpack
 from kzpcap.errors import CaptureError
 
 MAX_MEMBERS = 10_000
 MAX_DIRECTORY = 16 << 20
 """Bytes of a zip archive's directory, which is read whole."""
-MAX_LONG_HEADER = 1 << 20
-"""Bytes of one of a tar archive's headers for long names, which are read whole too."""
-MAX_GLOBAL_HEADER = 4_096
-"""The same of one for all members that follow, each of which gets a copy."""
-SPARSE_MAP = b"GNU.sparse.major=1"
-"""In the header of a member whose map of holes stands in its data, to be read whole as well."""
+SPLIT = b"PK\x07\x08"
+"""Before the first member of a zip archive that was to be split, and fitted into one file (APPNOTE.TXT 8.5.4)."""
+ZIP_MAGICS = (b"PK\x03\x04", SPLIT)
 LZMA = 14
 """The method of a zip member (APPNOTE.TXT 4.4.5)."""
 
 
 def archive_kind(source: Source) -> str | None:
     """zip or tar, by content; None for anything else."""
-    if bytes(source.raw[:4]) == b"PK\x03\x04":
+    if bytes(source.raw[:4]) in ZIP_MAGICS:
         return "zip"
-    return "tar" if bytes(source.raw[257:262]) == b"ustar" else None
+    return "tar" if is_tar(bytes(source.raw[:512])) else None
 
 
 def members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureError, Notes]]:
@@ -40,17 +37,22 @@ def members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureEr
     file = source.files[-1]
     file.seek(0)
     spent = 0
-    try:
-        refuse_unbounded(file, kind)
-    except (ValueError, OSError) as error:
-        yield "(archive)", CaptureError(f"the {kind} archive is not unpacked: {error}"), Notes()
-        return
+    if kind == "zip":
+        try:
+            refuse_unbounded(file)
+        except (ValueError, OSError) as error:
+            yield "(archive)", CaptureError(f"the zip archive is not unpacked: {error}"), Notes()
+            return
     try:
         if kind == "zip":
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
+                begin = min((entry.header_offset for entry in entries), default=source.size)
+                if begin > (4 if bytes(source.raw[:4]) == SPLIT else 0):
+                    why = f"what stands before the members that the zip archive lists: {begin:,} bytes are not read"
+                    yield "(archive)", CaptureError(why, 0), Notes()
                 for entry in entries[:MAX_MEMBERS]:
-                    if not entry.is_dir():
+                    if not entry.is_dir() or entry.file_size:
                         if entry.compress_type == LZMA and _dictionary(file, entry.header_offset) > MAX_DICTIONARY:
                             yield (
                                 entry.filename,
@@ -64,20 +66,21 @@ def members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureEr
                 if len(entries) > MAX_MEMBERS:
                     yield "(archive)", _too_many(len(entries) - MAX_MEMBERS), Notes()
         else:
-            with tarfile.open(fileobj=file, mode="r:") as tape:
-                for number, info in enumerate(tape):
-                    tape.members = []  # type: ignore[attr-defined]  # it would keep each, and all that its headers say
-                    if number >= MAX_MEMBERS:
-                        yield "(archive)", _too_many(None), Notes()
-                        break
-                    if info.isfile():
-                        body = tape.extractfile(info) if info.issparse() else _Slice(file, info.offset_data, info.size)
-                        member, notes, size = _member(lambda: body, source.size, spent)  # noqa: B023
-                        spent += size
-                        yield info.name, member, notes
+            for number, found in enumerate(tar_members(file)):
+                if number >= MAX_MEMBERS:
+                    yield "(archive)", _too_many(None), Notes()
+                    break
+                if isinstance(found, CaptureError):
+                    yield "(archive)", found, Notes()
+                    continue
+                tape, info = found
+                if info.isfile():
+                    body = tape.extractfile(info) if info.issparse() else _Slice(file, info.offset_data, info.size)
+                    member, notes, size = _member(lambda: body, source.size, spent)  # noqa: B023
+                    spent += size
+                    yield info.name, member, notes
     except (
         zipfile.BadZipFile,
-        tarfile.TarError,
         EOFError,
         OSError,
         zlib.error,
@@ -97,36 +100,20 @@ def _dictionary(file: IO[bytes], at: int) -> int:
     return int.from_bytes(file.read(9)[5:9], "little")
 
 
-def refuse_unbounded(file: IO[bytes], kind: str) -> None:
-    """ValueError for an archive whose headers alone would take the memory: both modules read them whole."""
+def refuse_unbounded(file: IO[bytes]) -> None:
+    """ValueError for a zip archive whose directory alone would take the memory: zipfile reads it whole."""
     size = os.fstat(file.fileno()).st_size
-    if kind == "tar":
-        at = 0
-        while at + 512 <= size:
-            file.seek(at)
-            block = file.read(512)
-            try:
-                length = tarfile.nti(block[124:136])  # type: ignore[attr-defined]
-            except tarfile.TarError:
-                break  # damaged from here on: tarfile says so
-            what = block[156:157]
-            if what in (b"x", b"g", b"L", b"K") and length > (MAX_GLOBAL_HEADER if what == b"g" else MAX_LONG_HEADER):
-                raise ValueError(f"a header of {length:,} bytes at offset {at:,}")
-            if what == b"x" and SPARSE_MAP in file.read(max(0, length)):
-                raise ValueError(f"a sparse file with its map in its data at offset {at:,}")
-            at += 512 + (max(0, length) + 511) // 512 * 512
-    else:
-        file.seek(max(0, size - 65_557))
-        tail = file.read()
-        end = len(tail) - 22  # where zipfile looks first: the end of an archive without a comment
-        if end < 0 or tail[end : end + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
-            end = tail.rfind(b"PK\5\6")
-        directory = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
-        if directory == 0xFFFFFFFF and tail[max(0, end - 20) : end][:4] == b"PK\6\7":
-            file.seek(min(size, int.from_bytes(tail[end - 12 : end - 4], "little")))
-            directory = int.from_bytes(file.read(56)[40:48], "little")
-        if directory > MAX_DIRECTORY:
-            raise ValueError(f"a directory of {directory:,} bytes")
+    file.seek(max(0, size - 65_557))
+    tail = file.read()
+    end = len(tail) - 22  # where zipfile looks first: the end of an archive without a comment
+    if end < 0 or tail[end : end + 4] != b"PK\5\6" or tail[-2:] != b"\0\0":
+        end = tail.rfind(b"PK\5\6")
+    directory = int.from_bytes(tail[end + 12 : end + 16], "little") if end >= 0 else 0
+    if directory == 0xFFFFFFFF and tail[max(0, end - 20) : end][:4] == b"PK\6\7":
+        file.seek(min(size, int.from_bytes(tail[end - 12 : end - 4], "little")))
+        directory = int.from_bytes(file.read(56)[40:48], "little")
+    if directory > MAX_DIRECTORY:
+        raise ValueError(f"a directory of {directory:,} bytes")
     file.seek(0)
 
 

@@ -24,6 +24,8 @@ cdef class Records:
     @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long")
     cdef bint _next_pcap(self) except -1
     cdef void _pcap_header(self, Py_ssize_t at) except *
+    @cython.locals(usual="long long", size="long long", follow="long long")
+    cdef long long _record_header(self) except -1
     cdef bint _another_pcap(self) except -1
     cdef bint _next_snoop(self) except -1
     @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")

@@ -35,6 +35,8 @@ PCAP_MAGICS = {
     0xA1B2CD34: (False, MICRO, 24),  # Kuznetzov's patch: interface index, protocol and packet type follow
     0x34CDB2A1: (True, MICRO, 24),
 }
+LONGER = {(MICRO, 16): (16, 24, 20), (MICRO, 24): (24, 28)}
+"""Record headers of the same magics: Red Hat 6.1's and Nokia IPSO's, and SuSE 6.3's (Wireshark, wiretap/libpcap.c)."""
 SHB = 0x0A0D0D0A
 
 
@@ -63,9 +65,6 @@ def looks_like(head: bytes) -> str:
         (b"\x89PNG", "a PNG picture"),
         (b"\xff\xd8\xff", "a JPEG picture"),
         (b"SQLite format 3", "an SQLite database"),
-        (b"RTSS", "a Network Monitor 1 capture, which kzpcap does not read"),
-        (b"GMBU", "a Network Monitor 2 capture, which kzpcap does not read"),
-        (b"\x01\x00ERF", "an ERF capture, which kzpcap does not read"),
         (b"<?xml", "XML text"),
         (b"<!DOCTYPE html", "an HTML page"),
         (b"<html", "an HTML page"),
@@ -144,6 +143,18 @@ class Records:
         self.snaplen = pieces.u32(self.data, at + 16, self.big)
         self.link_type = pieces.u32(self.data, at + 20, self.big) & 0x03FFFFFF  # FCS bits stand above
         self.pos = at + 24
+        self.header = self._record_header()
+
+    def _record_header(self) -> int:
+        """How long record headers are, where the magic leaves it open: so that two records stand in a row."""
+        usual = self.header
+        for size in LONGER.get((self.tick, usual), ()):
+            self.header = size
+            if self._plausible_pcap(self.pos, 0) and self.pos + size < self.size:
+                follow = self.pos + size + pieces.u32(self.data, self.pos + 8, self.big)
+                if follow <= self.size and self._plausible_pcap(follow, pieces.u32(self.data, self.pos, self.big)):
+                    return size
+        return usual
 
     def shorten(self, size: int) -> None:
         """Read no further than `size`: the file has lost what lay behind."""

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from kzpcap.capture.archive import archive_kind, members
+from kzpcap.capture.archive import ZIP_MAGICS, archive_kind, members
 from kzpcap.capture.health import Notes
-from kzpcap.capture.unpack import NOT_READ, UNPACKERS, Source, copy, unpack
+from kzpcap.capture.tars import is_tar
+from kzpcap.capture.unpack import UNPACKERS, Source, copy, not_read, unpack
 from kzpcap.errors import CaptureError, NotACapture, SeveralCaptures
 
 MAX_STDIN = 64 << 30
@@ -78,6 +79,9 @@ def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source 
         return
     found = 0
     try:
+        if notes.kept:  # the compressed archive is damaged: what is in it may be changed, or missing
+            found += 1
+            yield f"{path}/(archive)", CaptureError(notes.kept[0].text, notes.kept[0].offset), Notes()
         for name, member, told in members(source, kind):
             if isinstance(member, Source) and not _is_capture(member):
                 inner = archive_kind(member)
@@ -89,6 +93,8 @@ def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source 
                 else:
                     continue
             found += 1
+            for note in notes.kept if not told.counts["damaged"] else ():
+                told.add(note.kind, f"of the archive: {note.text}", offset=note.offset)
             yield f"{path}/{name}", member, told
     finally:
         source.close()
@@ -97,11 +103,14 @@ def open_all(path: str, want_digest: bool = True) -> Iterator[tuple[str, Source 
 
 
 def may_hold_captures(path: str) -> bool:
-    """Do a file's first bytes say that it is a capture, a compressed file or an archive? OSError where it has none."""
+    """Do a file's first bytes say that it is a capture, a compressed file or an archive? OSError where it has none.
+
+    So do those of captures and archives that are known and not read: that is to be told.
+    """
     with Path(path).open("rb") as file:
         head = file.read(512)
-    beginnings = (*CAPTURE_MAGICS, *UNPACKERS, *NOT_READ, b"PK\x03\x04")
-    return head.startswith(beginnings) or head[257:262] == b"ustar"
+    beginnings = (*CAPTURE_MAGICS, *UNPACKERS, *ZIP_MAGICS)
+    return head.startswith(beginnings) or is_tar(head) or not_read(head) is not None
 
 
 def _is_capture(source: Source) -> bool:

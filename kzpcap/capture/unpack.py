@@ -133,10 +133,39 @@ UNPACKERS: dict[bytes, tuple[str, Callable[[Any], Any]]] = {
     b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
     b"\x04\x22\x4d\x18": ("lz4", _lz4),
 }
+UNPACK_FIRST, CONVERT_FIRST = "unpack it first", "convert it first, as with editcap"
 NOT_READ = {
-    b"7z\xbc\xaf": "a 7z archive",
-    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf": ("a 7z archive", UNPACK_FIRST),
+    b"Rar!": ("a RAR archive", UNPACK_FIRST),
+    b"\x1f\x9d": ("a file of compress (.Z)", UNPACK_FIRST),
+    b"LZIP": ("an lzip file", UNPACK_FIRST),
+    b"\x89LZO\0": ("an lzop file", UNPACK_FIRST),
+    b"MSCF": ("a cabinet archive", UNPACK_FIRST),
+    b"RTSS": ("a Network Monitor 1 capture", CONVERT_FIRST),
+    b"GMBU": ("a Network Monitor 2 capture", CONVERT_FIRST),
+    b"\x01\x00ERF": ("an ERF capture", CONVERT_FIRST),
+    b"TRSNIFF data    \x1a": ("a Sniffer capture", CONVERT_FIRST),
+    b"XCP\0": ("a NetXRay capture", CONVERT_FIRST),
+    b"ObserverPktBuffe": ("an Observer capture", CONVERT_FIRST),
+    b"\x05VNF": ("a Visual Networks capture", CONVERT_FIRST),
+    b"\x00\x01BD": ("an EtherPeek or OmniPeek capture", CONVERT_FIRST),
+} | {
+    bytes([number]) + b"\x2a\x4d\x18": ("a zstd or lz4 file that begins with a skippable frame", UNPACK_FIRST)
+    for number in range(0x50, 0x60)
 }
+"""What is known by its first bytes, and not read."""
+LZMA = b"\x5d\0\0"
+"""An LZMA file of before xz has no magic: this, the rest of the dictionary's size, and mostly an unknown length."""
+
+
+def not_read(head: bytes) -> str | None:
+    """What a file is that kzpcap knows by its first 32 bytes and does not read, and what to do; None for any other."""
+    for magic, (what, how) in NOT_READ.items():
+        if head.startswith(magic):
+            return f"{what}, which kzpcap does not read: {how}"
+    if head.startswith(LZMA) and head[5:13] == b"\xff" * 8:
+        return f"an LZMA file, which kzpcap does not read: {UNPACK_FIRST}"
+    return None
 
 
 def unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None = None) -> Source:
@@ -153,11 +182,10 @@ def unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None 
         raise CaptureError(error.strerror or str(error)) from error
     digest = _digest(raw) if want_digest else None
     source = Source(raw, size, digest, None, [file])
-    head = bytes(raw[:8])
-    for magic, name in NOT_READ.items():
-        if head.startswith(magic):
-            source.close()
-            raise CaptureError(f"{name}, which kzpcap does not unpack: unpack it first")
+    head = bytes(raw[:32])
+    if why := not_read(head):
+        source.close()
+        raise CaptureError(why)
     for magic, (name, opener) in UNPACKERS.items():
         if head.startswith(magic):
             try:
@@ -178,8 +206,14 @@ def unpack(file: IO[bytes], notes: Notes, want_digest: bool, packed: int | None 
                 source.close()
                 unpacked.close()
                 raise CaptureError(f"damaged {name}, of which nothing can be unpacked: {notes.kept[0].text}", 0)
-            inner = mapped(unpacked, length)
-            return Source(inner, size, digest, name, [file, unpacked])
+            found = Source(mapped(unpacked, length), size, digest, name, [file, unpacked])
+            within = bytes(found.raw[:32])
+            twice = within.startswith(tuple(UNPACKERS))
+            why = f"compressed more than once: {UNPACK_FIRST}" if twice else not_read(within)
+            if why:
+                found.close()
+                raise CaptureError(why)
+            return found
     return source
 
 
@@ -217,7 +251,7 @@ def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: 
         try:
             block = source.read1(CHUNK)
         except Exception as error:  # of the operating system, or whatever an unpacker makes of hostile bytes
-            notes.add("damaged", f"the compressed data breaks off: {error}", offset=written)
+            notes.add("damaged", f"the compressed data is damaged, or cut short: {error}", offset=written)
             break
         if not block:
             break

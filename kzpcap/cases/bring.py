@@ -17,13 +17,14 @@ import shutil
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from kzpcap.capture.archive import refuse_unbounded
 from kzpcap.capture.source import may_hold_captures
+from kzpcap.capture.tars import is_tar, tar_members
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
 from kzpcap.cases.work import OWN_WORDS
+from kzpcap.errors import CaptureError
 from kzpcap.sealing import SealError, is_sealed, unseal
 
 TOLD = "told.json"
@@ -153,9 +154,7 @@ class Bringer:
         groups: dict[str, list[tuple[Path, str]]] = {}
         try:
             with path.open("rb") as body:
-                refuse_unbounded(body, "tar")
-                with tarfile.open(fileobj=body, mode="r:") as archive:
-                    self._members(path, archive, groups)
+                self._members(path, body, groups)
         except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # what came before it is taken
             self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         for members in groups.values():
@@ -163,10 +162,13 @@ class Bringer:
                 self._take(file, shown)
                 file.unlink(missing_ok=True)
 
-    def _members(self, path: Path, archive: tarfile.TarFile, groups: dict[str, list[tuple[Path, str]]]) -> None:
+    def _members(self, path: Path, file: IO[bytes], groups: dict[str, list[tuple[Path, str]]]) -> None:
         left = MAX_UNPACKED
-        for number, member in enumerate(archive):
-            archive.members = []  # type: ignore[attr-defined]  # it would keep each
+        for number, found in enumerate(tar_members(file)):
+            if isinstance(found, CaptureError):
+                self.brought.failures.append((str(path), str(found)))
+                continue
+            archive, member = found
             parent, _, name = member.name.rpartition("/")
             left -= member.size
             if number >= MAX_MEMBERS or left < 0:
@@ -181,17 +183,17 @@ class Bringer:
                 continue
             place = self.folder / f"of-{hashlib.sha256(parent.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
             place.mkdir(exist_ok=True)
-            file = place / (name if name in LEFT else str(number))
-            with body, file.open("wb") as out:
+            copy = place / (name if name in LEFT else str(number))
+            with body, copy.open("wb") as out:
                 shutil.copyfileobj(body, out, 1 << 20)
             if name not in LEFT:
-                groups.setdefault(parent, []).append((file, shown))
+                groups.setdefault(parent, []).append((copy, shown))
 
 
 def _is_tar(path: Path) -> bool:
     """A tar as a service exports it; one that is compressed is a capture's archive like any other."""
     with path.open("rb") as file:
-        return file.read(512)[257:262] == b"ustar"
+        return is_tar(file.read(512))
 
 
 def _scrubbed(path: Path, size: int, keys: list[object]) -> dict[str, Any]:
