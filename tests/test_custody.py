@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import tracemalloc
 
 import pytest
 
@@ -14,7 +15,7 @@ from kzpcap.cases.runner import batch
 from kzpcap.cases.store import Case
 from kzpcap.cases.verify import verify
 from kzpcap.cases.work import Settings
-from tests.conftest import judged, run
+from tests.conftest import CAPTURES, judged, run
 
 
 def test_a_flipped_byte_anywhere_is_found(disk, tmp_path):
@@ -363,3 +364,60 @@ def test_a_failure_that_was_mended_is_none(tmp_path):
 
 def test_a_name_that_is_too_long_for_a_file_beside_it_has_none(tmp_path):
     assert work.sidecar(str(tmp_path / ("x" * 250))) is None
+
+
+def test_an_original_is_looked_for_wherever_custody_saw_it(tmp_path, disk):
+    place = tmp_path / "originals"
+    place.mkdir()
+    rcku, other = (CAPTURES / name / "capture.pcapng" for name in ("kz-2019-rcku", "other-authorities"))
+    (place / "a.pcapng").write_bytes(rcku.read_bytes())
+    judged(tmp_path / "case", place)
+    (place / "a.pcapng").rename(place / "b.pcapng")
+    case = Case.open(tmp_path / "case")
+    assert [fault.says for fault in verify(case, rehash=True).open] == ["the original is no longer there"]
+    judged(tmp_path / "case", place)
+    assert not verify(case, rehash=True).open, "it was read again under another name"
+    (place / "b.pcapng").write_bytes(other.read_bytes())
+    assert ["is not what was read" in fault.says for fault in verify(case, rehash=True).faults] == [True]
+    judged(tmp_path / "case", place)
+    found = verify(case, rehash=True)
+    assert not found.faults
+    assert [fault.path for fault in found.open] == [str(place / "b.pcapng")]
+    assert "another took its place" in found.open[0].says
+
+
+def test_a_file_that_grew_while_it_was_read_is_no_fault(tmp_path, disk, monkeypatch):
+    place = tmp_path / "originals"
+    place.mkdir()
+    path = place / "a.pcapng"
+    path.write_bytes((CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes())
+    monkeypatch.setattr(runner, "changed", lambda *_: "it has another size")
+    judged(tmp_path / "case", place)
+    path.write_bytes(path.read_bytes() * 2)
+    found = verify(Case.open(tmp_path / "case"), rehash=True)
+    assert not found.faults
+    assert ["changed while it was read" in fault.says for fault in found.open].count(True) == 1
+
+
+def test_what_is_beside_a_capture_makes_no_line_that_is_not_json(tmp_path):
+    path = tmp_path / "x.pcapng"
+    (tmp_path / "x.pcapng.custody.json").write_text('{"a": 1e999, "b": NaN, "c": -Infinity, "d": 1.5}')
+    assert work.sidecar(str(path)) == {"d": 1.5}
+
+
+def test_files_that_are_no_captures_take_little(tmp_path, disk):
+    """A disk has millions of them."""
+    judged(tmp_path / "case", disk)
+    case = Case.open(tmp_path / "case")
+    chain = custody.Chain(case, custody.new_run(), {"analysis": custody.latest(case)})
+    file = {"size": 1, "mtime_ns": 1}
+    for number in range(20_000):
+        chain.add("capture", name=f"/disk/home/user/pictures/{number:08}.jpg", file=file, outcome="not a capture")
+    chain.add("end", outcomes={}, heads=chain.heads())
+    chain.close()
+    for what in (lambda: verify(case), lambda: summary.total(case)):
+        tracemalloc.start()
+        what()
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        tracemalloc.stop()
+    assert summary.total(case).not_captures >= 20_000

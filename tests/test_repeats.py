@@ -33,7 +33,7 @@ def test_copies_count_once_in_all_that_is_said(copies, tmp_path):
     assert (found.captures, found.connections, found.again) == (2, 3, 3)
     assert found.captures_intercepted == 1
     shown = run("case", "summary", str(copies)).stdout.decode()
-    assert "3 connections in several captures, and counted once" in shown
+    assert "3 connections recorded more than once, and counted once" in shown
     out = tmp_path / "out"
     assert run("case", "release", str(copies), "-o", str(out)).returncode == 0
     with (out / "connections.csv").open() as file:
@@ -102,8 +102,12 @@ def test_without_a_time_nothing_is_a_copy():
     assert without([connection(time=None)], [connection(time=None)]) == [[], []]
 
 
-def test_in_one_capture_two_are_two():
-    assert without([connection(), connection(frame=2)]) == [[]]
+def test_in_one_capture_the_same_packets_count_once_and_two_clients_are_two():
+    """Files that were laid together may hold the same packets."""
+    assert without([connection(), connection(frame=2)]) == [[2]]
+    other = connection(frame=3, client={"address": "10.9.9.9", "port": connection()["client"]["port"]})
+    assert without([connection(), other]) == [[]]
+    assert without([connection(), connection(frame=2), other]) == [[2]]
 
 
 def test_the_capture_that_says_more_is_counted():

@@ -16,7 +16,8 @@ import secrets
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -91,10 +92,21 @@ class Log:
     faults: list[Fault]
     head: str | None = None
     """The digest of the last line: it vouches for all before it."""
+    named: set[tuple[str, str]] = field(default_factory=set)
+    """The heads of other runs that its lines name: (run, digest)."""
 
 
-def read(path: Path) -> Log:
-    """Read a run's file and check its chain."""
+def read(path: Path, fresh: bool = False) -> Log:
+    """Read a run's file and check its chain; what this process read already is not read again, unless `fresh`."""
+    told = path.stat()
+    how = _read.__wrapped__ if fresh else _read
+    return how(path, (told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns))
+
+
+@lru_cache(maxsize=4_096)
+def _read(path: Path, stamp: tuple[int, ...]) -> Log:
+    """The same; the stamp tells whether the file is what it was."""
+    del stamp
     log = Log(path.stem, Lines(path), 0, 0, [])
     tail = b""
     with path.open("rb") as file:
@@ -131,6 +143,7 @@ def _check(log: Log, name: str, number: int, raw: bytes) -> bool:
     if line.get("previous") != log.head or line.get("number") != number or line.get("run") != log.run:
         log.faults.append(Fault(name, f"line {number} does not follow the line before it"))
     log.head = line["digest"]
+    log.named.update((line.get("heads") or {}).items())
     return True
 
 
@@ -173,11 +186,11 @@ def _is_line(tail: bytes) -> bool:
     return False
 
 
-def logs(case: Case) -> Iterator[Log]:
-    """Every run's file, by the time at which it began."""
+def logs(case: Case, fresh: bool = False) -> Iterator[Log]:
+    """Every run's file, by the time at which it began (read)."""
     for path in sorted(case.custody.glob("*.jsonl")):
         if path.is_file() and not path.is_symlink():  # anything else does not belong there (verify.py)
-            yield read(path)
+            yield read(path, fresh)
 
 
 class Last(NamedTuple):
@@ -190,7 +203,7 @@ class Last(NamedTuple):
 
 def last_heads(runs: Sequence[Log]) -> dict[str, str]:
     """The last digest of each run but of those that a later one named: that one vouches for them."""
-    named = {item for log in runs for line in log.lines for item in (line.get("heads") or {}).items()}
+    named = {item for log in runs for item in log.named}
     return {log.run: log.head for log in runs if log.head and (log.run, log.head) not in named}
 
 
@@ -211,7 +224,7 @@ class Chain:
         for log in others:
             if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"
-                log = read(path)  # it may have gone on, and ended, since
+                log = read(path, True)  # it may have gone on, and ended, since
                 if log.torn:
                     with path.open("rb") as file:
                         file.seek(log.end)
@@ -265,7 +278,7 @@ class Chain:
 def latest(case: Case) -> str | None:
     """The analysis of the run that began last: it saw all others, whatever the clock said then."""
     runs = [log for log in logs(case) if log.lines]
-    seen = {run for log in runs for line in log.lines for run in (line.get("heads") or {})}
+    seen = {run for log in runs for run, _ in log.named}
     begun = [(log.run not in seen, log.lines[0]["time"], log.lines[0].get("analysis") or "") for log in runs]
     return max(begun)[2] or None if begun else None
 

@@ -1,4 +1,4 @@
-"""Connections that are in several captures of a case: copied, in another format, scrubbed, or cut from a longer one."""
+"""Connections that a case has more than once: copied, in another format, scrubbed, cut from a longer capture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def sound(capture: str) -> Iterator[None]:
 
 
 class Repeats:
-    """Which connections another capture has too, and says more of: with what else it holds, or by the larger of two.
+    """Which connections are told elsewhere too, and more of: with what else a capture holds, or by the larger of two.
+
+    So are those that one capture has twice: files that were laid together may be the same.
 
     What was recorded twice, by two machines, has two times, and is not known by this (crossings.py, claims.py). A
     number, and its place in a set, are kept of each connection.
@@ -34,26 +36,41 @@ class Repeats:
         sizes: dict[str, int] = {}
         for name, report in reports():
             with sound(name):
-                own = {key for one in report.connections() if (key := _same(one)) is not None}
+                own, within = set[int](), set[int]()
+                for one in report.connections():
+                    key = _same(one)
+                    if key is not None:
+                        of = hash((key, one["client"]["address"]))
+                        self._several |= {key} if of in within else set()
+                        own.add(key)
+                        within.add(of)
             sizes[name] = len(own)
             self._several |= seen & own
             seen |= own
         seen.clear()
         best: dict[int, tuple[int, int]] = {}
-        self._home: dict[int, str] = {}
+        self._home: dict[int, tuple[str, int, str]] = {}
+        """Of each that is told more than once, where it counts: the capture, the first frame, and the client."""
         for name, report in reports() if self._several else ():
             for one in report.connections():
                 key = _same(one)
                 if key is not None and key in self._several:
                     rank = STRENGTH.get(one["state"], 0), sizes[name]
                     if key not in best or rank > best[key]:
-                        best[key], self._home[key] = rank, name
+                        best[key], self._home[key] = rank, (name, one["frame"], one["client"]["address"])
 
     def of(self, name: str, report: Document) -> frozenset[int]:
-        """The first frames of the connections of a report that count in another capture."""
+        """The first frames of the connections of a report that count elsewhere."""
         if not self._several:
             return frozenset()
-        return frozenset(one["frame"] for one in report.connections() if self._home.get(_same(one) or 0, name) != name)
+        return frozenset(one["frame"] for one in report.connections() if self._elsewhere(name, one))
+
+    def _elsewhere(self, name: str, one: dict[str, Any]) -> bool:
+        """Does it count in another capture, or at another frame of this one, where its packets are twice?"""
+        home = self._home.get(_same(one) or 0)
+        if home is None:
+            return False
+        return home[0] != name or (home[1] != one["frame"] and home[2] == one["client"]["address"])
 
 
 def _same(one: dict[str, Any]) -> int | None:

@@ -17,9 +17,9 @@ from kzpcap.cases.cluster import Cluster
 from kzpcap.cases.custody import Chain, logs, new_run
 from kzpcap.cases.pool import Limits, Pool
 from kzpcap.cases.store import Case, clear, workshop
-from kzpcap.cases.work import Outcome, Settings, changed, identity, sidecar, stamp
+from kzpcap.cases.work import CHANGED, Outcome, Settings, changed, identity, sidecar, stamp
 
-FAILURES = ("failed", "failed before", "changed while it was read", "unreadable")
+FAILURES = ("failed", "failed before", CHANGED, "unreadable")
 
 
 @dataclass
@@ -227,7 +227,7 @@ class Run:
         self.tally.bytes += told["size"]
         for one in self.held.pop(path, []):
             if different and one.outcome in ("analysed", "already there"):
-                one.outcome, one.why = "changed while it was read", different
+                one.outcome, one.why = CHANGED, different
             if one.outcome == "already there" and self.vouched.get(one.sha256 or "", one.results) != one.results:
                 one.outcome, one.why = "failed", "the result that is there is not what custody says"
                 one.results, one.certificates, one.passing = {}, [], True  # vouched for by nothing, until it is mended

@@ -44,8 +44,8 @@ PARTS = (
 
 
 def canonical(value: object) -> bytes:
-    """One JSON text for one value: sorted keys, no spaces, ASCII (file names need not be Unicode)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    """One JSON text for one value: sorted keys, no spaces, ASCII (names need not be Unicode); ValueError for NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def analysis_id(tool: dict[str, Any], reference: dict[str, Any], options: dict[str, Any]) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from kzpcap.cases import second
 from kzpcap.cases.across import Across
@@ -147,32 +146,69 @@ def judged_otherwise(case: Case, analysis: str) -> int:
     return sum(bool(names) and analysis not in names for names in made)
 
 
+NO_CAPTURE = "not a capture"
+
+
 def _custody(case: Case, found: Total) -> None:
     """What never became a result, each file's last word under this analysis, and what scrubbing had cost."""
-    last: dict[str, dict[str, dict[str, Any]]] = {}
-    """File -> each capture in it, by name -> the line of it."""
+    last: dict[str, dict[str, Word]] = {}
+    """File -> each capture in it, by name -> what was said last of it."""
     for log in logs(case):
         if not log.lines or log.lines[0].get("analysis") != found.analysis:
             continue
-        now: dict[str, dict[str, dict[str, Any]]] = {}
+        now: dict[str, dict[str, Word]] = {}
         for line in log.lines:
             if line["what"] in ("capture", "unreadable") and line.get("outcome") != "failed before":
                 name = line["name"] + (f"/{line['member']}" if line.get("member") else "")
                 of = now.setdefault(line["name"], {})
-                if name not in of or of[name].get("outcome") in JUDGED:  # an archive may have two of one name
-                    of[name] = line
+                if name not in of or of[name].outcome in JUDGED:  # an archive may have two of one name
+                    of[name] = _word(line)
         last.update(now)  # what a whole archive, or one member of it, came to before no longer counts
-        for folder in {str(parent) for name in now for parent in PurePath(name).parents}:
-            if folder in last and folder not in now:
-                del last[folder]  # it could not be read before
-    for name, line in ((name, line) for of in last.values() for name, line in of.items()):
-        if line.get("outcome") == "not a capture":
+        for folder in last.keys() & _folders(now) - now.keys():
+            del last[folder]  # it could not be read before
+    for name, word in ((name, word) for of in last.values() for name, word in of.items()):
+        if word.outcome == NO_CAPTURE:
             found.not_captures += 1
-        elif line.get("outcome") not in JUDGED:
-            found.failed[name] = line.get("why") or str(line.get("outcome"))
-        elif "scrubbed" in (told := line.get("sidecar") or {}):
-            cost = told.get("answers_lost")
-            found.lost[line["sha256"]] = max(cost, 0) if isinstance(cost, int) else 0
+        elif word.outcome not in JUDGED:
+            found.failed[name] = word.why or word.outcome
+        elif word.lost is not None:
+            found.lost[word.sha256] = word.lost
+
+
+class Word(NamedTuple):
+    """What is kept of a line of custody: there may be millions of files on a disk that are no captures."""
+
+    outcome: str
+    why: str = ""
+    sha256: str = ""
+    lost: int | None = None
+    """Answers that scrubbing had cost; None where it was not scrubbed."""
+
+
+NOTHING = Word(NO_CAPTURE)
+
+
+def _word(line: dict[str, Any]) -> Word:
+    outcome = str(line.get("outcome"))
+    if outcome == NO_CAPTURE:
+        return NOTHING
+    if outcome not in JUDGED:
+        return Word(outcome, line.get("why") or "")
+    told = line.get("sidecar") or {}
+    cost = told.get("answers_lost")
+    lost = (max(cost, 0) if isinstance(cost, int) else 0) if "scrubbed" in told else None
+    return Word(outcome, "", line["sha256"], lost)
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    """Every folder in which one of the files is."""
+    found = set[str]()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def _add(found: Total, report: Document) -> None:
@@ -185,11 +221,11 @@ def _add(found: Total, report: Document) -> None:
         if stamp:
             found.first = min(found.first or stamp, stamp)
             found.last = max(found.last or stamp, stamp)
-    connections, intercepted = found.connections, found.states["intercepted"]
+    found.with_tls += any(report["summary"]["states"].values())  # also of those that are counted elsewhere
+    intercepted = found.states["intercepted"]
     found.again += len(report.without)
     for connection in report.connections():
         _connection(found, connection)
-    found.with_tls += found.connections > connections
     found.captures_intercepted += found.states["intercepted"] > intercepted
 
 
@@ -225,7 +261,7 @@ def lines(found: Total) -> Iterator[str]:
     if found.lost:
         yield from wrap(words.scrubbed(found.document()["captures"]), 2).split("\n")
     if found.again:
-        text = f"{words.count(found.again, 'connection')} in several captures, and counted once"
+        text = f"{words.count(found.again, 'connection')} recorded more than once, and counted once"
         yield from wrap(text, 2).split("\n")
     if found.replayable:
         text = f"{words.published(found.replayable)}: a replay cannot be excluded"
@@ -237,7 +273,8 @@ def lines(found: Total) -> Iterator[str]:
     for state in words.STATES:
         if found.states[state]:
             yield f"  {state:<14}{found.states[state]:>10,}"
-    yield f"  in {words.count(found.captures_intercepted, 'capture')} something was intercepted"
+    copies = " (copies of others left out)" if found.again else ""
+    yield f"  in {words.count(found.captures_intercepted, 'capture')} something was intercepted{copies}"
     for one in second.changes(found.second):
         told = f"{one['connections']:,} more {one['of_the_case']} by the case ({one['of_the_capture']} by themselves)"
         yield f"  {told}"

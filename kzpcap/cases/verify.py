@@ -12,7 +12,7 @@ from kzpcap.cases.second import wrong as wrong_judgements
 from kzpcap.cases.stamps import Stamp, check
 from kzpcap.cases.store import FORMAT, PARTS, Case, canonical, file_digest, is_running
 from kzpcap.cases.tables import altered_segments, unchanging, wrong_segments
-from kzpcap.cases.work import changed
+from kzpcap.cases.work import CHANGED, changed
 from kzpcap.errors import WitnessMissing
 
 ENDS = ("end", "interrupted")
@@ -45,19 +45,21 @@ def verify(case: Case, rehash: bool = False, heads: Sequence[str] = (), authorit
     known: dict[str, Log] = {}
     if (case.folder / "case.json").read_bytes() != canonical(FORMAT) + b"\n":
         found.faults.append(Fault("case.json", "is not what it was"))
-    for log in logs(case):
+    for log in logs(case, fresh=True):
         known[log.run] = log
         _run(case, log, found, named)
     _heads(known, found)
     _cut_off(case, known, found)
-    digests = {line["digest"] for log in known.values() for line in log.lines}
-    for head in heads:
-        if head not in digests:
-            found.faults.append(Fault("custody", f"no run has the digest {head}"))
+    certificates, brought, missing = set[str](), set[str](), set(heads)
+    for line in (line for log in known.values() for line in log.lines):
+        certificates.update(line.get("certificates", ()))
+        missing.discard(line["digest"])
+        if _brought(line):
+            brought.add(Path(line["name"]).name)
+    found.faults += [Fault("custody", f"no run has the digest {head}") for head in heads if head in missing]
     _results(case, named, found)
-    lines = [line for log in known.values() for line in log.lines]
-    _certificates(case, {digest for line in lines for digest in line.get("certificates", ())}, found)
-    _captures(case, {Path(line["name"]).name for line in lines if _brought(line)}, found)
+    _certificates(case, certificates, found)
+    _captures(case, brought, found)
     _strays(case, found)
     found.faults += [Fault(path, says) for path, says in wrong_judgements(case)]
     try:
@@ -110,11 +112,9 @@ def _cut_off(case: Case, known: dict[str, Log], found: Verdict) -> None:
     told: set[tuple[str, str]] = set()
     through = list(ended)
     while through:
-        for line in through.pop().lines:
-            for run, head in (line.get("heads") or {}).items():
-                if (run, head) not in told:
-                    told.add((run, head))
-                    through += [known[run]] if run in known and known[run].head == head else []
+        for run, head in through.pop().named - told:
+            told.add((run, head))
+            through += [known[run]] if run in known and known[run].head == head else []
     for log in known.values():
         if not log.lines or log.lines[-1]["what"] in ENDS:
             continue
@@ -129,9 +129,8 @@ def _heads(known: dict[str, Log], found: Verdict) -> None:
     """Each run names the heads that it saw: they must be there, in those runs."""
     seen: dict[str, dict[str, str]] = {}
     for log in known.values():
-        for line in log.lines:
-            for run, head in (line.get("heads") or {}).items():
-                seen.setdefault(run, {}).setdefault(head, log.run)
+        for run, head in log.named:
+            seen.setdefault(run, {}).setdefault(head, log.run)
     for run, heads in seen.items():
         if run not in known:
             by = next(iter(heads.values()))
@@ -237,19 +236,36 @@ def _strays(case: Case, found: Verdict) -> None:
 
 
 def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
-    """Read each original again that is still where it was."""
-    last: dict[str, dict[str, Any]] = {}
+    """Read again each original that is still somewhere: at any name that custody tells for what was read."""
+    told: dict[str, dict[Path, dict[str, Any]]] = {}
+    """Digest of what was read -> where -> the last line of that."""
+    last: dict[Path, str] = {}
     for log in known.values():
         for line in log.lines:
             if line["what"] == "capture" and (line.get("container") or ("member" not in line and line.get("sha256"))):
-                last[line["name"]] = line
-    for name, line in sorted(last.items()):
-        path = case.captures / Path(name).name if _brought(line) else Path(name)  # the case may have moved since
-        if not path.is_file():
-            found.open.append(Fault(name, "the original is no longer there"))
+                # An imported capture is in the case, which may have moved since.
+                path = case.captures / Path(line["name"]).name if _brought(line) else Path(line["name"])
+                digest = line.get("container") or line["sha256"]
+                told.setdefault(digest, {})[path] = line
+                last[path] = digest
+    now = {path: file_digest(path) for path in last if path.is_file()}
+    found.originals += len(now)
+    for path, digest in sorted(now.items()):
+        line = told[last[path]][path]
+        if digest == last[path]:
             continue
-        found.originals += 1
-        if file_digest(path) != (line.get("container") or line["sha256"]):
-            different = changed(name, line["file"])
-            text = f"the original is not what was read ({different or 'its size and time are the same'})"
-            found.faults.append(Fault(name, text))
+        if line.get("outcome") == CHANGED:
+            found.open.append(Fault(str(path), "the original changed while it was read: there is nothing to compare"))
+        else:
+            different = changed(str(path), line["file"]) or "its size and time are the same"
+            found.faults.append(Fault(str(path), f"the original is not what was read ({different})"))
+    there = set(now.values())
+    for digest, places in sorted(told.items(), key=lambda item: min(item[1])):
+        if digest in there or any(path in now and last[path] == digest for path in places):
+            continue
+        for path in sorted(places):
+            if path in now:  # custody told of the other one, and it is what custody told
+                found.open.append(Fault(str(path), f"the original of {digest} is not there: another took its place"))
+                break
+        else:
+            found.open.append(Fault(str(min(places)), "the original is no longer there"))

@@ -6,6 +6,7 @@ import errno
 import filecmp
 import hashlib
 import json
+import math
 import shutil
 import stat
 import uuid
@@ -23,6 +24,10 @@ from kzpcap.report import json as report_json
 
 MAX_SIDECAR = 64 << 10
 SIDECAR = ".custody.json"
+FAILS = (KzpcapError, OSError, MemoryError, ValueError, LookupError, RuntimeError, ArithmeticError)
+"""What one capture may come to, without an end of the run."""
+CHANGED = "changed while it was read"
+"""An outcome: neither the result nor the digest is that of a file that anybody has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class Worker:
         """Every capture of a file; whatever goes wrong in an unpacker is told as a failure of that file."""
         try:
             yield from self._work(path)
-        except (KzpcapError, OSError, ValueError, LookupError, RuntimeError, ArithmeticError) as error:
+        except FAILS as error:
             why = f"{type(error).__name__}: {error}"[:500]
             yield Outcome("failed", why=why, passing=isinstance(error, OSError))
 
@@ -134,7 +139,7 @@ class Worker:
                     self._analyse(outcome, source, notes, lambda: changed(path, told))
             except CaptureError as error:
                 outcome.outcome, outcome.why, outcome.passing = _kind(error), str(error), _passing(error)
-            except (KzpcapError, OSError, MemoryError, RecursionError, ValueError) as error:
+            except FAILS as error:
                 outcome.outcome, outcome.why = "failed", f"{type(error).__name__}: {error}"[:500]
                 outcome.passing = isinstance(error, (OSError, MemoryError))
             if outcome.outcome in ("analysed", "already there"):
@@ -161,7 +166,7 @@ class Worker:
             outcome.certificates = sorted(report.surroundings.certificates)
             outcome.why = alien()
             if outcome.why:  # the report may be of other bytes than the digest
-                outcome.outcome = "changed while it was read"
+                outcome.outcome = CHANGED
                 return
             place = self.case.result(source.sha256, self.analysis)
             if self.case.has(source.sha256, self.analysis):
@@ -249,5 +254,6 @@ def sidecar(path: str) -> dict[str, Any] | None:
         str(key)[:100]: value
         for key, value in list(found.items())[:64]
         if isinstance(value, (str, int, float, bool)) and key not in OWN_WORDS
+        if not isinstance(value, float) or math.isfinite(value)
     }
     return {key: value[:1000] if isinstance(value, str) else value for key, value in flat.items()}

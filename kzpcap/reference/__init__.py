@@ -280,12 +280,16 @@ class Reference:
         return tuple(parse(der) for der in self.supplied_roots)
 
 
-def read_pem(path: Path) -> list[bytes]:
-    """The DER certificates of a PEM file; ReferenceDataError where there is none."""
+def _read(path: Path) -> bytes:
     try:
-        text = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ReferenceDataError(f"{path}: {error.strerror or error}") from error
+
+
+def read_pem(path: Path) -> list[bytes]:
+    """The DER certificates of a PEM file; ReferenceDataError where there is none."""
+    text = _read(path)
     try:
         found = [base64.b64decode(body, validate=False) for body in PEM.findall(text)]
     except ValueError as error:
@@ -311,7 +315,7 @@ def load(
     if not base.is_dir():
         raise ReferenceDataError(f"{base}: no such folder")
     digests = {
-        path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(base).as_posix(): hashlib.sha256(_read(path)).hexdigest()
         for path in sorted(base.rglob("*"))
         if path.is_file()
     }
@@ -329,15 +333,12 @@ def load(
                 chosen.append(shipped[name])
             elif Path(name).is_file():
                 chosen.append(read_target_list(Path(name)))
-                supplied[f"targets:{chosen[-1].id}"] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+                supplied[f"targets:{chosen[-1].id}"] = hashlib.sha256(_read(Path(name))).hexdigest()
             else:
                 raise ReferenceDataError(f"{name}: no such target list ({', '.join(shipped)}) and no such file")
     reference = Reference(base, digests, tuple(chosen))
     if asn is not None:
-        try:
-            supplied[f"asn:{asn.name}"] = hashlib.sha256(asn.read_bytes()).hexdigest()
-        except OSError as error:
-            raise ReferenceDataError(f"{asn}: {error.strerror or error}") from error
+        supplied[f"asn:{asn.name}"] = hashlib.sha256(_read(asn)).hexdigest()
     roots = [der for path in trusted_roots or () for der in read_pem(path)]
     cas = [der for path in interception_cas or () for der in read_pem(path)]
     twins = [der for path in genuine or () for file in _files(path) for der in read_certificates(file)]
@@ -369,8 +370,9 @@ def _files(path: Path) -> list[Path]:
 
 def read_certificates(path: Path) -> list[bytes]:
     """The DER certificates of a PEM or DER file."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ReferenceDataError(f"{path}: {error.strerror or error}") from error
-    return [raw] if raw[:1] == b"\x30" else read_pem(path)
+    raw = _read(path)
+    if raw[:1] == b"\x30":
+        return [raw]
+    if b"-----BEGIN CERTIFICATE" not in raw:
+        raise ReferenceDataError(f"{path}: no certificate in it, in PEM or DER")
+    return read_pem(path)

@@ -97,7 +97,7 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
         yield f"{words.published(document['connections_with_published_certificates'])}: a replay cannot be excluded."
     if document["connections_counted_once_though_in_several_captures"]:
         count = document["connections_counted_once_though_in_several_captures"]
-        yield f"{words.count(count, 'connection')} in several captures, and counted once."
+        yield f"{words.count(count, 'connection')} recorded more than once, and counted once."
     for identity, days in document["interceptors"].items():
         count, when = words.count(sum(days.values()), "connection"), span(days)
         if is_known(identity):
