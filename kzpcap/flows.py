@@ -225,6 +225,10 @@ def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:
         offset = distance(first, syn.seq + 1)
         if -1 <= offset < WINDOW:
             return (syn.seq + 1) & LAST, True
+    for syn in syns:  # what was sent first may lie before the window, where no receiver takes it (RFC 9293 3.10.7.4)
+        for packet in data:
+            if packet.seq == (syn.seq + 1) & LAST:
+                return packet.seq, True
     lowest = 0
     for packet in data:
         offset = distance(packet.seq, first)
@@ -248,6 +252,9 @@ def _place(stream: Stream, packets: list[Packet], lost: Container[int]) -> None:
             stream.strays += 1
             continue
         body = packet.payload
+        if offset < -1 and offset + len(body) <= 0:
+            stream.strays += 1
+            continue
         if offset < 0:
             body = body[-offset:]
             offset = 0

@@ -186,6 +186,11 @@ class Observation(NamedTuple):
     """The ClientHello took more than one packet on the wire; a card that cuts segments has it captured as one."""
 
     @property
+    def name_open(self) -> bool:
+        """Did the client send hellos with different names, and nothing shows which was answered (decoys)?"""
+        return bool(self.other_names) and self.possession is not Possession.PROVED
+
+    @property
     def on_private_network(self) -> bool:
         """Is the server's address private? A proxy's says nothing of where the server is."""
         return not self.proxied and is_local(self.server[0])

@@ -323,7 +323,7 @@ def _possession(
         return None, None, None
     proof = handshake.certificate_verify
     if proof is not None:
-        outcome = certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed)
+        outcome = certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed, proof.delegated)
         if outcome is Possession.REFUTED and not handshake.finished_ok:
             outcome = Possession.NOT_CAPTURED  # what was signed is not what was captured: Finished tells which
         return outcome, proof.seen.frame, None
@@ -408,7 +408,7 @@ def repeated(sent: list[Packet]) -> bool:
 
 def scrubbed(chain: ChainSeen) -> bool:
     """Was the leaf taken out of the capture (scrub/): zeros in its place, its length as it was?"""
-    return bool(chain.certificates) and not any(chain.certificates[0])
+    return bool(chain.certificates) and bool(chain.certificates[0]) and not any(chain.certificates[0])
 
 
 def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
@@ -426,9 +426,9 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
         return Absent.RESUMED
     if answer is None and handshake.first_answer is not None:
         return _absent_behind_retry(handshake)
+    if handshake.chain_problem:
+        return Absent.MALFORMED
     if answer is not None and is_tls13(answer.hello.version):
-        if handshake.chain_problem:
-            return Absent.MALFORMED
         return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
     if answer is None:
         return _absent_without_hello(handshake, flow)
@@ -478,7 +478,8 @@ def _reaction(handshake: Handshake, sent: list[Packet], against: tuple[Mark, ...
     for alert in handshake.alerts:
         if alert.from_client and alert.code in CERTIFICATE_ALERTS:
             return Reaction.REFUSED
-    if handshake.client_key_exchange or handshake.client_data_bytes > 128:
+    # Before TLS 1.3 its key exchange says nothing yet: Firefox checks the certificate while its second flight is out.
+    if handshake.client_data_bytes > 128 or (handshake.client_key_exchange and handshake.client_data):
         return Reaction.WENT_ON
     frame = answer.seen.frame
     over = min([one.frame for one in against if one.frame > frame and one.what != IGNORED], default=0)
@@ -487,6 +488,6 @@ def _reaction(handshake: Handshake, sent: list[Packet], against: tuple[Mark, ...
             if 0 < over < packet.frame and packet.flags & codes.RST:
                 continue
             return Reaction.CLOSED
-    if handshake.client_cipher_change or handshake.client_data:
+    if handshake.client_key_exchange or handshake.client_cipher_change or handshake.client_data:
         return Reaction.WENT_ON
     return Reaction.SILENT

@@ -122,6 +122,13 @@ def test_on_a_long_way_the_lower_family_may_be_the_wrong_one(first, second):
     assert differ(second, first) is None
 
 
+def test_one_hop_apart_is_nobody_else_at_the_border_of_two_families_too():
+    """64 is where a way of none begins, 65 where one of 63 hops from 128 ends: as near as TTLs can be."""
+    assert differ(64, 65) is None
+    assert differ(65, 64) is None
+    assert not differ(60, 61)
+
+
 def test_families_that_no_way_joins_are_two_senders():
     assert differ(57, 125) is True
     assert differ(57, 61) is True

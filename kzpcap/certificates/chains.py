@@ -31,6 +31,8 @@ class Imitation(NamedTuple):
     """issuer_name or key_id."""
     fails: bool
     """The signature was checked against the known key and does not fit (else there was nothing to check)."""
+    signed: bool = False
+    """It fits, and yet what it signed may sign no other: no path of CAs leads there."""
 
 
 class ChainFacts(NamedTuple):
@@ -325,6 +327,7 @@ class ChainJudge:
                 if certificate.issuer_key != known.subject_key and not claims_key:
                     continue
                 open_end = certificate.issuer_key in self.reference.unpublished_names and not claims_key
-                fails = not open_end and signed_by(certificate, known) is False
-                return Imitation(ca, "issuer_name" if certificate.issuer_key == known.subject_key else "key_id", fails)
+                signed = signed_by(certificate, known)
+                mark = "issuer_name" if certificate.issuer_key == known.subject_key else "key_id"
+                return Imitation(ca, mark, not open_end and signed is False, bool(signed))
         return None

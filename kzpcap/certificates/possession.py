@@ -68,10 +68,16 @@ def _key(leaf: Certificate) -> Any:
     return key
 
 
-def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed: bytes) -> Possession:
-    """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key."""
+def certificate_verify(
+    leaf: Certificate, scheme: int, signature: bytes, signed: bytes, delegated: bytes | None = None
+) -> Possession:
+    """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key, or the one that it delegated to.
+
+    A credential that cannot be read, or that the leaf did not sign, is none that a client takes, and refutes nothing:
+    whose key signed then is open.
+    """
     try:
-        key = _key(leaf)
+        key = _key(leaf) if delegated is None else _delegate(leaf, delegated, scheme)
     except Exception:  # as above
         return Possession.NOT_CAPTURED
     rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature
@@ -79,6 +85,21 @@ def certificate_verify(leaf: Certificate, scheme: int, signature: bytes, signed:
     if outcome is None:
         return Possession.NOT_CAPTURED
     return Possession.PROVED if outcome else Possession.REFUTED
+
+
+def _delegate(leaf: Certificate, credential: bytes, scheme: int) -> Any:
+    """The key of a delegated credential that the leaf's key signed (RFC 9345 section 4); ValueError for any other."""
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    reader = Reader(credential)
+    reader.uint(4)  # valid_time
+    if reader.uint(2) != scheme:
+        raise ValueError("for another algorithm")
+    key = load_der_public_key(reader.vector(3))
+    signed = b" " * 64 + b"TLS, server delegated credentials\0" + leaf.der + credential[: reader.pos + 2]
+    if not affordable(key) or not _check(_key(leaf), signed, credential[reader.pos :], 0x0303):
+        raise ValueError("not signed by the leaf")
+    return key
 
 
 def _check(key: Any, signed: bytes, rest: bytes, version: int) -> bool | None:

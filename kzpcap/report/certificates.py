@@ -52,12 +52,21 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
         return f"its issuer has the names of {facts.product.title} (names prove nothing)"
     if facts.imitation:
         known = facts.imitation.ca.certificate.common_name
-        return f'bears the names of "{known}"' + (", not its key" if facts.imitation.fails else ", unverified")
+        return f'bears the names of "{known}"' + (
+            ", not its key"
+            if facts.imitation.fails
+            else ", unverified"
+            if not facts.imitation.signed
+            else ", which signed one below it that may sign none"
+        )
     if facts.self_signed:
         return "self-signed"
     if facts.issuer_missing and facts.end:
         return f'its issuer "{facts.end.issuer_common_name or facts.end.issuer}" is not known'
     return f'signed by the private root "{facts.end.common_name if facts.end else "?"}"'
+
+
+NOT_TAKEN = "in no chain that a client took: encrypted, or in another version of the same bytes"
 
 
 class Row(NamedTuple):
@@ -146,8 +155,8 @@ def show(report: Report, out: Callable[[str], object]) -> None:
             dates = f"{day_and_time(certificate.not_before)} to {day_and_time(certificate.not_after)}"
             out(wrap(f"key      {certificate.key}{exponent}, serial {certificate.serial}", 2, 11) + "\n")
             out(wrap(f"dates    {dates} UTC", 2, 11) + "\n")
-        seen = ", ".join(map(str, row.frames)) or "in clear nowhere"
-        out(wrap(f"seen     frame{'s' if len(row.frames) > 1 else ''} {seen}", 2, 11) + "\n")
+        frames = f"frame{'s' if len(row.frames) > 1 else ''} {', '.join(map(str, row.frames))}"
+        out(wrap(f"seen     {frames if row.frames else NOT_TAKEN}", 2, 11) + "\n")
         if row.timestamps:
             out(wrap(f"logged   {safe(_logged(row.timestamps))}", 2, 11) + "\n")
         out(wrap(f"standing {safe(row.standing)}", 2, 11) + "\n\n")

@@ -256,7 +256,7 @@ def _hop_text(entry: Hop | None, ttl: int) -> str:
         return "the capture point" if ttl < 1 else f"hop {ttl}"
     if entry.others:
         return f"hop {entry.ttl} ({' or '.join(entry.others[:3])})"
-    return f"hop {entry.ttl} ({entry.address})" if entry.address else f"hop {entry.ttl} (not seen)"
+    return f"hop {entry.ttl} ({entry.address})" if entry.address else f"hop {entry.ttl} (not seen on this path)"
 
 
 def _as_text(entry: Hop, networks: Networks) -> str:

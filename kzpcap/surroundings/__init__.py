@@ -236,6 +236,8 @@ class Surroundings:
 
     def over_tls13(self, observation: Observation) -> int | None:
         """The first frame of another connection with this name that spoke TLS 1.3."""
+        if observation.name_open:
+            return None
         name = key(observation.server_name)
         found = self._newest.get(name)
         if found is None:

@@ -39,8 +39,13 @@ class Shape(NamedTuple):
 
 
 def shape(observation: Observation) -> Shape | None:
-    """Of a full handshake with a name; None for resumed and unanswered ones, and those without a name."""
-    if observation.server_name is None or observation.server_hello is None or observation.resumed:
+    """Of a full handshake with a name; None for resumed and unanswered ones, and those whose name is not known."""
+    if (
+        observation.name_open
+        or observation.server_name is None
+        or observation.server_hello is None
+        or observation.resumed
+    ):
         return None
     tls13 = observation.version is not None and is_tls13(observation.version)
     size = observation.client_record

@@ -16,7 +16,15 @@ from kzpcap.flows import Stream, both_directions, distance, reassemble
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
-from kzpcap.tls.messages import EARLY_DATA, MAX_CERTIFICATES, certificate_list, client_hello, server_hello
+from kzpcap.tls.messages import (
+    EARLY_DATA,
+    MAX_CERTIFICATES,
+    RAW_PUBLIC_KEY,
+    SERVER_CERTIFICATE_TYPE,
+    certificate_list,
+    client_hello,
+    server_hello,
+)
 from kzpcap.tls.seen import (
     AlertSeen,
     BytesSeen,
@@ -152,7 +160,9 @@ def _opened(
         seen = _seen(opened.certificate_packet)
         handshake.chains = (ChainSeen(opened.certificates, opened.complete, seen, seen.frame),)
     if opened.signature and opened.verify_packet:
-        handshake.certificate_verify = CertificateVerify(*opened.signature, _seen(opened.verify_packet))
+        handshake.certificate_verify = CertificateVerify(
+            *opened.signature, _seen(opened.verify_packet), opened.delegated
+        )
     handshake.finished_ok = opened.finished_ok
     if opened.finished_packet is not None:
         handshake.finished_seen = _seen(opened.finished_packet)
@@ -245,6 +255,10 @@ def _build(
     found.client_hellos = hellos
     found.server_hellos = answers
     found.chains = _chains(server, version)
+    chosen = found.server_hello
+    if found.chains and chosen is not None and chosen.hello.extension(SERVER_CERTIFICATE_TYPE) == RAW_PUBLIC_KEY:
+        found.chains = ()
+        found.chain_problem = "a raw public key (RFC 7250), and no certificate"
     found.client_chains = _chains(client, version)
     found.alternative_chains = _alternatives(server, version)
     found.key_exchange = _first(server, 12)

@@ -19,7 +19,7 @@ from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream
 from kzpcap.tls import codes, quic
 from kzpcap.tls.compressed import unpack
-from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list
+from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list, delegated_credential
 from kzpcap.tls.records import Message, Side
 from kzpcap.tls.secrets import aead, expand_label, transcript
 
@@ -77,6 +77,8 @@ class Opened(NamedTuple):
     finished_packet: Packet | None
     problem: str | None = None
     """Why a certificate that was sent compressed cannot be read."""
+    delegated: bytes | None = None
+    """The delegated credential beside the leaf."""
 
 
 def open_flight(client: Side, server: Side, secret: bytes, suite: int) -> Opened | None:
@@ -116,6 +118,7 @@ def _read(
     signature: tuple[int, bytes, bytes] | None = None
     finished: bool | None = None
     problem: str | None = None
+    delegated: bytes | None = None
     at = 0
     while len(flight) - at >= 4:
         length = int.from_bytes(flight[at + 1 : at + 4], "big")
@@ -128,6 +131,7 @@ def _read(
             if unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)
                 whole = whole and complete
+                delegated = delegated_credential(unpacked)
             packet = here
         elif kind == 15 and complete and before is not None and len(body) > 4 and signature is None:
             signed = b" " * 64 + b"TLS 1.3, server CertificateVerify\0" + transcript(digest, *before, flight[:at])
@@ -141,7 +145,7 @@ def _read(
         if not complete:
             break
         at += 4 + length
-    return Opened(certificates, whole, packet, signature, verify_packet, finished, finished_packet, problem)
+    return Opened(certificates, whole, packet, signature, verify_packet, finished, finished_packet, problem, delegated)
 
 
 def _plaintext(server: Side, secret: bytes, suite: int) -> tuple[bytes, list[tuple[int, Packet]]]:

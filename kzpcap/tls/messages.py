@@ -17,6 +17,9 @@ from kzpcap.wire import Reader, ShortRead
 HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
 SERVER_NAME, STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 5, 10, 11, 13, 16
+DELEGATED_CREDENTIAL, SERVER_CERTIFICATE_TYPE = 34, 20
+RAW_PUBLIC_KEY = b"\x02"
+"""What the server chose for its certificate's type (RFC 7250)."""
 SCT, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS, KEY_SHARE = 18, 35, 41, 42, 43, 51
 COMPRESS_CERTIFICATE, RECORD_SIZE_LIMIT, PSK_MODES = 27, 28, 45
 ECH = 0xFE0D
@@ -249,6 +252,23 @@ def server_hello(body: bytes, complete: bool) -> ServerHello | None:
     except ShortRead:
         return None
     return tuple.__new__(ServerHello, (version, random, session_id, suite, _extensions(reader), complete))
+
+
+def delegated_credential(body: bytes) -> bytes | None:
+    """The credential beside the leaf of a Certificate message of TLS 1.3 (RFC 9345 section 4); None without one."""
+    reader = Reader(body)
+    try:
+        reader.vector(1)
+        reader.uint(3)
+        reader.vector(3)
+        extensions = Reader(reader.vector(2))
+        while extensions.left():
+            kind, data = extensions.uint(2), extensions.vector(2)
+            if kind == DELEGATED_CREDENTIAL:
+                return data
+    except ShortRead:
+        pass
+    return None
 
 
 def certificate_list(body: bytes, version: int) -> tuple[tuple[bytes, ...], bool]:

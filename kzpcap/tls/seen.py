@@ -72,6 +72,8 @@ class CertificateVerify(NamedTuple):
     signature: bytes
     signed: bytes
     seen: Seen
+    delegated: bytes | None = None
+    """The delegated credential beside the leaf (RFC 9345)."""
 
 
 class Handshake:

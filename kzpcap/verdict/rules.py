@@ -211,7 +211,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "bears-names-of-known-interception-ca",
         State.SUSPECTED,
-        "The certificate bears the names of a known interception CA; nothing there can verify it.",
+        "The certificate bears the names of a known interception CA; no path of CAs leads from its key to it.",
         "CA names, unverified",
         all_of(facts.bears_names_of_known_ca),
         "other-authorities",
@@ -420,7 +420,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "probe-unanswered",
         State.UNDETERMINED,
-        "A TTL-limited probe that nobody answered: by itself nothing at all.",
+        "A TTL-limited probe that no server answered: by itself nothing at all.",
         "TTL-limited probe",
         all_of(facts.probe_unanswered),
         "kz-2019-ladder",

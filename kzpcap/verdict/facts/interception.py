@@ -122,6 +122,9 @@ def bears_names_of_known_ca(observation: Observation, surroundings: Surroundings
         return Finding(False, "no name or key id of a known interception CA without a signature to check")
     what = "issuer name" if facts.imitation.mark == "issuer_name" else "authority key id"
     known = facts.imitation.ca.certificate.common_name
+    if facts.imitation.signed:
+        says = f'the key of "{known}" signed a certificate in the chain, which may itself sign none'
+        return Finding(True, says, chain_frames(observation))
     return Finding(
         True, f'the {what} is that of "{known}", but its signature cannot be checked', chain_frames(observation)
     )

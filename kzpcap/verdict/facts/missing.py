@@ -73,7 +73,7 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
     if observation.probe_ttl is None or said or other:
         return Finding(False, "not an unanswered TTL-limited probe")
     return Finding(
-        True, f"a probe with TTL {observation.probe_ttl} that nobody answered", (observation.probes[0].frame,)
+        True, f"a probe with TTL {observation.probe_ttl} that no server answered", (observation.probes[0].frame,)
     )
 
 

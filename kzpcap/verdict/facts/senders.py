@@ -185,7 +185,13 @@ def handshake_reset_by_another_sender(observation: Observation, surroundings: Su
     if why_not is not None:
         return why_not
     found = _another_sender(observation, surroundings, mark, "reset")
-    if found.value and not differ(hello.ttl, mark.ttl):
+    if not found.value:
+        return found
+    apart = differ(hello.ttl, mark.ttl)
+    if apart is None:
+        says = f"a reset with TTL {mark.ttl}, near the ServerHello's or a multiple of it ({hello.ttl}): open whose"
+        return Finding(None, says, (hello.frame, mark.frame))
+    if not apart:
         return Finding(False, f"the reset has the ServerHello's TTL ({mark.ttl})", (hello.frame, mark.frame))
     return found
 
