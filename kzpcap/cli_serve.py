@@ -92,7 +92,7 @@ def serve(
         ssl_certfile=settings.tls_certificate or None,
         ssl_keyfile=settings.tls_key or None,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # a warning tells that somebody was there, and a journal adds when
         http=within(settings.head_seconds),
         server_header=False,
         date_header=False,

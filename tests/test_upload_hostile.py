@@ -219,7 +219,7 @@ def test_a_database_that_cannot_be_written_ends_no_worker(tmp_path, monkeypatch)
     store = Store(tmp_path)
     tries = []
 
-    def next_waiting():
+    def next_waiting(resting):
         tries.append(1)
         if len(tries) < 3:
             raise sqlite3.OperationalError("database or disk is full")

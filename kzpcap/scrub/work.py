@@ -16,6 +16,7 @@ from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from kzpcap.capture.unpack import Source, mapped
 from kzpcap.errors import CaptureError
+from kzpcap.observations import Observation
 from kzpcap.reference import Reference
 from kzpcap.scrub.apply import Written, apply
 from kzpcap.scrub.choose import Choices, Chosen, choose, told
@@ -90,11 +91,11 @@ def _scrubbed(original: Source, before: Report, reference: Reference, choices: C
         raise
     output.seek(0)
     manifest = _manifest(before, chosen, made, written, proof, choices, size)
-    advice = _advice(before.capture)
+    advice = _advice(before.capture, any(seen.transport == "tcp" for seen in chosen.observations.values()))
     issuers = {
         frame: before.surroundings.certificates[seen.chain[0]].issuer
         for frame, seen in chosen.observations.items()
-        if seen.chain and chosen.roles[frame].named
+        if seen.chain and chosen.roles[frame].named and not _genuine(before, seen)
     }
     return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, issuers, advice)
 
@@ -186,11 +187,17 @@ def _manifest(
     }
 
 
-def _advice(capture: dict[str, Any]) -> list[str]:
+def _genuine(before: Report, seen: Observation) -> bool:
+    """Is the certificate publicly trusted? The suspicion rests on something else then."""
+    facts = before.surroundings.chain_facts(seen)
+    return facts is not None and facts.trusted
+
+
+def _advice(capture: dict[str, Any], tcp: bool) -> list[str]:
     """The capture's health in words that name nobody: its sentences may hold names of sites."""
     signs = {
         "no_icmp": capture["connections"] and not capture["icmp"],
-        "no_handshakes": capture["connections"] and not capture["syn"],
+        "no_handshakes": capture["connections"] and not capture["syn"] and tcp,
         "one_direction": capture["connections"] and not capture["both_directions"],
         "cut": capture["packets"]["cut"],
         "rebuilt": capture["headers_rebuilt"],

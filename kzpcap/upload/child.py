@@ -85,10 +85,11 @@ def _main(arguments: list[str]) -> int:
     from kzpcap.report import html
     from kzpcap.report import json as report_json
     from kzpcap.report.document import Document
+    from kzpcap.report.names import replayable
     from kzpcap.report.whom import title
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import doubtful_issuers, scrub
-    from kzpcap.verdict.identity import UNKNOWN
+    from kzpcap.verdict.identity import SUPPLIED, is_known
 
     known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
     try:
@@ -118,6 +119,8 @@ def _main(arguments: list[str]) -> int:
             summary = report_json.write(report, file.write)
         with place.open("rb") as made:
             page = html.render(report, Document(made), "What a volunteer sent, scrubbed")
+            told = Document(made).connections()
+            published = sum(one["state"] == "intercepted" and replayable(one) for one in told)
         (folder / "report.html").write_text(page, "utf-8")
     finally:
         report.close()
@@ -125,7 +128,8 @@ def _main(arguments: list[str]) -> int:
         "states": dict(summary.states),
         "target_states": dict(summary.target_states),
         "hidden": summary.rules["certificate-encrypted"],
-        "by": sorted({title(one, known.titles) for one in summary.identities if one != UNKNOWN}),
+        "by": sorted({title(one, known.titles) for one in summary.identities if one == SUPPLIED or is_known(one)}),
+        "published": published,
         "ladders": Counter(ladder.bound or "none" for ladder in report.ladders),
         "names": sorted(scrubbed.made.names)[:50],
         "issuers": doubtful_issuers(scrubbed)[:8],

@@ -71,7 +71,7 @@ class Review:
 
     def came_from_us(self, request: Request, given: str) -> bool:
         """Does a form bear that proof?"""
-        return COOKIE in request.cookies and hmac.compare_digest(self.csrf(request), given)
+        return COOKIE in request.cookies and hmac.compare_digest(self.csrf(request).encode(), given.encode())
 
     def page(self, request: Request, found: tuple[str, str]) -> dict[str, Any]:
         """What the page shows."""

@@ -15,10 +15,11 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,9 @@ CREATE TABLE IF NOT EXISTS tokens (
 CREATE TABLE IF NOT EXISTS accesses (day TEXT NOT NULL, token TEXT NOT NULL, what TEXT NOT NULL, upload TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS accesses_of ON accesses (upload);
 """
+ROUNDED = "((size + 1048575) / 1048576 * 1048576)"
+"""The size of what is destroyed, for the sums of a day alone: to the byte it would tell one upload from another."""
+ID = re.compile("[0-9a-f]{32}")
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
 TOLD = {"isp": 80, "city": 60, "month": 20, "note": 1_000}
@@ -194,13 +198,13 @@ class Store:
         with self.database() as database:
             database.execute("UPDATE uploads SET state = ?, size = ? WHERE id = ?", (state, size, name))
 
-    def next_waiting(self) -> Upload | None:
-        """Take the next upload to analyse: those first that no server ended with."""
+    def next_waiting(self, resting: Collection[str] = ()) -> Upload | None:
+        """Take the next upload to analyse, none of those that rest: those first that no server ended with."""
         with self.database() as database:
             row = database.execute(
                 "UPDATE uploads SET state = ?, tries = tries + 1 WHERE id = (SELECT id FROM uploads WHERE state = ? "
-                f"ORDER BY tries, day, id LIMIT 1) RETURNING {COLUMNS}",
-                (ANALYSING, WAITING),
+                f"AND id NOT IN (SELECT value FROM json_each(?)) ORDER BY tries, day, id LIMIT 1) RETURNING {COLUMNS}",
+                (ANALYSING, WAITING, json.dumps(list(resting))),
             ).fetchone()
         return _upload(row) if row else None
 
@@ -230,7 +234,8 @@ class Store:
         _sync(self.kept)
         with self.database() as database:
             changed = database.execute(
-                "UPDATE uploads SET state = ?, result = ?, failure = NULL WHERE id = ?",
+                "UPDATE uploads SET state = ?, result = ?, failure = NULL, length = NULL,"
+                f" size = {ROUNDED} WHERE id = ?",
                 (DONE, json.dumps(result, ensure_ascii=False), name),
             ).rowcount
         self.forget_original(name)
@@ -283,7 +288,11 @@ class Store:
         """An upload of which nothing could be made; its original goes too."""
         with self.database() as database:
             told = (FAILED, why[:300], name, DONE)
-            database.execute("UPDATE uploads SET state = ?, failure = ? WHERE id = ? AND state <> ?", told)
+            database.execute(
+                "UPDATE uploads SET state = ?, failure = ?, told = '{}', mark = NULL, length = NULL,"
+                f" size = {ROUNDED} WHERE id = ? AND state <> ?",
+                told,
+            )
         self.forget_original(name)
 
     def forget_original(self, name: str) -> None:
@@ -293,6 +302,8 @@ class Store:
 
     def delete(self, name: str) -> None:
         """Delete an upload, all of it; who read it stays on record, and not what."""
+        if not ID.fullmatch(name):
+            raise ValueError("no name of an upload: an empty one would be the folder of all of them")
         with self.database() as database:
             database.execute("DELETE FROM uploads WHERE id = ?", (name,))
             database.execute("UPDATE accesses SET upload = '' WHERE upload = ?", (name,))

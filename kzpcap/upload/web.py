@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
@@ -75,6 +76,19 @@ class Headers:
         await self.app(scope, receive, add)
 
 
+def _encrypted(request: Request) -> bool:
+    """Does the browser come by TLS? A proxy in front ends it and speaks plain HTTP to here, but not to loopback."""
+    host = (request.url.hostname or "").lower()
+    return request.url.scheme == "https" or not (host.endswith(".onion") or host == "localhost" or _private(host))
+
+
+def _private(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_private  # loopback too
+    except ValueError:
+        return False
+
+
 class Service:
     """The service over one data folder."""
 
@@ -105,9 +119,11 @@ class Service:
     def page(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         """A page in the volunteer's language."""
         lang = self.language(request)
+        # The links to the other languages: with two slashes one would lead to another host.
+        here = "/" + request.url.path.lstrip("/\\") if request.method == "GET" else "/"
         text = self.pages.get_template(template).render(
             lang=lang, w=WORDS[lang], names=NAMES, config=self.config,
-            path=request.url.path if request.method == "GET" else "/", megabytes=self.config.max_file >> 20, **values,
+            path=here, megabytes=self.config.max_file >> 20, **values,
         )  # fmt: skip
         return HTMLResponse(text, status)
 
@@ -163,7 +179,8 @@ class Service:
             self.store.delete(name)
             return self.message(request, refused.why, refused.status)
         except BaseException:
-            self.store.delete(name)
+            if name:
+                self.store.delete(name)
             raise
         finally:
             self.gate.writers.discard(name)
@@ -246,7 +263,7 @@ class Service:
         if self.between(request):  # a token is as good as the uploads
             return self.message(request, "between", 403)
         if request.method == "POST":
-            entered = self.review.enter((await short_form(request)).get("token", ""), request.url.scheme == "https")
+            entered = self.review.enter((await short_form(request)).get("token", ""), _encrypted(request))
             return entered or HTMLResponse(template.render(role=None, wrong=True), 403)
         found = self.review.token(request)
         if found is None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import time
 from pathlib import Path
 
 from kzpcap.upload import child
@@ -25,6 +26,8 @@ REASONS = {
     child.EXIT_LEAK: "cannot_be_scrubbed",
 }
 WANT_OF_ROOM_SECONDS = 30
+MAX_WANTED = 20
+"""How often there may be no room for an upload, each time longer after the last: nearly two hours in all."""
 
 
 class Workers:
@@ -35,6 +38,10 @@ class Workers:
         self.config = config
         self.wake = asyncio.Event()
         self.tasks: list[asyncio.Task[None]] = []
+        self.wanted: dict[str, int] = {}
+        """How often there was no room for an upload."""
+        self.rests: dict[str, float] = {}
+        """Until when it is not tried again."""
 
     def start(self) -> None:
         """Begin with what a crash left, then go on."""
@@ -52,7 +59,7 @@ class Workers:
     async def _work(self) -> None:
         while True:
             try:
-                upload = await asyncio.to_thread(self.store.next_waiting)
+                upload = await asyncio.to_thread(self.store.next_waiting, self._resting())
             except (OSError, sqlite3.Error):  # a full disk: it may have room again
                 await asyncio.sleep(WANT_OF_ROOM_SECONDS)
                 continue
@@ -67,6 +74,12 @@ class Workers:
                 # An upload that is deleted in the middle of it, or a disk that is full, must not end all analyses.
                 print(f"kzpcap: an analysis broke off: {type(error).__name__}", file=sys.stderr, flush=True)
                 await self._give_up(upload)
+
+    def _resting(self) -> list[str]:
+        """The uploads that found no room a moment ago: others may need less."""
+        now = time.monotonic()
+        self.rests = {name: until for name, until in self.rests.items() if until > now}
+        return list(self.rests)
 
     async def _give_up(self, upload: Upload) -> None:
         """An upload whose analysis broke off has failed, as soon as that can be written down."""
@@ -104,8 +117,13 @@ class Workers:
         }
         code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
         if code == child.EXIT_NO_ROOM:
+            wanted = self.wanted[upload.id] = self.wanted.get(upload.id, 0) + 1
+            if wanted > MAX_WANTED:
+                del self.wanted[upload.id]
+                await asyncio.to_thread(self.store.failed, upload.id, "no_room")
+                return
+            self.rests[upload.id] = time.monotonic() + WANT_OF_ROOM_SECONDS * wanted
             await asyncio.to_thread(self.store.again, upload.id)
-            await asyncio.sleep(WANT_OF_ROOM_SECONDS)
         elif code == 0:
             result = json.loads((folder / "result.json").read_text("utf-8"))
             await asyncio.to_thread(self.store.finished, upload.id, folder, result)
