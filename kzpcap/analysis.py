@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -116,7 +118,11 @@ class Reading:
     """A capture being read: flows in, handshakes out."""
 
     def __init__(
-        self, path: str | Source, want_digest: bool = True, keylog: bytes = b"", notes: Notes | None = None
+        self,
+        path: str | os.PathLike[str] | Source,
+        want_digest: bool = True,
+        keylog: bytes = b"",
+        notes: Notes | None = None,
     ) -> None:
         self.notes = notes if notes is not None else Notes()
         self.names: dict[str, dict[str, int]] = {}
@@ -125,7 +131,7 @@ class Reading:
         self.points = Points()
         self.keys = KeyLog()
         self.keys.add(keylog)
-        self.source = open_source(path, self.notes, want_digest) if isinstance(path, str) else path
+        self.source = path if isinstance(path, Source) else open_source(os.fspath(path), self.notes, want_digest)
         try:
             self.records = Records(self.source.raw, self.notes)
             self.scanner = Scanner(self.records, self.notes)
@@ -225,7 +231,7 @@ def _networks(folder: Path, given: Path | None) -> Networks:
 
 
 def analyze(
-    path: str | Source,
+    path: str | os.PathLike[str] | Source,
     reference: Reference,
     progress: Progress | None = None,
     want_digest: bool = True,
@@ -242,9 +248,12 @@ def analyze(
     if reference.asn is not None:
         networks.check()
     reading = Reading(path, want_digest, keylog, notes)
+    files = ExitStack()
     try:
         observer = Observer(reference.target_lists, reference.ech_public_names, at)
+        files.callback(observer.certificates.close)
         spill = Spill()
+        files.callback(spill.close)
         vantage = Vantage()
         probes = Probes()
         anchors = Anchors()
@@ -288,6 +297,9 @@ def analyze(
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes(), reading.notes)
         health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
-        return Report(reference, health, surroundings, spill, errors, found, networks)
+        report = Report(reference, health, surroundings, spill, errors, found, networks)
+        files.pop_all()  # the report's from here on
+        return report
     finally:
+        files.close()
         reading.close()
