@@ -115,8 +115,7 @@ def measure(service: subprocess.Popen[bytes], folder: Path, capture: Path, count
     over.set()
     asking.join()
     found = [store.by_receipt(receipt) for receipt in receipts]
-    size = (capture.stat().st_size + (1 << 20) - 1) >> 20 << 20  # as the service tells it of what is destroyed
-    whole = sum(one is not None and one.size == size for one in found)
+    whole = sum(one is not None and one.size == capture.stat().st_size for one in found)
     ended = sum(one is not None and one.state in (DONE, FAILED) for one in found)
     memory, slowest = peak(service), max(waits)
     print(f"{count} uploads of {capture.stat().st_size / 1e6:.0f} MB: {whole} arrived whole in {arrived:.1f} s")

@@ -323,7 +323,9 @@ def _possession(
         return None, None, None
     proof = handshake.certificate_verify
     if proof is not None:
-        outcome = certificate_verify(chain[0], proof.scheme, proof.signature, proof.signed, proof.delegated)
+        outcome = certificate_verify(
+            chain[0], proof.scheme, proof.signature, proof.signed, proof.delegated, proof.seen.time_ns
+        )
         if outcome is Possession.REFUTED and not handshake.finished_ok:
             outcome = Possession.NOT_CAPTURED  # what was signed is not what was captured: Finished tells which
         return outcome, proof.seen.frame, None

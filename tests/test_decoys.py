@@ -75,9 +75,29 @@ def test_two_sites_behind_one_decoy_name_are_not_one_name(tmp_path):
     assert {"hidden-answer-differs"} & set(rules(report)) == set()
 
 
-def keyed(cap, port, name, authority, rng, delegate=True, sound=True):
+def delegating(authority, name, may):
+    """A key and a leaf that may delegate (RFC 9345 section 4.2)."""
+    key, plain = authority.issue([name], SPRING_2026, strong=True)
+    if not may:
+        return key, plain
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(plain.subject)
+        .issuer_name(plain.issuer)
+        .public_key(plain.public_key())
+        .serial_number(plain.serial_number)
+        .not_valid_before(plain.not_valid_before_utc)
+        .not_valid_after(plain.not_valid_after_utc)
+        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.44363.44"), b"\5\0"), False)
+    )
+    for extension in plain.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return key, builder.sign(authority.key, hashes.SHA256())
+
+
+def keyed(cap, port, name, authority, rng, delegate=True, sound=True, may=True, days=31):
     """TLS 1.3 whose server signs with a delegated key (RFC 9345); gives the line of the key log."""
-    key, leaf = authority.issue([name], SPRING_2026, strong=True)
+    key, leaf = delegating(authority, name, may)
     sent, host = rng.randbytes(32), name.encode()
     extensions = struct.pack(">HH", 0, len(host) + 5) + vector(b"\0" + vector(host, 2), 2)
     extensions += bytes.fromhex("000a00060004001d0017000d00060004040308040022000400020403002b0003020304")
@@ -88,7 +108,7 @@ def keyed(cap, port, name, authority, rng, delegate=True, sound=True):
     secret = rng.randbytes(32)
     deputy = ec.generate_private_key(ec.SECP256R1())
     spki = deputy.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    credential = struct.pack(">IH", 31 * 86_400, 0x0403) + vector(spki, 3) + b"\x08\x04"
+    credential = struct.pack(">IH", days * 86_400, 0x0403) + vector(spki, 3) + b"\x08\x04"
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
     said = b" " * 64 + b"TLS, server delegated credentials\0" + der(leaf) + credential
     signature = key.sign(said if sound else said + b"!", pss, hashes.SHA256())
@@ -123,10 +143,12 @@ def test_a_delegated_credential_hides_no_interceptor_and_makes_no_replay(box, tm
     keys = keyed(cap, 50_001, "vk.com", box, rng, delegate=False) + keyed(cap, 50_002, "vk.com", box, rng)
     keys += keyed(cap, 50_003, "www.facebook.com", public, rng)
     keys += keyed(cap, 50_004, "www.facebook.com", public, rng, sound=False)
+    for number, odd in enumerate(({"may": False}, {"days": 29}, {"days": 40})):
+        keys += keyed(cap, 50_010 + number, "www.facebook.com", public, rng, **odd)
     report = judged(tmp_path, cap, trusted=[public], intercepting=[box], keylog=keys)
-    assert states(report) == ["intercepted", "intercepted", "genuine", "genuine"]
+    assert states(report) == ["intercepted", "intercepted", *["genuine"] * 5]
     held = [one.possession for one in observed(report)]
-    assert held == [Possession.PROVED] * 3 + [Possession.NOT_CAPTURED], "one that the leaf did not sign shows nothing"
+    assert held == [Possession.PROVED] * 3 + [Possession.NOT_CAPTURED] * 4, "what no client takes shows nothing"
 
 
 def test_a_known_key_that_signed_one_who_may_sign_none_is_told_as_that(box, tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import tarfile
+import time
 import zipfile
 
 import pytest
@@ -251,3 +252,30 @@ def test_a_header_is_one_by_its_checksum():
     assert tars.is_tar(tar(x=b"1")[:512])
     assert not tars.is_tar(bytes(512))
     assert not tars.is_tar(b"ustar")
+
+
+def test_damage_without_end_and_numbers_without_end_take_no_time(tmp_path):
+    head = tarfile.TarInfo("pax")
+    head.type, head.size = b"x", 200_000
+    digits = head.tobuf(tarfile.USTAR_FORMAT) + b"1" * 200_000 + bytes(-200_000 % 512)
+    head.size = 250_000
+    chain = head.tobuf(tarfile.USTAR_FORMAT) * 2_048
+    for name, data in (("digits.tar", digits + tar(rcku=RCKU)), ("chain.tar", chain)):
+        (tmp_path / name).write_bytes(data)
+        begun = time.process_time()
+        found = opened(tmp_path / name)
+        assert time.process_time() - begun < 5, name
+        assert len(found["/(archive)"]) <= tars.MAX_DAMAGES + 2
+    assert opened(tmp_path / "digits.tar")["/rcku.pcapng"] == RCKU
+
+
+def test_a_size_beyond_the_file_hides_no_later_member(tmp_path):
+    data = bytearray(tar(clean=CLEAN, lost=CLEAN, rcku=RCKU))
+    at = second_header(data)
+    data[at + 124 : at + 136] = b"%011o\0" % (1 << 30)
+    data[at + 148 : at + 156] = b" " * 8
+    data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    (tmp_path / "a.tar").write_bytes(data)
+    found = opened(tmp_path / "a.tar")
+    assert found["/rcku.pcapng"] == RCKU
+    assert "/(archive)" in found

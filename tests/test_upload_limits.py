@@ -226,7 +226,9 @@ def test_whoever_does_not_finish_the_head_of_a_request_is_cut_off(tmp_path):
             with contextlib.suppress(OSError):
                 slow.sendall(b"G")
             time.sleep(0.1)
-        for one in (silent, slow, used):
+        endless = socket.create_connection(("127.0.0.1", server.port), 5)
+        endless.sendall(b"GET /static/style.css HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nx")
+        for one in (silent, slow, used, endless):
             with contextlib.suppress(ConnectionResetError):
                 while one.recv(65_536):
                     pass

@@ -11,7 +11,7 @@ import pytest
 
 from kzpcap.upload import child
 from kzpcap.upload.config import Config
-from kzpcap.upload.store import ANALYSING, DONE, FAILED, WAITING, Store
+from kzpcap.upload.store import ANALYSING, DONE, FAILED, WAITING, Store, days_ago
 from kzpcap.upload.worker import MAX_WANTED, Workers
 from tests.conftest import CAPTURES, run
 from tests.service import RCKU, Server
@@ -69,9 +69,25 @@ def test_of_a_failed_upload_nothing_typed_is_left(server):
     assert (upload.state, upload.told) == (FAILED, {})
     assert b"Aktau" not in b"".join(path.read_bytes() for path in server.data.glob("kzpcap.sqlite*"))
     with sqlite3.connect(server.data / "kzpcap.sqlite") as database:
-        rows = database.execute("SELECT size, mark, length FROM uploads").fetchall()
-    assert all(size % (1 << 20) == 0 and length is None for size, _, length in rows), "no size tells one from another"
-    assert rows[-1][1] is None
+        assert database.execute("SELECT mark FROM uploads WHERE id = ?", (upload.id,)).fetchone() == (None,)
+
+
+def test_when_its_day_is_over_no_size_tells_an_upload_from_another(tmp_path):
+    store = Store(tmp_path / "data")
+    for size in (1, 1 << 20, (1 << 20) + 1):
+        name, _ = store.create({})
+        store.length(name, size)
+        store.part(name).write_bytes(b"x")
+        store.arrived(name, size)
+        store.failed(name, "crashed")
+    store.sweep(24, 365)
+    assert sorted(one.size for one in store.all()) == [1, 1 << 20, (1 << 20) + 1], "the sum of the day needs them"
+    with store.database() as database:
+        database.execute("UPDATE uploads SET day = ?", (days_ago(1),))
+    store.sweep(24, 365)
+    assert sorted(one.size >> 20 for one in store.all()) == [1, 1, 2]
+    with store.database() as database:
+        assert set(database.execute("SELECT length FROM uploads")) == {(None,)}
 
 
 def test_what_strangers_send_writes_no_log_and_no_traceback(server):

@@ -7,6 +7,7 @@ mark of the first of several archives that were joined for the end of all.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from typing import IO, Any
@@ -15,8 +16,12 @@ from kzpcap.errors import CaptureError
 
 BLOCK = 512
 CHUNK = 1 << 20
-MAX_HEADERS = 1 << 20
+MAX_HEADERS = 1 << 18
 """Bytes of all headers of one member (long names, maps of sparse files), which are read whole."""
+MAX_DAMAGES = 100
+"""Places at which an archive may be damaged; what lies behind them is not read."""
+DIGITS = re.compile(rb"\d{200}")
+"""No header has such a number, and tarfile looks for one from each of its digits on."""
 MAX_GLOBAL_HEADER = 4_096
 """Bytes of the headers for all members that follow, each of which gets a copy."""
 
@@ -33,11 +38,15 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
     """
     size = file.seek(0, os.SEEK_END)
     at: int | None = 0
+    damages = 0
     while at is not None:
+        if damages > MAX_DAMAGES:
+            yield CaptureError("the tar archive is damaged in too many places: the rest is not read", at)
+            return
         meter = _Meter(file)
         file.seek(at)
         problem = ""
-        behind = at
+        behind = data = at
         try:
             tape: Any = tarfile.open(fileobj=meter, mode="r:")  # type: ignore[call-overload]  # noqa: SIM115
             for info in tape:
@@ -46,19 +55,23 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
                     raise tarfile.ReadError(f"headers of {shared:,} bytes for all members")
                 if tape.offset <= behind:
                     raise tarfile.ReadError("a negative size")
-                behind = tape.offset
+                behind, data = tape.offset, info.offset_data
                 tape.members = []  # it would keep each, and all that its headers say
-                meter.left = size  # what is extracted counts for the reader
+                meter.left = None  # what is extracted counts for the reader
                 yield tape, info
                 meter.left = MAX_HEADERS
         except (tarfile.TarError, EOFError, ValueError, OSError, RecursionError) as error:
             problem = str(error)
+        if behind > size:  # the last member claims more than there is: others may begin before that
+            behind = max(at, data - BLOCK)
         if problem or behind == at:
+            damages += 1
             yield CaptureError(f"the tar archive is damaged: {problem or 'a header that cannot be read'}", behind)
             at = _next(file, behind + BLOCK, size)
         else:
             at = _filled(file, behind, size)
             if at is not None and not _header_at(file, at):
+                damages += 1
                 yield CaptureError("the tar archive is damaged: no header where one should be", at)
                 at = _next(file, at + BLOCK, size)
 
@@ -68,14 +81,20 @@ class _Meter:
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        self.left = MAX_HEADERS
+        self.left: int | None = MAX_HEADERS
+        """None while a member is extracted."""
 
     def read(self, size: int) -> bytes:
         """As of a file; ValueError beyond the bound."""
+        if self.left is None:
+            return self.file.read(size)
         if size < 0 or size > self.left:
             raise ValueError(f"a header of {size:,} bytes" if size > BLOCK else "a header without bounds")
         self.left -= size
-        return self.file.read(size)
+        found = self.file.read(size)
+        if DIGITS.search(found):
+            raise ValueError("a header with a number of hundreds of digits")
+        return found
 
     def seek(self, at: int) -> int:
         """As of a file."""

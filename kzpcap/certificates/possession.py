@@ -69,7 +69,7 @@ def _key(leaf: Certificate) -> Any:
 
 
 def certificate_verify(
-    leaf: Certificate, scheme: int, signature: bytes, signed: bytes, delegated: bytes | None = None
+    leaf: Certificate, scheme: int, signature: bytes, signed: bytes, delegated: bytes | None = None, time_ns: int = 0
 ) -> Possession:
     """Verify TLS 1.3's CertificateVerify (RFC 8446 section 4.4.3) with the leaf's key, or the one that it delegated to.
 
@@ -77,7 +77,7 @@ def certificate_verify(
     whose key signed then is open.
     """
     try:
-        key = _key(leaf) if delegated is None else _delegate(leaf, delegated, scheme)
+        key = _key(leaf) if delegated is None else _delegate(leaf, delegated, scheme, time_ns)
     except Exception:  # as above
         return Possession.NOT_CAPTURED
     rest = scheme.to_bytes(2, "big") + len(signature).to_bytes(2, "big") + signature
@@ -87,12 +87,26 @@ def certificate_verify(
     return Possession.PROVED if outcome else Possession.REFUTED
 
 
-def _delegate(leaf: Certificate, credential: bytes, scheme: int) -> Any:
-    """The key of a delegated credential that the leaf's key signed (RFC 9345 section 4); ValueError for any other."""
+DELEGATION_USAGE = "1.3.6.1.4.1.44363.44"
+MAX_DELEGATED_NS = 7 * 86_400 * 1_000_000_000
+
+
+def _delegate(leaf: Certificate, credential: bytes, scheme: int, time_ns: int) -> Any:
+    """The key of a delegated credential of that time that the leaf may give, and signed (RFC 9345 sections 4.1.3, 4.2).
+
+    ValueError for any other.
+    """
     from cryptography.hazmat.primitives.serialization import load_der_public_key
+    from cryptography.x509 import ExtensionNotFound, ObjectIdentifier
 
     reader = Reader(credential)
-    reader.uint(4)  # valid_time
+    left = leaf.not_before + reader.uint(4) * 1_000_000_000 - time_ns
+    if not 0 <= left <= MAX_DELEGATED_NS:
+        raise ValueError("not of that time")
+    try:
+        load(leaf.der).extensions.get_extension_for_oid(ObjectIdentifier(DELEGATION_USAGE))
+    except ExtensionNotFound:
+        raise ValueError("the leaf may delegate nothing") from None
     if reader.uint(2) != scheme:
         raise ValueError("for another algorithm")
     key = load_der_public_key(reader.vector(3))

@@ -1,6 +1,7 @@
-"""A deadline for the head of a request: a connection that says nothing, or little by little, holds no file descriptor.
+"""Deadlines for the head of a request, and for a body that nobody waits for: a silent or a slow connection holds none
+of the file descriptors for long.
 
-Bodies have their own (receive.py), and answers that nobody fetches hold nothing but their connection.
+Bodies that are read have their own (receive.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ def within(seconds: float) -> type[asyncio.Protocol]:
     class Prompt(H11Protocol):
         late: asyncio.TimerHandle | None = None
         """Set while the head of a request is waited for."""
+        rest: asyncio.TimerHandle | None = None
+        """Set while the rest of a body comes whose request is answered already."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -29,8 +32,15 @@ def within(seconds: float) -> type[asyncio.Protocol]:
             elif self.late is None:  # a further request has begun; until then, timeout_keep_alive runs
                 self.late = self.loop.call_later(seconds, self.transport.abort)
 
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.conn.their_state is h11.SEND_BODY and self.rest is None:
+                self.rest = self.loop.call_later(seconds, self.transport.close)
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._in_time()
+            if self.rest is not None:
+                self.rest.cancel()
             super().connection_lost(exc)
 
         def _in_time(self) -> None:

@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS accesses (day TEXT NOT NULL, token TEXT NOT NULL, wha
 CREATE INDEX IF NOT EXISTS accesses_of ON accesses (upload);
 """
 ROUNDED = "((size + 1048575) / 1048576 * 1048576)"
-"""The size of what is destroyed, for the sums of a day alone: to the byte it would tell one upload from another."""
+"""The size of what was destroyed, once its day's sum is over: to the byte it would tell one upload from another."""
 ID = re.compile("[0-9a-f]{32}")
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
@@ -234,8 +234,7 @@ class Store:
         _sync(self.kept)
         with self.database() as database:
             changed = database.execute(
-                "UPDATE uploads SET state = ?, result = ?, failure = NULL, length = NULL,"
-                f" size = {ROUNDED} WHERE id = ?",
+                "UPDATE uploads SET state = ?, result = ?, failure = NULL WHERE id = ?",
                 (DONE, json.dumps(result, ensure_ascii=False), name),
             ).rowcount
         self.forget_original(name)
@@ -289,8 +288,7 @@ class Store:
         with self.database() as database:
             told = (FAILED, why[:300], name, DONE)
             database.execute(
-                "UPDATE uploads SET state = ?, failure = ?, told = '{}', mark = NULL, length = NULL,"
-                f" size = {ROUNDED} WHERE id = ? AND state <> ?",
+                "UPDATE uploads SET state = ?, failure = ?, told = '{}', mark = NULL WHERE id = ? AND state <> ?",
                 told,
             )
         self.forget_original(name)
@@ -322,6 +320,10 @@ class Store:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
         with self.database() as database:
             database.execute("DELETE FROM accesses WHERE day < ?", (days_ago(kept_days),))
+            database.execute(
+                f"UPDATE uploads SET size = {ROUNDED}, length = NULL WHERE day < ? AND state IN (?, ?)",
+                (today(), DONE, FAILED),
+            )
             rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
             old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
         known = {name: state for name, state, _ in rows}

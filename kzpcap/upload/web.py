@@ -31,6 +31,7 @@ from kzpcap.upload.worker import Workers
 HERE = Path(__file__).parent
 RECEIPT = re.compile(r"[a-z2-7]{5}(-[a-z2-7]{1,5}){5}")
 MAX_FORM = 8_192
+FORM_SECONDS = 60
 RENEW_SECONDS = 4
 MAX_EXPORTED = 1_000_000
 SECURITY = {
@@ -385,11 +386,15 @@ async def short_form(request: Request) -> dict[str, str]:
 
     body = b""
     try:
-        async for piece in request.stream():
-            body += piece
-            if len(body) > MAX_FORM:
-                return {}
-    except ClientDisconnect:  # nobody waits for the answer, and a traceback in a log would tell the moment
+        async with asyncio.timeout(FORM_SECONDS):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > MAX_FORM:
+                    return {}
+    except (
+        TimeoutError,
+        ClientDisconnect,
+    ):  # nobody waits for the answer, and a traceback in a log would tell the moment
         return {}
     try:
         return dict(parse_qsl(body.decode("utf-8"), max_num_fields=16))

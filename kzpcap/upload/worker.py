@@ -116,12 +116,12 @@ class Workers:
             "originals_to": self.config.age_recipient if self.config.keep_originals else "",
         }
         code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
+        wanted = self.wanted.pop(upload.id, 0) + 1
         if code == child.EXIT_NO_ROOM:
-            wanted = self.wanted[upload.id] = self.wanted.get(upload.id, 0) + 1
             if wanted > MAX_WANTED:
-                del self.wanted[upload.id]
                 await asyncio.to_thread(self.store.failed, upload.id, "no_room")
                 return
+            self.wanted[upload.id] = wanted
             self.rests[upload.id] = time.monotonic() + WANT_OF_ROOM_SECONDS * wanted
             await asyncio.to_thread(self.store.again, upload.id)
         elif code == 0:
