@@ -246,3 +246,23 @@ def test_whoever_does_not_finish_the_head_of_a_request_is_cut_off(tmp_path):
         assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         server.stop()
+
+
+def test_a_body_that_came_after_its_answer_ends_no_later_request(tmp_path):
+    server = Server(tmp_path, head_seconds=1)
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), 5) as link:
+            link.sendall(b"GET /static/style.css HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+            assert link.recv(12) == b"HTTP/1.1 200"
+            time.sleep(0.3)
+            link.recv(65_536)
+            link.sendall(
+                b"abcdPOST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n"
+                b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+            )
+            for _ in range(8):
+                time.sleep(0.25)
+                link.sendall(b"x")
+            assert link.recv(12) == b"HTTP/1.1 400"
+    finally:
+        server.stop()

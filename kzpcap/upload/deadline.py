@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def within(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP/1.1, which ends a connection whose next request has not come whole after so long."""
+    """uvicorn's HTTP/1.1, which waits so long for the whole head of a request, or for the rest of an answered one."""
 
     class Prompt(H11Protocol):
         late: asyncio.TimerHandle | None = None
@@ -35,7 +35,13 @@ def within(seconds: float) -> type[asyncio.Protocol]:
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.conn.their_state is h11.SEND_BODY and self.rest is None:
-                self.rest = self.loop.call_later(seconds, self.transport.close)
+                self.rest = self.loop.call_later(seconds, self._cut, self.cycle)
+
+        def _cut(self, answered: object) -> None:
+            """End the connection, unless the rest came and another request goes on."""
+            self.rest = None
+            if self.cycle is answered and self.conn.their_state is h11.SEND_BODY:
+                self.transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._in_time()
