@@ -345,10 +345,10 @@ def stamp(
     if (request is None) == (token is None):
         raise typer.BadParameter("one of --request and --token", param_hint="--request")
     case = opened(folder)
-    known = list(custody.logs(case))
+    known = custody.logs(case)
     try:
         if request is not None:
-            newest = max((log for log in known if log.lines), key=lambda log: str(log.lines[0]["time"]), default=None)
+            newest = next((log for log in reversed(known) if log.lines), None)
             if newest is None or not newest.head:
                 raise CaseError("no run has left a digest yet")
             with new_file(request, "xb") as file:

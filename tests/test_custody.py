@@ -269,6 +269,31 @@ def test_the_run_that_saw_all_others_is_the_last_whatever_its_clock_says(tmp_pat
             lines.append(custody.canonical(line) + b"\n")
         path.write_bytes(b"".join(lines))
     assert custody.latest(case) == "second"
+    assert [log.lines[0]["analysis"] for log in custody.logs(case)] == ["first", "second"]
+    request = tmp_path / "request"
+    told = run("case", "stamp", case.folder, "--request", request).stdout.decode()
+    assert custody.logs(case)[-1].head in told, "what is stamped is the head of the last run, not of the latest clock"
+
+
+def test_runs_of_one_second_are_in_the_order_in_which_they_came(tmp_path, monkeypatch):
+    case = Case.create(tmp_path / "case")
+    names = [f"20261128T060500Z-{number:08x}" for number in (7, 3, 9, 1, 5)]
+    for name in names:
+        custody.Chain(case, name, {"analysis": name}).close()
+    assert [log.run for log in custody.logs(case)] == names
+    (case.custody / "20261128T060500Z-00000000.jsonl").write_bytes(b"")
+    assert [log.run for log in custody.logs(case)] == ["20261128T060500Z-00000000", *names]
+
+
+def test_runs_that_name_each_other_are_all_read(tmp_path):
+    case = Case.create(tmp_path / "case")
+    heads = {"a": {"b": "0" * 64, "a": "0" * 64}, "b": {"a": "0" * 64}, "c": {"gone": "0" * 64}}
+    for name, named in heads.items():
+        line = {"run": name, "number": 0, "previous": None, "time": "2026", "what": "begin", "heads": named}
+        line["digest"] = custody.digest_of(line)
+        (case.custody / f"{name}.jsonl").write_bytes(custody.canonical(line) + b"\n")
+    assert [log.run for log in custody.logs(case)] == ["c", "a", "b"]
+    assert verify(case).faults
 
 
 @pytest.mark.parametrize(

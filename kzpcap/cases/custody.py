@@ -18,6 +18,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -94,6 +95,8 @@ class Log:
     """The digest of the last line: it vouches for all before it."""
     named: set[tuple[str, str]] = field(default_factory=set)
     """The heads of other runs that its lines name: (run, digest)."""
+    after: frozenset[str] = frozenset()
+    """The runs that its first line names: they had begun before it."""
 
 
 def read(path: Path, fresh: bool = False) -> Log:
@@ -143,7 +146,10 @@ def _check(log: Log, name: str, number: int, raw: bytes) -> bool:
     if line.get("previous") != log.head or line.get("number") != number or line.get("run") != log.run:
         log.faults.append(Fault(name, f"line {number} does not follow the line before it"))
     log.head = line["digest"]
-    log.named.update((line.get("heads") or {}).items())
+    heads = line.get("heads") or {}
+    log.named.update(heads.items())
+    if number == 0:
+        log.after = frozenset(heads)
     return True
 
 
@@ -186,11 +192,33 @@ def _is_line(tail: bytes) -> bool:
     return False
 
 
-def logs(case: Case, fresh: bool = False) -> Iterator[Log]:
-    """Every run's file, by the time at which it began (read)."""
-    for path in sorted(case.custody.glob("*.jsonl")):
-        if path.is_file() and not path.is_symlink():  # anything else does not belong there (verify.py)
-            yield read(path, fresh)
+def logs(case: Case, fresh: bool = False) -> list[Log]:
+    """Every run's file (read), each behind those that it found: a clock is asked only where that leaves a choice."""
+    # Anything but a file does not belong there (verify.py).
+    found = [read(path, fresh) for path in case.custody.glob("*.jsonl") if path.is_file() and not path.is_symlink()]
+    known = {log.run: log for log in found}
+    waits = {log.run: len(log.after & (known.keys() - {log.run})) for log in found}
+    found_by: dict[str, list[str]] = {}
+    for log in found:
+        for earlier in log.after:
+            found_by.setdefault(earlier, []).append(log.run)
+    ready = [(_began(log), log.run) for log in found if not waits[log.run]]
+    heapify(ready)
+    order: dict[str, Log] = {}
+    while ready:
+        _, run = heappop(ready)
+        order[run] = known[run]
+        for later in found_by.get(run, ()):
+            waits[later] -= 1
+            if not waits[later] and later not in order:
+                heappush(ready, (_began(known[later]), later))
+    # Runs that name each other in a circle: no run wrote that.
+    circle = sorted((_began(log), log.run) for log in found if log.run not in order)
+    return [*order.values(), *(known[run] for _, run in circle)]
+
+
+def _began(log: Log) -> str:
+    return log.lines[0]["time"] if len(log.lines) else ""
 
 
 class Last(NamedTuple):
@@ -217,7 +245,7 @@ class Chain:
         self.pending: Last | None = None
         """What `last` is once the line that is being written is."""
         self.synced = time.monotonic()
-        others = list(logs(case))
+        others = logs(case)
         self.file = (case.custody / f"{run}.jsonl").open("xb", buffering=WHOLE)
         self.named = last_heads(others)
         self.add("begin", heads=self.named, **first)
@@ -276,11 +304,9 @@ class Chain:
 
 
 def latest(case: Case) -> str | None:
-    """The analysis of the run that began last: it saw all others, whatever the clock said then."""
-    runs = [log for log in logs(case) if log.lines]
-    seen = {run for log in runs for run, _ in log.named}
-    begun = [(log.run not in seen, log.lines[0]["time"], log.lines[0].get("analysis") or "") for log in runs]
-    return max(begun)[2] or None if begun else None
+    """The analysis of the run that began last, whatever the clock said then."""
+    begun = [log for log in logs(case) if log.lines]
+    return begun[-1].lines[0].get("analysis") or None if begun else None
 
 
 def reference_of(case: Case, analysis: str) -> dict[str, str]:
