@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kzpcap.paths.ladders import Exceeded, Route, Sent, Series, Step, find_series
+from kzpcap.paths.ladders import Exceeded, Route, RouteProbe, Sent, Series, Step, find_routes, find_series
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
@@ -304,6 +304,38 @@ def test_an_answer_that_fits_probes_of_several_ttls_names_no_hop(frames, named):
     assert found.unclear == 3 - len(named)
 
 
+def test_answers_that_fit_several_probes_leave_a_bound():
+    built = series("vk.com", forged_from(4), routers(1, 4)), series(None, genuine_from(8), routers(1, 8))
+    for entry, _ in built:
+        entry.unclear = 1
+        ladder = judged(*built)
+        assert (ladder.interceptor_ttl, ladder.bound) == (4, "at_or_beyond")
+        assert any("fit probes of several TTLs" in note for note in ladder.notes)
+        entry.unclear = 0
+    assert judged(*built).bound == "exact"
+
+
+@pytest.mark.parametrize(("late_ns", "named"), [(999_999, ("r",)), (1_000_000, ())])
+def test_an_answer_recorded_before_its_question_is_of_the_same_moment(late_ns, named):
+    """Captures of several queues: the probe's record comes next, and its time is hardly later."""
+    error = exceeded(29, 9, 100, "r")
+    sent = [Sent(ttl, ttl, ttl * 10, 0, 6 + ttl, "a", 1, "b", 443, None, seq=90 + ttl) for ttl in (1, 2, 3)]
+    sent[2] = replace(sent[2], time_ns=error.time_ns + late_ns)
+    (found,) = find_series(sent, [error])
+    assert found.hops_at(3) == named
+
+
+@pytest.mark.parametrize(("source", "ends"), [("203.0.113.1", 2), ("10.0.0.3", None)])
+def test_a_router_that_refuses_is_not_where_a_traceroute_ends(source, ends):
+    error = exceeded(31, 7, None, source)
+    error.__dict__.update(time_exceeded=False, kind=3, q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
+    expired = exceeded(15, 6, None, "10.0.0.1")
+    expired.__dict__.update(q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
+    probes = [RouteProbe("203.0.113.1", ttl, 10 * ttl, 5 + ttl, (5, 33_436), 17) for ttl in (1, 2, 3)]
+    routes = find_routes(probes, [expired, error], [])
+    assert routes["203.0.113.1"].destination_ttl == ends
+
+
 @pytest.mark.parametrize(("round_trip", "named"), [(0, [1]), (30_000_000, [1, 3, 4, 5])])
 def test_a_silent_router_hides_no_others_where_the_way_is_short(round_trip, named):
     """Five a second, each answered within 10 ms; the second router never answers."""
@@ -399,6 +431,24 @@ def test_ways_that_share_their_first_hops_name_nothing_far_behind():
     built = (series("vk.com", forged_from(9, 12), routers(1, 4)), series(None, genuine_from(11, 13), routers(1, 4)))
     ladder = judged(*built, routes=elsewhere(routers(1, 11)))
     assert (ladder.last_clean_hop.address, ladder.first_intercepted_hop.address) == (None, None)
+
+
+@pytest.mark.parametrize(("at", "named"), [(3, None), (4, "10.0.0.4")])
+def test_three_routers_must_agree_before_a_traceroute_elsewhere_names_the_next(at, named):
+    seen = {ttl: found for ttl, found in routers(1, 9).items() if ttl != at}
+    built = series("vk.com", forged_from(at), {ttl: found for ttl, found in seen.items() if ttl < at})
+    ladder = judged(built, series(None, genuine_from(9, 12), seen), routes=elsewhere(routers(1, 9)))
+    assert (ladder.interceptor_ttl, ladder.first_intercepted_hop.address) == (at, named)
+
+
+def test_a_router_that_had_used_up_its_answers_shows_nothing_in_the_path():
+    """Control and target ask the router of the box's hop within one second: it may have had none left."""
+    built = series("vk.com", forged_from(4), routers(1, 4)), series(None, genuine_from(8), routers(1, 8))
+    asked_before = [replace(one, time_ns=one.ttl * 10 * SECOND - SECOND // 10) for one in built[1][0].sent]
+    assert judged(*built).placement == "in_path"
+    built[1][0].sent = asked_before
+    ladder = judged(*built)
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (4, "exact", "unknown")
 
 
 def test_the_probes_own_hops_come_before_any_traceroute():

@@ -283,10 +283,10 @@ def sent_before(probe: Sent, frame: int, time_ns: int) -> bool:
 def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable | None:
     """The probe that an error quotes: the IP ID names it, else it is the last one sent before.
 
-    Captures of several queues may record an answer just before the question: then the IP ID must name it, and the time
-    of the question be no later than its own. A TCP quote
-    with neither the IP ID nor the sequence number of any probe is of a segment that the client never sent: a box reset
-    the server in the client's name, and that reset ran out of its TTL on the way.
+    Captures of several queues may record an answer just before the question: then the IP ID must name it, and the
+    question's time be later by less than a millisecond. A TCP quote with neither the IP ID nor the sequence number of
+    any probe is of a segment that the client never sent: a box reset the server in the client's name, and that reset
+    ran out of its TTL on the way.
     """
     if sendings is None:
         return None
