@@ -169,6 +169,42 @@ def test_a_connection_in_two_captures_counts_once(tmp_path):
     assert twice.by_identity[name].connections == 2
 
 
+@pytest.mark.parametrize(
+    ("time", "again"),
+    [("2019-07-20T09:14:59", 0), ("2019-07-20T09:15:59", 1), ("2019-07-20T09:17:01", 1), ("2019-07-20T09:18:01", 0)],
+    ids=["two minutes before", "the minute before", "the minute after", "two minutes after"],
+)
+def test_copies_by_clocks_that_hardly_differ_count_once(tmp_path, time, again):
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
+    report = json.loads(next((tmp_path / "case").glob("results/*/*/report.json")).read_bytes())
+    report["connections"] = [one for one in report["connections"] if one["state"] == "intercepted"]
+    (one,) = report["connections"]
+    found = Gathered()
+    for stamp in ("2019-07-20T09:16:30Z", f"{time}Z"):
+        one["time"] = stamp
+        found.add(stamp, Document(json.loads(json.dumps(report))))
+    assert found.again == again
+
+
+@pytest.mark.parametrize(
+    ("time", "counts"),
+    [
+        ("1970-01-01T23:59:59Z", 0),
+        ("1970-01-02T00:00:00Z", 1),
+        ("2200-01-01T00:00:00Z", 1),
+        ("2200-01-01T00:00:01Z", 0),
+    ],
+)
+def test_what_has_no_time_supports_no_claim(tmp_path, time, counts):
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
+    report = json.loads(next((tmp_path / "case").glob("results/*/*/report.json")).read_bytes())
+    (one,) = [one for one in report["connections"] if one["state"] == "intercepted"]
+    one["time"] = time
+    found = Gathered()
+    found.add("c", Document(report))
+    assert len(found.by_identity) == counts
+
+
 def test_the_interval_is_wilson_s():
     """Values of the published formula, as statistics packages give them."""
     assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)

@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kzpcap import analyze, reference
+from kzpcap.reference.targets import Match
+from kzpcap.scrub import choose
 from kzpcap.scrub import mask as masks
 from kzpcap.scrub.addresses import Addresses, kind_of
 from kzpcap.scrub.apply import DAY_NS, Clock, Turn, tcp_options
+from kzpcap.scrub.choose import Choices, Chosen
 from kzpcap.scrub.mask import Policy
 from kzpcap.tls.fingerprints import ja3, ja4
 from kzpcap.tls.messages import client_hello
+from kzpcap.verdict.rules import State
 from tests.build import client_hello_body, extension, message, record, vector
 from tests.conftest import CAPTURES
 
@@ -164,3 +169,44 @@ def test_a_clock_that_was_set_tells_no_time_of_day():
         3: 0, 9: 18_097 * DAY_NS, 12: 18_097 * DAY_NS + 9 * second - 7, 20: 18_097 * DAY_NS, 30: 18_102 * DAY_NS,
     }  # fmt: skip
     assert Clock().shift(5) == 0
+
+
+STAPLE = b"\x01" + vector(b"an answer of OCSP", 3)
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [
+        (STAPLE, True),
+        (b"\x02" + STAPLE[1:], False),
+        (STAPLE + b"1", False),
+        (STAPLE[:-1], False),
+    ],
+    ids=["a staple", "another kind", "longer", "shorter"],
+)
+def test_behind_a_gap_a_staple_stays_where_it_can_be_one(body, kept):
+    policy = Policy()
+    found = masks._changes(masks.CERTIFICATE_STATUS, body, from_client=False, policy=policy, sound=False)
+    assert (found == []) is kept
+
+
+@pytest.mark.parametrize(
+    ("other_names", "name", "kept"),
+    [((), "rcku.kz", True), (("hidden.example",), "rcku.kz", False), ((), "decoy.example", False)],
+    ids=["alone", "with another", "as a second name"],
+)
+def test_behind_a_listed_decoy_stays_only_the_listed_names_own_certificate(other_names, name, kept):
+    report = analyze(str(CAPTURES / "kz-2019-rcku" / "capture.pcapng"), reference.load(), want_digest=False)
+    try:
+        seen = next(iter(report.connections())).observation
+        one = seen._replace(
+            server_name=name, other_names=other_names, chain=(), target=Match("rcku.kz", "a-list", True, True)
+        )
+        role = choose._by_itself(one, State.UNDETERMINED, Choices(), Chosen(), {})
+        assert (role is not None and role.why == "target") is kept
+        shown = one._replace(chain=seen.chain)
+        role = choose._by_itself(shown, State.UNDETERMINED, Choices(), Chosen(), report.surroundings.certificates)
+        assert role is not None
+        assert role.why == "target", "the certificate names it"
+    finally:
+        report.close()

@@ -205,6 +205,39 @@ def test_controls_of_another_hour_are_not_compared(tmp_path):
     assert "controls to the same address" not in said(talk.analysed(tmp_path)[-1])
 
 
+def test_controls_are_of_the_same_client_and_hour_and_of_another_name():
+    from kzpcap.observations import Reaction
+    from kzpcap.spill import Spill
+    from kzpcap.surroundings import responders
+    from kzpcap.surroundings.briefs import THROUGH, Briefs, flags_of
+
+    report = analyze(str(CAPTURES / "lab-clean" / "capture.pcap"), reference.load(), want_digest=False)
+    one = next(iter(report.spill))
+    report.close()
+    mine = one._replace(server_name="asked.example", target=None, client=("192.0.2.1", 50_000))
+    control = mine._replace(server_name="another.example", chain=(), reaction=Reaction.WENT_ON)
+    spill = Spill()
+    found = responders.Responders(Briefs(spill))
+    for number, changes in enumerate(
+        (
+            {},
+            {"client": ("192.0.2.2", 50_000)},
+            {"server_name": mine.server_name},
+            {"time_ns": mine.time_ns + responders.WINDOW_NS + 1},
+            {"server": ("198.51.100.77", 443)},
+            {"time_ns": mine.time_ns + responders.WINDOW_NS},
+        ),
+        1,
+    ):
+        spill.append(control._replace(number=number, **changes))
+        kept = spill.get(number)
+        flags = flags_of(kept, None)
+        assert flags & THROUGH, "each of them got through"
+        found.briefs.add(kept, flags, found.add(kept), 0)
+    assert [answer.row for answer in found.controls(mine)] == [0, 5]
+    spill.close()
+
+
 def test_many_servers_alike_take_no_longer_than_linear():
     """A hundred thousand connections would take hours if each asked of all."""
     import time

@@ -11,12 +11,14 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.language import WORDS
+from kzpcap.upload.receive import Gate, Refused
 from kzpcap.upload.store import DONE, FAILED, WAITING, Store
 from tests.conftest import run
 from tests.service import KILLS, LADDER, RCKU, SEED, Server
@@ -266,3 +268,11 @@ def test_a_body_that_came_after_its_answer_ends_no_later_request(tmp_path):
             assert link.recv(12) == b"HTTP/1.1 400"
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize(("landed", "refused"), [(0, True), (4, True), (5, False)])
+def test_what_landed_already_takes_no_room_twice(landed, refused):
+    store = SimpleNamespace(received_today=lambda: 0, used=lambda: 95, free=lambda: 1_000)
+    gate = Gate(store, SimpleNamespace(max_file=100, max_day=100, max_kept=100, min_free=0))
+    with pytest.raises(Refused) if refused else contextlib.nullcontext():
+        gate.room(10, landed)
