@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import kzpcap
 from tests.conftest import ROOT
 
 ROWS = [
@@ -60,6 +61,10 @@ HOMES = {
 }
 
 
+OF_THE_LIBRARY = {"kzpcap", *(f"kzpcap.{name}" for name in kzpcap.__all__ if name not in ("__version__", "reference"))}
+"""What the package shows to those who use it: its own modules import it from where it is."""
+
+
 def row_of(module: str) -> tuple[int, str] | None:
     """The row of a module below kzpcap, and the entry it stands under; the package itself has none."""
     best = None
@@ -83,8 +88,8 @@ def imports(path: Path):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names]
         for name in names:
             yield name, id(node) in checking
 
@@ -108,12 +113,33 @@ def test_the_import_law():
         if here is None:
             continue
         for imported, checking in imports(path):
+            if imported.startswith(".") or imported in OF_THE_LIBRARY:
+                broken.append(f"{name} imports {imported}, whose module is not named")
             if checking or not imported.startswith("kzpcap."):
                 continue
             there = row_of(imported.removeprefix("kzpcap."))
             if there and there[1] != here[1] and there[0] >= here[0]:
                 broken.append(f"{name} imports {imported}")
     assert broken == []
+
+
+def test_imports_of_every_form_are_seen(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        "import kzpcap.cases.store\nfrom kzpcap import analyze, cases\nfrom kzpcap.tls import seen\nfrom . import a\n"
+        "from .b import c\nfrom .. import d\n\ndef late():\n    import kzpcap.flows as flows\n"
+    )
+    assert {name for name, _ in imports(path)} == {
+        "kzpcap.cases.store",
+        "kzpcap.analyze",
+        "kzpcap.cases",
+        "kzpcap.tls.seen",
+        "..a",
+        ".b.c",
+        "...d",
+        "kzpcap.flows",
+    }
+    assert "kzpcap.analyze" in OF_THE_LIBRARY
 
 
 def test_third_party_packages_stay_at_home():

@@ -12,10 +12,9 @@ cdef class Records:
     cdef const unsigned char[::1] data
     cdef readonly Py_ssize_t size, pos, offset
     cdef readonly bint big, swap_lengths, truncated
-    cdef readonly long long tick, header, frame, captured, original, time_ns, before_ns, link_type, interface
+    cdef readonly long long tick, header, frame, captured, original, time_ns, before_ns, link_type
     cdef readonly long long skipped_bytes, sections, snaplen, secret_bytes, comments, private_blocks
-    cdef readonly list interfaces, secrets, comment_texts
-    cdef readonly dict link_types, blocks
+    cdef readonly list interfaces, secrets
     cdef readonly int format
 
     cdef int _open(self) except -1

@@ -19,7 +19,6 @@ FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
 MAX_SECRETS = 16 << 20
-MAX_COMMENTS = 256
 
 MICRO, NANO = 1_000, 1
 
@@ -37,6 +36,8 @@ PCAP_MAGICS = {
 }
 LONGER = {(MICRO, 16): (16, 24, 20), (MICRO, 24): (24, 28)}
 """Record headers of the same magics: Red Hat 6.1's and Nokia IPSO's, and SuSE 6.3's (Wireshark, wiretap/libpcap.c)."""
+COMMENT = 1
+"""An option of any block (pcapng section 3.5)."""
 SHB = 0x0A0D0D0A
 
 
@@ -98,19 +99,15 @@ class Records:
         self.time_ns = 0
         self.before_ns = 0
         self.link_type = -1
-        self.interface = 0
         self.truncated = False
         self.skipped_bytes = 0
         self.sections = 0
         self.interfaces: list[Interface] = []
-        self.link_types: dict[int, int] = {}
         self.snaplen = 0
         self.secrets: list[bytes] = []
         self.secret_bytes = 0
         self.comments = 0
-        self.comment_texts: list[bytes] = []
         self.private_blocks = 0
-        self.blocks: dict[int, int] = {}
         self.format = self._open()
 
     def _open(self) -> int:
@@ -374,30 +371,22 @@ class Records:
             interface = self.interfaces[index]
             self.link_type = interface.link_type
             self.time_ns = 0 if kind == 3 else self._time(interface, ticks_high, ticks_low)
-        self.interface = index
         self.offset = body
         self.captured = captured
         self.original = original if original > captured else captured
         if kind == 6:
             options = body + captured + (-captured & 3)
             if limit - options > 4:
-                self._packet_options(options, limit)
+                self._count_comments(options, limit)
         return True
 
     def _short(self, kind: int, start: int) -> bool:
         self.notes.add("damaged", f"block type {kind:#x} is too short for its own header", offset=start)
         return False
 
-    def _packet_options(self, at: int, limit: int) -> None:
-        for code, value in self._options(at, limit):
-            if code == 1:
-                self._comment(value)
-
-    def _comment(self, text: bytes) -> None:
-        """Comments are private: kept for later stages, never shown."""
-        self.comments += 1
-        if len(self.comment_texts) < MAX_COMMENTS:
-            self.comment_texts.append(text[:1_024])
+    def _count_comments(self, at: int, limit: int) -> None:
+        """Comments are private: they are counted, and no more."""
+        self.comments += sum(code == COMMENT for code, _ in self._options(at, limit))
 
     def _time(self, interface: Interface, high: int, low: int) -> int:
         """Nanoseconds since 1970; 0 with a note where the clock says something impossible."""
@@ -449,9 +438,7 @@ class Records:
             )
         self.sections += 1
         self.interfaces = []
-        for code, value in self._options(self.pos + 24, self.pos + length - 4):
-            if code == 1:
-                self._comment(value)
+        self._count_comments(self.pos + 24, self.pos + length - 4)
         self.pos += length + (-length & 3)
         return True
 
@@ -486,8 +473,8 @@ class Records:
                     interface.offset_seconds = max(-MAX_SECONDS, min(MAX_SECONDS, offset))
                 elif code == 2:
                     interface.name = value[:256]
-                elif code == 1:
-                    self._comment(value)
+                elif code == COMMENT:
+                    self.comments += 1
             self.interfaces.append(interface)
         elif kind == 10:
             if length < 20:
@@ -504,8 +491,6 @@ class Records:
                 self.secrets.append(bytes(self.raw[start + 16 : start + 16 + secret]))
         elif kind == 4:
             self.private_blocks += 1  # name resolution: private, and never used
-        if kind in self.blocks or len(self.blocks) < 64:
-            self.blocks[kind] = self.blocks.get(kind, 0) + 1
 
     def _lies(self, start: int, length: int) -> bool:
         """Of a block whose two lengths differ: do others whose lengths agree begin inside of it? Then they are read."""

@@ -90,7 +90,7 @@ class Surroundings:
     """Name to the first frames of two connections over TLS 1.3."""
     _genuine: dict[str, dict[str, int]] = field(default_factory=dict)
     intercepted_sessions: dict[int, bool] = field(default_factory=dict)
-    """Number of a full handshake to whether its chain was an interceptor's (verdict/facts/certificates.py)."""
+    """Number of a full handshake to whether its chain was an interceptor's (verdict/facts/interception.py)."""
     _resuming: Observation | None = None
     _resumed: Issued | None = None
     answers: dict[Any, Any] = field(default_factory=dict)

@@ -151,12 +151,6 @@ class Handshake:
         return answer or (self.server_hellos[0] if self.server_hellos else None)
 
     @property
-    def version(self) -> int | None:
-        """The negotiated version."""
-        seen = self.first_answer
-        return seen.hello.version if seen else None
-
-    @property
     def resumed(self) -> str | None:
         """How the session was resumed: psk, ticket or session_id; None where it was not, or it cannot be told."""
         seen = self.server_hello

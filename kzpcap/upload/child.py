@@ -2,7 +2,8 @@
 
 `python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json, report.html
 and result.json into FOLDER, and original.age where the settings say for whom originals are kept; exit status 0, 3 where
-it is no capture, 4 where nothing in it is evidence, 5 where the result would leak, 6 where the disk is full.
+it is no capture, 4 where nothing in it is evidence, 5 where the result would leak, 6 where the disk is full, 7 where an
+archive holds several captures, 8 where what stays is for the volunteer to decide.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def _main(arguments: list[str]) -> int:
     os.umask(0o077)
     os.environ["TMPDIR"] = str(folder)  # unpacked bytes are unscrubbed bytes: they lie beside the upload, unnamed
     limit(settings["memory"], settings["seconds"])
-    from kzpcap import analyze, reference
+    from kzpcap import reference
+    from kzpcap.analysis import analyze
     from kzpcap.errors import CaptureError, SeveralCaptures
     from kzpcap.report import html
     from kzpcap.report import json as report_json

@@ -28,7 +28,7 @@ LEAST_RATE = 4_096
 
 
 class Refused(Exception):
-    """An upload that is not taken: the word of words.py that says why, and the HTTP status."""
+    """An upload that is not taken: the word of upload/words that says why, and the HTTP status."""
 
     def __init__(self, why: str, status: int) -> None:
         super().__init__(why)

@@ -2,7 +2,7 @@
 """What a connection has, as one number, and which facts need it: what nothing can be asked of is not asked.
 
 `@needs(A, B)` before a fact says: without A, or without B, its answer is the same for all connections of a capture
-that have the same features. It is asked of the first of them, and its answer kept (judge.py). A fact that declares
+that have the same features. It is asked of the first of them, and its answer kept (plans.py). A fact that declares
 nothing is asked every time; tests/test_features.py holds every declaration against the facts themselves.
 """
 
