@@ -1,4 +1,4 @@
-"""The child process: scrub one capture into a folder, under limits, and without a network where the system can do that.
+"""The child process: scrub one capture into a folder, in a cage (cage.py).
 
 `python -m kzpcap.upload.child CAPTURE FOLDER SETTINGS` writes scrubbed.pcapng, manifest.json, report.json, report.html
 and result.json into FOLDER, and original.age where the settings say for whom originals are kept; exit status 0, 3 where
@@ -8,55 +8,17 @@ archive holds several captures, 8 where what stays is for the volunteer to decid
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import errno
 import json
 import os
-import resource
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from kzpcap.upload import cage
+
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL, EXIT_UNDECIDED = 3, 4, 5, 6, 7, 8
-PR_SET_PDEATHSIG = 1
-CLONE_NEWNET, CLONE_NEWUSER = 0x40000000, 0x10000000
-MAX_UNPACKED = 4 << 30
-
-
-def limit(memory: int, seconds: int) -> None:
-    """Bounds that the kernel keeps: address space, time, files, processes; and no network."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_UNPACKED, MAX_UNPACKED))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _leave_network()
-
-
-def _leave_network() -> bool:
-    """Into a namespace without a network, for good; False where the system lets nobody."""
-    with contextlib.suppress(OSError, AttributeError, ValueError):
-        library = ctypes.CDLL(None, use_errno=True)
-        return not library.unshare(CLONE_NEWNET) or not library.unshare(CLONE_NEWUSER | CLONE_NEWNET)
-    return False
-
-
-def without_network() -> bool:
-    """May children go without a network here? One tries, and ends."""
-    process = os.fork()
-    if process == 0:
-        os._exit(0 if _leave_network() else 1)
-    return os.waitpid(process, 0)[1] == 0
-
-
-def die_with(parent: int) -> None:
-    """End when the service does, however that ends: what it left is begun anew at its next start (Linux)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(1)
 
 
 def wants_room(error: BaseException | None) -> bool:
@@ -76,11 +38,14 @@ def main(arguments: list[str]) -> int:
 
 def _main(arguments: list[str]) -> int:
     capture, folder, settings = Path(arguments[0]), Path(arguments[1]), json.loads(arguments[2])
-    die_with(settings["parent"])
+    cage.die_with(settings["parent"])
     os.nice(10)  # pages come first
     os.umask(0o077)
     os.environ["TMPDIR"] = str(folder)  # unpacked bytes are unscrubbed bytes: they lie beside the upload, unnamed
-    limit(settings["memory"], settings["seconds"])
+    cage.limit(settings["memory"], settings["seconds"])
+    cage.leave_network()
+    roots, cas = ([Path(one) for one in settings[key]] for key in ("roots", "cas"))
+    cage.keep_to(folder, [capture, *roots, *cas])
     from kzpcap import reference
     from kzpcap.analysis import analyze
     from kzpcap.errors import CaptureError, SeveralCaptures
@@ -93,7 +58,7 @@ def _main(arguments: list[str]) -> int:
     from kzpcap.scrub.work import doubtful_issuers, scrub
     from kzpcap.verdict.identity import SUPPLIED, is_known
 
-    known = reference.load(None, None, [Path(one) for one in settings["roots"]], [Path(one) for one in settings["cas"]])
+    known = reference.load(None, None, roots, cas)
     try:
         scrubbed = scrub(str(capture), known, Choices())
     except SeveralCaptures:
