@@ -155,7 +155,7 @@ def test_a_control_on_a_longer_way_shows_no_edge():
         series("vk.com", forged_from(6), routers(1, 6)), series(None, genuine_from(8), routers(1, 3) | routers(3, 8, 9))
     )
     assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (6, "at_or_beyond", "unknown")
-    assert any("had not met" in note for note in ladder.notes)
+    assert any("nothing shows the control on the target's way" in note for note in ladder.notes)
     ends = judged(
         series("vk.com", forged_from(6), routers(1, 6)), series(None, genuine_from(6), routers(1, 3) | routers(3, 6, 9))
     )
@@ -207,11 +207,15 @@ def test_at_the_destination_by_an_independent_traceroute():
 
 
 def test_a_traceroute_names_a_hop_that_probes_did_not():
-    route = Route("203.0.113.1", {3: {"10.0.0.3": 5}, 4: {"10.0.0.4": 6}})
-    built = (series("vk.com", forged_from(4), routers(1, 3)), series(None, genuine_from(4), routers(1, 3)))
+    route = Route("203.0.113.1", {2: {"10.0.0.2": 4}, 3: {"10.0.0.3": 5}, 4: {"10.0.0.4": 6}})
+    target = sent_again(series("vk.com", forged_from(4), routers(1, 3)), [0, 1])
+    built = (target, series(None, genuine_from(4), routers(1, 3)))
     ladder = judged(*built, routes={"203.0.113.1": route})
     assert (ladder.last_clean_hop.address, ladder.last_clean_hop.seen_by) == ("10.0.0.3", "traceroute")
     assert ladder.first_intercepted_hop.address == "10.0.0.4"
+    assert any("named by a traceroute to this address" in note for note in ladder.notes)
+    elsewhere_before = Route("203.0.113.1", {1: {"10.0.0.1": 3}, 3: {"10.0.0.3": 5}, 4: {"10.0.0.4": 6}})
+    assert judged(*built, routes={"203.0.113.1": elsewhere_before}).last_clean_hop.address is None
     contradicting = Route("203.0.113.1", {2: {"10.9.9.9": 4}, 3: {"10.0.0.3": 5}})
     assert judged(*built, routes={"203.0.113.1": contradicting}).last_clean_hop.address is None
 
@@ -428,8 +432,8 @@ def test_a_traceroute_to_another_address_that_may_go_another_way_names_nothing(h
 
 def test_ways_that_share_their_first_hops_name_nothing_far_behind():
     """Probes answered at TTLs 1 to 3 only, forged from 9: a traceroute elsewhere shares those three with everything."""
-    built = (series("vk.com", forged_from(9, 12), routers(1, 4)), series(None, genuine_from(11, 13), routers(1, 4)))
-    ladder = judged(*built, routes=elsewhere(routers(1, 11)))
+    target = sent_again(series("vk.com", forged_from(9, 12), routers(1, 4)), [0, 1])
+    ladder = judged(target, series(None, genuine_from(11, 13), routers(1, 4)), routes=elsewhere(routers(1, 11)))
     assert (ladder.last_clean_hop.address, ladder.first_intercepted_hop.address) == (None, None)
 
 
@@ -500,8 +504,62 @@ def test_a_hop_that_the_target_was_not_asked_at_is_no_clean_one():
 def test_a_router_that_never_answers_is_no_lost_answer():
     hops = {ttl: found for ttl, found in routers(1, 9).items() if ttl != 5}
     target = series("vk.com", forged_from(6), {ttl: found for ttl, found in hops.items() if ttl < 5})
-    ladder = judged(target, series(None, genuine_from(9), hops))
+    control = series(None, genuine_from(9), hops)
+    assert judged(target, control).bound == "at_or_before", "asked once: the box's own answer may have been lost"
+    in_one_moment = judged(sent_again(target, [0, 0.01]), control)
+    assert in_one_moment.bound == "at_or_before"
+    ladder = judged(sent_again(target, [0, 1]), control)
     assert (ladder.bound, ladder.last_clean_hop) == ("exact", Hop(5, None))
+
+
+def ecmp(passed_at, outcome=SILENT):
+    """A ladder that is met from TTL 5 on, but for one flow that goes another way."""
+    answers = {**forged_from(5), passed_at: outcome}
+    hops = routers(1, 5) if outcome is GENUINE else routers(1, 5) | {passed_at: [f"10.7.0.{passed_at}"]}
+    return series("vk.com", answers, hops)
+
+
+@pytest.mark.parametrize(("passed_at", "outcome"), [(5, SILENT), (7, SILENT), (8, GENUINE)])
+def test_a_flow_that_went_on_leaves_no_edge(passed_at, outcome):
+    """Ways of equal cost: the box is on some of them, and the TTLs at which it is met are of different flows."""
+    target = ecmp(passed_at, outcome)
+    if passed_at == 5:
+        target[0].steps[5].connections.append("another run")
+        target[0].sent.append(replace(target[0].sent[4], index="another run"))
+        target[1]["another run"] = FORGED
+    ladder = judged(target, series(None, genuine_from(8), routers(1, 8)))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (5, None, "unknown")
+    assert (ladder.last_clean_hop, ladder.first_intercepted_hop.address) == (None, None)
+    assert any("went on and met nothing" in note for note in ladder.notes)
+
+
+def test_an_answer_and_a_time_exceeded_on_one_connection_are_beside_the_path():
+    hops = routers(1, 8)
+    ladder = judged(series("vk.com", forged_from(4), hops), series(None, genuine_from(8), hops))
+    assert (ladder.bound, ladder.placement) == ("exact", "on_path")
+
+
+@pytest.mark.parametrize("hops", [{}, {1: ["10.0.0.1"]}], ids=["no router at all", "the first one, as everybody's"])
+def test_a_control_that_no_router_shows_on_the_targets_way_makes_no_edge(hops):
+    """The capture filter left ICMP out, or the control's ways were never seen beside the target's."""
+    target = sent_again(series("vk.com", forged_from(5), routers(1, 5) if hops else {}), [0, 1])
+    ladder = judged(target, sent_again(series(None, genuine_from(8), hops), [5, 6]))
+    assert (ladder.interceptor_ttl, ladder.bound, ladder.placement) == (5, "at_or_beyond", "unknown")
+
+
+def test_of_two_ttls_in_one_connection_the_higher_one_drew_the_answer():
+    """Each connection sends its hello with TTL t, then with t + 1: the box at hop 5 answers the second copies first."""
+    entry, outcomes = series("vk.com", forged_from(4), routers(1, 5))
+    for ttl in range(1, 9):
+        later = replace(entry.sent[ttl - 1], ttl=ttl + 1, frame=ttl * 10 + 2, time_ns=ttl * 10 * SECOND + 1)
+        entry.sent.append(later)
+        entry.steps[ttl + 1].connections.append((entry.name, ttl))
+        if ttl >= 4:
+            outcomes["vk.com", ttl] = FORGED._replace(answer_frame=ttl * 10 + 3, answer_ns=ttl * 10 * SECOND + 2)
+    entry.sent.sort(key=lambda one: one.frame)
+    entry.steps[5].connections.remove(("vk.com", 5))
+    ladder = judged((entry, outcomes), series(None, genuine_from(9), routers(1, 9)))
+    assert (ladder.interceptor_ttl, ladder.last_clean_hop.address) == (5, "10.0.0.4")
 
 
 def words(ladder):

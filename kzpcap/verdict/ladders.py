@@ -5,8 +5,9 @@
 - An edge is exact only if a control outlives the target at that TTL: a router there or beyond answered it, or twice
   nobody did before it was answered, and it had met the target's way at the last TTL that shows both, within an hour.
   A control that is answered from the same TTL on shows a TCP terminator: whoever intercepts sits at it or beyond.
-- Nor is it exact where the target was not asked at the TTL before, or was silent once where the control was heard: the
-  box's answer may have been lost, and the box sits nearer.
+- Nor is it exact where the target was not twice asked at a silent TTL before, or was silent where the control was
+  heard: the box's answer may have been lost, and the box sits nearer.
+- Where some probe of the target went on beyond and met nothing, flows go different ways: then no edge is named at all.
 
 The hops beside the edge are named in routers.py; what came back is read in outcomes.py.
 """
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import Route, Series, runs
 from kzpcap.verdict.outcomes import (
+    SILENCES,
     OutcomeOf,
     answered_at,
     bounds_of_answer,
@@ -27,11 +29,13 @@ from kzpcap.verdict.outcomes import (
     effect_of,
     outlives,
     reached,
+    silences,
     split,
     surely_silent,
     unspent,
+    went_past,
 )
-from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, parted, same_way
+from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, same_way, together
 
 HOUR_NS = 3_600_000_000_000
 """In which a control speaks for a target, and a ladder for other connections, as over the captures of a case."""
@@ -174,7 +178,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             _steps(target, control, outcome_of),
         )  # fmt: skip
     destination = route.destination_ttl if route else None
-    beside = control if not parted(target, control, k) else None
+    beside = control if control is not None and together(target, control, k) else None
     further = outlives(beside, control_ttls, k)
     along = route is not None and same_way(route, target, k)
     ends_here = destination == k and along and not further
@@ -190,6 +194,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"the ladder had met it first at TTL {passed} before: blocking that goes on for a while after it was drawn"
             " is met at any TTL"
         )
+    past = went_past(target, k, outcome_of) if dropped is None and late is None and passed is None else None
     unclear = target.unclear + (control.unclear if control is not None else 0)
     if unclear:
         exact = False
@@ -199,6 +204,12 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         )
     elif late is not None or copies:
         exact = False
+    elif past is not None:
+        exact, beside = False, None
+        notes.append(
+            f"a probe of the target with TTL {past} went on and met nothing: flows go different ways, or the box lets"
+            f" some by, and the first to meet it at TTL {k} names no edge"
+        )
     elif exact and dropped is not None and not surely_silent(target, control, k):
         exact, beside = False, None
         notes.append(
@@ -206,23 +217,32 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             " it sits at this hop or beyond"
         )
     elif not exact and beside is None and outlives(control, control_ttls, k):
-        notes.append("the control had not met the target's way again: that it went further shows no edge on that")
+        notes.append(
+            f"nothing shows the control on the target's way right before TTL {k}: that it went further shows no edge"
+        )
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
-    nearest = k if copies or dropped is not None else _nearest(target, control, control_ttls, k)
+    nearest = k if copies or dropped is not None or past is not None else _nearest(target, control, control_ttls, k)
     if nearest < k:
         notes.append(
             f"from TTL {nearest} to {k - 1} the target drew nothing, or was not asked, and a lost answer cannot be told"
             f" from none: the box may sit as near as hop {nearest}"
         )
-    agrees = agree(target, control, k)
-    if control is not None and not agrees:
+    agrees = beside is not None and agree(target, control, k)
+    if control is not None and not agree(target, control, k):
         notes.append("target and control took different paths (load balancing)")
     seen_by = (("target", target), ("control", control if agrees else None))
-    clean_hop, first_hop = name_hop(nearest - 1, seen_by, route, target), name_hop(k, seen_by, route, target)
-    if not copies:
+    shown = route if along else None
+    clean_hop, first_hop = name_hop(nearest - 1, seen_by, shown, target), name_hop(k, seen_by, shown, target)
+    if past is not None:
+        clean_hop, first_hop = None, Hop(k, None)
+    elif not copies:
         clean_hop, first_hop = (
             from_elsewhere(hop, routes, target, control if agrees else None, k, notes) for hop in (clean_hop, first_hop)
+        )
+    if any(hop is not None and hop.seen_by == "traceroute" for hop in (clean_hop, first_hop)):
+        notes.append(
+            "hops are named by a traceroute to this address, which goes the probes' way as far as both show it"
         )
     later_clean = [ttl for ttl in clean if ttl > k]
     inferred = None
@@ -235,6 +255,8 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     bound: str | None = "exact" if exact else "at_or_before" if inferred is not None else "at_or_beyond"
     if nearest < k:
         bound = "at_or_before" if exact else None
+    if past is not None:
+        bound = None
     return Ladder(
         target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
@@ -304,7 +326,7 @@ def _nearest(target: Series, control: Series | None, answered: list[int], k: int
     while nearest > 1:
         step = target.steps.get(nearest - 1)
         heard = control is not None and (control.hops_at(nearest - 1) or nearest - 1 in answered)
-        if step is not None and (step.hops or not heard):
+        if step is not None and (step.hops or (not heard and silences(target, nearest - 1) >= SILENCES)):
             break
         nearest -= 1
     return nearest

@@ -53,7 +53,9 @@ def split(entry: Series, outcome_of: OutcomeOf) -> tuple[set[int], set[int]]:
             outcome = outcome_of(index)
             if outcome is None:
                 continue
-            if outcome.hit and reached(entry, step.ttl, index, outcome):
+            if not reached(entry, step.ttl, index, outcome):
+                continue
+            if outcome.hit:
                 hits.add(ttl)
             elif outcome.trusted:
                 clean.add(ttl)
@@ -61,10 +63,33 @@ def split(entry: Series, outcome_of: OutcomeOf) -> tuple[set[int], set[int]]:
 
 
 def reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
-    """Does this connection's answer belong to this TTL? In one connection for all TTLs: to the last one sent before."""
-    if entry.shape != "one_connection" or outcome.answer_frame is None:
+    """Does this connection's answer belong to this TTL? Of several in one connection: to the highest sent before it."""
+    if outcome.answer_frame is None:
         return True
-    return ttl == entry.highest(index, outcome.answer_frame, outcome.answer_ns)
+    highest = entry.highest(index, outcome.answer_frame, outcome.answer_ns)
+    return ttl == highest or (not highest and entry.shape != "one_connection")
+
+
+def went_past(entry: Series, k: int, outcome_of: OutcomeOf) -> int | None:
+    """The smallest TTL from k on with which a probe of a connection that was not intercepted or blocked got a router's
+    answer, or a trusted chain: it went by where the others met the box. None without one.
+    """
+    for ttl, step in sorted(entry.steps.items()):
+        for index in step.connections if ttl >= k else ():
+            outcome = outcome_of(index)
+            met = outcome is not None and outcome.hit and _met_by(entry, ttl, index, outcome)
+            if not met and (index in step.expired or (outcome is not None and _trusted(entry, ttl, index, outcome))):
+                return ttl
+    return None
+
+
+def _met_by(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
+    """May what a connection drew have come of a probe with this TTL, or a lower one?"""
+    return outcome.answer_frame is None or entry.highest(index, outcome.answer_frame, outcome.answer_ns) <= ttl
+
+
+def _trusted(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
+    return outcome.trusted and not outcome.hit and reached(entry, ttl, index, outcome)
 
 
 def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tuple[int | None, int]:
@@ -167,6 +192,15 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
     if not tail or tail[-1] < answered[0] or tail[0] >= answered[0]:
         return None  # it was never asked as far as the server; or it is the server that says nothing
     return tail[0] if len(compared) >= 3 and tail[0] in compared else None
+
+
+def silences(entry: Series, ttl: int) -> int:
+    """At how many moments probes with this TTL went out, which nobody answered."""
+    last, count = -LIMIT_NS, 0
+    for time_ns in sorted(probe.time_ns for probe in entry.sent if probe.ttl == ttl):
+        if time_ns - last >= APART_NS:
+            last, count = time_ns, count + 1
+    return count
 
 
 def surely_silent(target: Series, control: Series | None, k: int) -> bool:

@@ -40,16 +40,19 @@ def agree(target: Series, control: Series | None, k: int) -> bool:
     return True
 
 
-def parted(target: Series, control: Series | None, k: int) -> bool:
-    """Do the two name different routers at the last TTL below k at which both were answered? Ways that part may meet
-    again, and are as long then; ways that have not met yet need not be."""
-    if control is None:
-        return False
-    for ttl in range(k - 1, 0, -1):
-        ours, theirs = set(target.hops_at(ttl)), set(control.hops_at(ttl))
-        if ours and theirs:
-            return not ours & theirs
-    return False
+def together(target: Series, control: Series, k: int) -> bool:
+    """Do the two go one way right before k: one router at the last TTL below k at which both were answered, which is
+    one of the last two at which the target was?
+
+    Ways that part may meet again, and are as long then; ways that have not met yet need not be. The first hops are
+    everybody's, so where the target was answered behind them and the control was not, nothing shows its way.
+    """
+    heard = [ttl for ttl in range(k - 1, 0, -1) if target.hops_at(ttl)][:2]
+    for ttl in heard:
+        theirs = set(control.hops_at(ttl))
+        if theirs:
+            return bool(theirs & set(target.hops_at(ttl)))
+    return k == 1
 
 
 def name_hop(
