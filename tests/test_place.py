@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.ladders import Exceeded, Route, RouteProbe, Sent, Series, Step, find_routes, find_series
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
@@ -585,3 +586,35 @@ def test_another_way_back_is_told(ttl, told):
     target.steps[4].exceeded["10.0.0.4"] = Exceeded(41, ttl, 1_000_000, (), ())
     ladder = judged((target, outcomes), series(None, genuine_from(8), routers(1, 8)))
     assert ("the way back is another one: hop 4's answer came back over" in words(ladder)) is told
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, True),
+        ({"time_ns": 3 * 2 * SECOND + 5 * SECOND}, True),
+        ({"time_ns": 3 * 2 * SECOND + 5 * SECOND + 1}, False),
+        ({"q_ttl": 3}, True),
+        ({"q_ttl": 4}, False),
+        ({"q_seq": None}, True),
+        ({"q_seq": None, "q_id": 900}, False),
+        ({"code": 1}, False),
+        ({"outer_src": "192.0.2.1"}, False),
+        ({"outer_src": "255.255.255.255"}, False),
+        ({"outer_src": "0.0.0.0"}, False),
+        ({"outer_src": "224.0.0.5"}, False),
+        ({"outer_src": "127.0.0.1"}, False),
+    ],
+    ids=lambda one: " ".join(map(str, one.values())) if isinstance(one, dict) else "",
+)
+def test_only_a_routers_answer_to_the_probe_names_a_hop(changes, named):
+    """Whoever knows the ports can send an error: it must fit the probe, and come of a router."""
+    sent = [
+        Sent(ttl, ttl, ttl * 10, ttl * 2 * SECOND, 6 + ttl, "192.0.2.1", 1, "203.0.113.1", 443, None, seq=99 + ttl)
+        for ttl in (1, 2, 3)
+    ]
+    error = IcmpError(
+        35, 6 * SECOND + 1, 4, 11, 0, "10.0.0.3", 60, "192.0.2.1", "203.0.113.1", 1, 6, 9, 0, 60, 1, 443, 102
+    )
+    (found,) = find_series(sent, [error._replace(**changes)])
+    assert found.hops_at(3) == ((error.outer_src,) if named else ())

@@ -57,8 +57,21 @@ class IcmpError(NamedTuple):
 
     @property
     def time_exceeded(self) -> bool:
-        """Did the quoted packet's TTL run out?"""
-        return self.kind == TIME_EXCEEDED[self.version]
+        """Did the quoted packet's TTL run out on the way, and does a router say so? Code 1 is of a host (RFC 792), and
+        no router has the address of a group, of nobody or of the one who asks."""
+        return (
+            self.kind == TIME_EXCEEDED[self.version]
+            and self.code == 0
+            and self.outer_src != self.q_src
+            and is_unicast(self.outer_src)
+        )
+
+
+@lru_cache(maxsize=4_096)
+def is_unicast(text: str) -> bool:
+    """May an address be one machine's on a network?"""
+    one = ipaddress.ip_address(text)
+    return not (one.is_multicast or one.is_unspecified or one.is_loopback or text == "255.255.255.255")
 
 
 @lru_cache(maxsize=4_096)

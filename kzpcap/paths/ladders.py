@@ -28,6 +28,8 @@ ANSWERS_NS = 1_000_000_000
 LEAST_NS = 100_000_000
 MAX_ALIKE = 64
 """Probes, alike in all that an error quotes, that are looked through for the one it answers."""
+WAITS_NS = 5_000_000_000
+"""How long probing programs wait for a router, as traceroute by default; what comes later is of something else."""
 S = TypeVar("S")
 
 
@@ -242,7 +244,7 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
             continue
         flow = by_flow.get((error.q_dst, error.q_dport, error.q_sport))
         quoted = _quoted(flow, error)
-        if flow is not None and quoted is not None:
+        if flow is not None and quoted is not None and _may_answer(error, quoted[1]):
             again = error.outer_src in quoted[0].steps[quoted[1].ttl].exceeded
             alike = [] if again else _alike(flow, quoted, error, settled)
             if len({probe.ttl for _, probe in alike}) > 1:
@@ -257,6 +259,11 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
                 error.frame, error.ttl, error.time_ns - probe.time_ns, changed(probe, error), error.labels
             )
             step.exceeded.setdefault(error.outer_src, answer)
+
+
+def _may_answer(error: IcmpError, probe: Sent) -> bool:
+    """Did the error come soon enough after the probe, and does it quote no higher TTL than was sent?"""
+    return abs(error.time_ns - probe.time_ns) <= WAITS_NS and error.q_ttl <= probe.ttl
 
 
 def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:
@@ -297,9 +304,9 @@ def _quoted(sendings: _Sendings[Quotable] | None, error: IcmpError) -> Quotable 
         late = sendings.after(("id", error.q_id), error.frame)
         if late is not None and late[0] - error.frame <= MAX_SWAPPED and late[1][1].time_ns - error.time_ns < MS:
             return late[1]
-    if error.q_seq is None:
+    if error.q_seq is None:  # less than the eight bytes that RFC 792 demands
         last = sendings.before(ALL, error.frame)
-        return last[1] if last is not None else None
+        return last[1] if last is not None and last[1][1].ip_id == error.q_id else None
     candidates = [sendings.before(("seq", seq), error.frame) for seq in (error.q_seq, None)]
     known = [one for one in candidates if one is not None]
     return max(known, key=lambda one: one[0])[1] if known else None
