@@ -81,7 +81,7 @@ class Report:
             if target is not None and not self.surroundings.moment(observation.time_ns):
                 observation = observation._replace(target=target._replace(in_force=None))  # no day to tell it by
             verdict = judge(observation, self.surroundings)
-            place = place_of(verdict, observation, index)
+            place = place_of(verdict, observation, self.surroundings, index)
             yield Connection(
                 observation,
                 placed(verdict, place)

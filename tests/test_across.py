@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kzpcap.cases import crossings as crossings_of
 from kzpcap.cases import edges, timeline, tomography
 from kzpcap.cases.across import Across
 from kzpcap.cases.crossings import (
@@ -371,3 +372,24 @@ def test_most_edges_are_found_without_going_through_all_for_each():
     begun = process_time()
     edges.mostly(rows(20_000, 1))
     assert process_time() - begun < 2
+
+
+@pytest.mark.parametrize(
+    ("bound", "clean", "inferred", "found"),
+    [
+        ("exact", 3, None, [4]),
+        ("at_or_before", 2, None, [3, 4]),
+        ("at_or_before", None, 2, [1, 2, 3, 4]),
+        ("at_or_beyond", 3, None, [4, 5]),
+        (None, 2, None, [3, 4, 5]),
+        (None, None, None, [1, 2, 3, 4, 5]),
+    ],
+    ids=["exact", "between two", "it copies TTLs", "a bound", "near, behind a clean hop", "near"],
+)
+def test_where_a_ladders_box_may_be(bound, clean, inferred, found):
+    along = [(ttl, Edge(f"r{ttl - 1}", f"r{ttl}")) for ttl in range(1, 6)]
+    ladder = {
+        "interceptor_ttl": 4, "bound": bound, "inferred_hop": inferred,
+        "last_clean_hop": None if clean is None else {"ttl": clean},
+    }  # fmt: skip
+    assert [int(edge.after[1:]) for edge in crossings_of._where(ladder, along)] == found

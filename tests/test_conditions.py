@@ -40,28 +40,35 @@ def first_of(name):
 
 
 @pytest.mark.parametrize(
-    ("ttl", "lowered", "fresh_genuine", "where"),
+    ("ttl", "opened", "lowered", "fresh_genuine", "unlisted", "where"),
     [
-        (64, True, False, "volunteer_side"),
-        (63, True, False, "unknown"),
-        (64, False, False, "unknown"),
-        (64, True, True, "unknown"),
+        (64, 64, True, False, {7}, "volunteer_side"),
+        (63, 64, True, False, {7}, "unknown"),
+        (64, 63, True, False, {7}, "unknown"),
+        (64, 64, False, False, {7}, "unknown"),
+        (64, 64, True, True, {7}, "unknown"),
+        (64, 64, True, False, {8}, "unknown"),
     ],
-    ids=["fresh", "over a router", "TTLs that mean nothing", "as genuine ones here"],
+    ids=["fresh", "over a router", "SYN-ACK over one", "TTLs mean nothing", "as genuine ones", "listed names alone"],
 )
-def test_a_local_product_needs_a_ttl_that_no_genuine_answer_had(ttl, lowered, fresh_genuine, where):
+def test_a_local_product_needs_ttls_that_no_genuine_answer_had(ttl, opened, lowered, fresh_genuine, unlisted, where):
+    """Names are chosen, and so is a TTL: what puts a product on the user's side is that it looks at no list."""
     seen = first_of("kz-2019-rcku")
     observation = seen.observation._replace(
         server_hello=seen.observation.server_hello._replace(ttl=ttl),
         client_hello=seen.observation.client_hello._replace(ttl=64),
+        syn_ack=seen.observation.syn_ack._replace(ttl=opened),
     )
     product = next(one for one in reference.load().products if one.local)
     verdict = seen.verdict._replace(
         state=State.SUSPECTED, interceptor=Interceptor(product_identity(product.id), ""), place=NOWHERE
     )
-    signing = Signing(lowered=lowered, fresh_genuine=fresh_genuine)
+    signing = Signing(lowered=lowered, fresh_genuine=fresh_genuine, unlisted=unlisted)
     around = SimpleNamespace(
-        rebuilt=False, signers=SimpleNamespace(of=lambda _: signing), facts_of=lambda *_: None, private_issuer=None
+        rebuilt=False,
+        signers=SimpleNamespace(of=lambda _: signing),
+        facts_of=lambda *_: "facts",
+        private_issuer=lambda _: 7,
     )
     assert on_the_volunteers_side(verdict, observation, (product,), around, LadderIndex(())).place.where == where
 

@@ -73,7 +73,10 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
         facts = report.surroundings.facts_of(observation.chain, observation.time_ns)
         signing.near.add(4711)
         assert put(report) == "unknown", "another issuer is near"
-        signing.near.add(report.surroundings.private_issuer(facts))
+        issuer = report.surroundings.private_issuer(facts)
+        signing.near.add(issuer)
+        assert put(report) == "unknown", "a carrier's first device chooses by name: no other was signed here"
+        signing.unlisted.add(issuer)
         assert put(report) == "volunteer_side"
         slow = observation.syn_ack._replace(time_ns=observation.syn.time_ns + 5_000_000)
         assert put(report, syn_ack=slow) == "unknown", "round trips as to a carrier"

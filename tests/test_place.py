@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from kzpcap.paths.icmp import IcmpError
-from kzpcap.paths.ladders import Exceeded, Route, RouteProbe, Sent, Series, Step, find_routes, find_series
+from kzpcap.paths.ladders import HOUR_NS, Exceeded, Route, RouteProbe, Sent, Series, Step, find_routes, find_series
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
 from kzpcap.verdict.ladders import judge_ladders
 from kzpcap.verdict.outcomes import Outcome
-from kzpcap.verdict.place import describe
+from kzpcap.verdict.place import LadderIndex, describe, place_of
 from kzpcap.verdict.routers import Hop
 from kzpcap.verdict.rules import State
 
@@ -618,3 +618,73 @@ def test_only_a_routers_answer_to_the_probe_names_a_hop(changes, named):
     )
     (found,) = find_series(sent, [error._replace(**changes)])
     assert found.hops_at(3) == ((error.outer_src,) if named else ())
+
+
+def test_ladders_over_an_hour_apart_are_two():
+    """A box is moved, a way changes: each day's probes are a ladder of their own."""
+    sent = [
+        Sent(
+            day * 100 + ttl,
+            ttl,
+            day * 1_000 + ttl * 10,
+            day * 86_400 * SECOND + ttl * SECOND,
+            ttl,
+            "a",
+            1,
+            "b",
+            443,
+            "n",
+        )
+        for day in (0, 1)
+        for ttl in range(1, 6)
+    ]
+    first, second = find_series(sent, [])
+    assert [one.times for one in (first, second)] == [(1 * SECOND, 5 * SECOND), (86_401 * SECOND, 86_405 * SECOND)]
+    slow = [replace(one, time_ns=one.ttl * HOUR_NS) for one in sent[:5]]
+    assert len(find_series(slow, [])) == 1, "a ladder that takes an hour for each probe is one"
+    back = [replace(one, time_ns=one.time_ns - (one.ttl > 3) * 2 * HOUR_NS) for one in sent[:5]]
+    assert len(find_series(back, [])) == 1, "a clock that is set back parts nothing"
+
+
+CONNECTION = SimpleNamespace(client=("c", 1), server=("s", 443), server_name="n", time_ns=100 * HOUR_NS, failed=None)
+
+
+def placed_by(ladders, identity="unknown", signer="key 1"):
+    verdict = SimpleNamespace(state=State.INTERCEPTED, interceptor=SimpleNamespace(identity=identity))
+    around = SimpleNamespace(signer_of=lambda _: signer)
+    index = LadderIndex(
+        SimpleNamespace(
+            client="c", server="s", server_name="n", effect="certificate", placement="in_path", bound="exact",
+            last_clean_hop=None, first_intercepted_hop=None, inferred_hop=None, **one,
+        )
+        for one in ladders
+    )  # fmt: skip
+    found = place_of(verdict, CONNECTION, around, index)
+    return int(found.basis.rpartition(" ")[2]) if found else None
+
+
+def drawn(ttl, hours, *signers):
+    time_ns = round((100 + hours) * HOUR_NS)
+    return {"interceptor_ttl": ttl, "first_ns": time_ns, "last_ns": time_ns, "signers": signers}
+
+
+def test_a_connection_is_placed_by_the_nearest_ladder_in_time():
+    one = ("unknown", "key 1")
+    assert placed_by([drawn(5, -0.9, one), drawn(7, 0.1, one)]) == 7
+    assert placed_by([drawn(5, -0.1, one), drawn(7, 0.1, ("unknown", "key 2"))]) == 5
+    assert placed_by([drawn(5, 1.1, one)]) is None
+
+
+@pytest.mark.parametrize(
+    ("identity", "signer", "drew", "placed"),
+    [
+        ("unknown", "key 1", ("unknown", "key 1"), True),
+        ("unknown", "key 2", ("unknown", "key 1"), False),
+        ("supplied_ca", "key 2", ("supplied_ca", "key 1"), False),
+        ("unknown", "", ("unknown", "key 1"), True),
+        ("known_generation:x", "key 2", ("known_generation:x", "key 1"), True),
+        ("unknown", "key 1", ("known_generation:x", "key 1"), False),
+    ],
+)
+def test_a_ladder_of_one_signer_places_no_other(identity, signer, drew, placed):
+    assert placed_by([drawn(5, 0, drew)], identity, signer) == (5 if placed else None)

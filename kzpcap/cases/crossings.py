@@ -18,7 +18,7 @@ from typing import Any
 
 from kzpcap.report.document import Document
 from kzpcap.report.names import identity_of
-from kzpcap.verdict.identity import is_product
+from kzpcap.verdict.identity import is_known, is_product
 
 SERVER, START = "(server)", "(capture point)"
 TRUSTED_RULES = frozenset({"publicly-trusted", "trusted-by-supplied-anchor", "other-name"})
@@ -113,8 +113,8 @@ class _Way:
 
     along: tuple[Edge, ...]
     where: tuple[Edge, ...]
-    identity: str
-    """Whose certificate its target got; empty where the ladder found none."""
+    whose: tuple[str, tuple[str, ...]] | None
+    """Whose certificate its target got; None where the ladder found none."""
     begins: float
     ends: float
 
@@ -200,8 +200,13 @@ def edges_of(path: Path, server: str) -> list[tuple[int, Edge]]:
 
 
 def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge, ...]:
-    """The edges on which a ladder's box may be: the one that holds the step from k-1 to k, or all on one side of it."""
+    """The edges on which a ladder's box may be: the one that holds the step from k-1 to k, or all on one side of it.
+
+    Of a box that copies the TTL of probes it is not known behind which hop it is; of any other, the last clean one.
+    """
     k = ladder["interceptor_ttl"]
+    clean = ladder["last_clean_hop"]
+    least = clean["ttl"] if clean and ladder["inferred_hop"] is None else 0
     begins = 0
     spans = []
     for ends, edge in edges:
@@ -210,7 +215,9 @@ def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge,
     if ladder["bound"] == EXACT:
         return tuple(edge for begins, ends, edge in spans if begins < k <= ends) or (spans[-1][2],)
     if ladder["bound"] == "at_or_before":
-        return tuple(edge for begins, _, edge in spans if begins < k)
+        return tuple(edge for begins, ends, edge in spans if begins < k and ends > least)
+    if ladder["bound"] is None:
+        return tuple(edge for _, ends, edge in spans if ends > least) or (spans[-1][2],)
     return tuple(edge for _, ends, edge in spans if ends >= k) or (spans[-1][2],)
 
 
@@ -218,15 +225,18 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
     ways: dict[tuple[str, str], list[_Way]] = {}
     listed = {}
-    wanted = {_series(ladder, ladder["client"]) for ladder in report["ladders"]}
-    probing: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    wanted: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for ladder in report["ladders"]:
+        wanted.setdefault(_series(ladder, ladder["client"]), []).append(ladder)
+    probing: dict[int, list[dict[str, Any]]] = {}
     for one in report.connections():
         if one["target"] and one["target"]["match"] == EXACT:
             listed[one["server_name"], one["server"]["address"]] = one["target"]["name"]
         if one["probe_ttl"] is not None and (series := _series(one, one["client"]["address"])) in wanted:
-            probing.setdefault(series, []).append(one)
+            nearest = min(wanted[series], key=lambda ladder: _apart(ladder, seconds(one["time"])))
+            probing.setdefault(id(nearest), []).append(one)
     for ladder in report["ladders"]:
-        probes = probing.get(_series(ladder, ladder["client"]))
+        probes = probing.get(id(ladder))
         if probes is None:
             continue
         server = ladder["server"]["address"]
@@ -235,10 +245,10 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
         edges = edges_of(path, server)
         along = tuple(edge for _, edge in edges)
         found = ladder["interceptor_ttl"] is not None
-        hits = {identity_of(one) for one in probes if one["state"] == "intercepted"} if found else set()
+        hits = {_whose(one) for one in probes if one["state"] == "intercepted"} if found else set()
         where = _where(ladder, edges) if found and ladder["effect"] == "certificate" and len(hits) == 1 else ()
         times = [seconds(one["time"]) for one in probes]
-        way = _Way(along, where, hits.pop() if where else "", min(times), max(times))
+        way = _Way(along, where, hits.pop() if where else None, min(times), max(times))
         ways.setdefault((ladder["client"], server), []).append(way)
         name = listed.get((ladder["server_name"], server))
         if name is None:
@@ -279,7 +289,7 @@ def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way]) -> Cros
     way = min(near, key=lambda way: (abs(way.begins - time), way.along), default=None)
     where: tuple[Edge, ...] = ()
     if way is not None and outcome == "intercepted":
-        boxes = {way.where for way in near if way.identity == identity_of(one)}
+        boxes = {way.where for way in near if way.whose == _whose(one)}
         where = boxes.pop() if len(boxes) == 1 else ()
     return Crossing(
         capture,
@@ -294,6 +304,17 @@ def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way]) -> Cros
         where,
         port=one["client"]["port"],
     )
+
+
+def _whose(one: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Whose certificate a connection got: by a known key, else by the CAs that came with it."""
+    identity = identity_of(one)
+    return identity, () if is_known(identity) else tuple(one["certificates"][1:])
+
+
+def _apart(ladder: dict[str, Any], time: float) -> float:
+    """Seconds between a ladder's probes and a time."""
+    return max(seconds(ladder["first_time"]) - time, time - seconds(ladder["last_time"]), 0.0)
 
 
 def _timed(crossing: Crossing) -> Crossing:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -30,7 +30,10 @@ MAX_ALIKE = 64
 """Probes, alike in all that an error quotes, that are looked through for the one it answers."""
 WAITS_NS = 5_000_000_000
 """How long probing programs wait for a router, as traceroute by default; what comes later is of something else."""
+HOUR_NS = 3_600_000_000_000
+"""In which the probes of one ladder follow each other, a control speaks for a target, and a ladder for connections."""
 S = TypeVar("S")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
         if 0 < probe.ttl <= MAX_TTL:
             groups.setdefault((probe.client, probe.server, probe.dport, probe.name), []).append(probe)
     found = []
-    for (client, server, dport, name), probes in groups.items():
+    for (client, server, dport, name), probes in _by_the_hour(groups):
         if len({probe.ttl for probe in probes}) < MIN_TTLS:
             continue
         per_connection: dict[int, set[int]] = {}
@@ -148,7 +151,7 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
             per_connection.setdefault(probe.index, set()).add(probe.ttl)
         one = any(len(ttls) >= MIN_TTLS for ttls in per_connection.values())
         series = Series(client, server, dport, name, "one_connection" if one else "connection_per_ttl")
-        series.sent, series.left_out = _kept(sorted(probes, key=lambda probe: probe.frame))
+        series.sent, series.left_out = _kept(probes)
         for probe in series.sent:
             step = series.steps.setdefault(probe.ttl, Step(probe.ttl))
             step.frames.append(probe.frame)
@@ -157,6 +160,17 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
         found.append(series)
     _match(found, errors)
     return found
+
+
+def _by_the_hour(groups: dict[K, list[Sent]]) -> Iterator[tuple[K, list[Sent]]]:
+    """Each group's probes by frame, parted where for over an hour none was sent: ways change, and boxes are moved."""
+    for key, probes in groups.items():
+        probes.sort(key=lambda probe: probe.frame)
+        begin = 0
+        for at in range(1, len(probes) + 1):
+            if at == len(probes) or probes[at].time_ns - probes[at - 1].time_ns > HOUR_NS:
+                yield key, probes[begin:at]
+                begin = at
 
 
 def _kept(probes: list[Sent]) -> tuple[list[Sent], int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kzpcap.paths.networks import Networks
-from kzpcap.report.text import safe, wrap
+from kzpcap.report.text import rfc3339, safe, wrap
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.routers import Hop
 
@@ -46,6 +46,8 @@ def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
         "control_server_name": ladder.control_server_name,
         "shape": ladder.shape,
         "method": "PROBED",
+        "first_time": rfc3339(ladder.first_ns) if ladder.first_ns else None,
+        "last_time": rfc3339(ladder.last_ns) if ladder.last_ns else None,
         "interceptor_ttl": ladder.interceptor_ttl,
         "effect": ladder.effect,
         "control_terminating_ttl": ladder.control_terminating_ttl,

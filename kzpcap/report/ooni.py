@@ -36,6 +36,7 @@ QUIET: dict[str, Any] = {
 Der = Callable[[str], bytes | None]
 SCRUBBED = "[scrubbed]"
 MOST = 1000
+HOUR = 3600.0
 """Handshakes of one measurement."""
 EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
 FAILURES = {
@@ -110,7 +111,7 @@ def measurements(
     if shown:
         yield _handshakes(document, shown, tell)
     for ladder in document["ladders"]:
-        found = _ladder(document, ladder, probes[_server(ladder)], tell)
+        found = _ladder(document, ladder, [one for one in probes[_server(ladder)] if _of(one, ladder)], tell)
         if found is not None:
             yield found
 
@@ -128,6 +129,13 @@ def _handshakes(document: Document, shown: list[dict[str, Any]], tell: Telling) 
             "tls_handshakes": [_handshake(one, number, start, tell) for number, one in enumerate(shown, 1)],
         },
     }
+
+
+def _of(one: dict[str, Any], ladder: dict[str, Any]) -> bool:
+    """Was a probe sent while a ladder was gone up, or within the hour, as its controls may be?"""
+    if ladder["first_time"] is None or ladder["last_time"] is None:
+        return True
+    return seconds(ladder["first_time"]) - HOUR <= seconds(one["time"]) <= seconds(ladder["last_time"]) + HOUR
 
 
 def _server(one: dict[str, Any]) -> tuple[str, int]:

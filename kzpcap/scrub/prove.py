@@ -164,20 +164,23 @@ def _hops(connection: Connection) -> list[tuple[str, object]]:
 
 def _ladders(before: Report, after: Report, made: Made, chosen: Chosen, proof: Proof, public: bool) -> None:
     mapping = {_text(old): _text(new) for old, new in made.addresses.replaced.items()}
-    there = {(ladder.server, ladder.server_name, ladder.shape): ladder for ladder in after.ladders}
+    there: dict[tuple[str, str | None, str], list[Ladder]] = {}
+    for ladder in after.ladders:
+        there.setdefault((ladder.server, ladder.server_name, ladder.shape), []).append(ladder)
     known = {(mapping.get(one.server, one.server), one.server_name, one.shape) for one in before.ladders if one.effect}
-    for key, ladder in there.items():
-        if ladder.effect and key not in known:
+    for key, found in there.items():
+        if any(one.effect for one in found) and key not in known:
             proof.wrong.append(Loss(0, "a ladder", "it has an effect that it had not before", False))
     for ladder in before.ladders:
         if (ladder.server, ladder.dport) not in chosen.servers or ladder.server_name not in (None, *made.names):
             continue
         proof.ladders += 1
         name = f"ladder to {ladder.server_name or mapping.get(ladder.server, ladder.server)}"
-        other = there.get((mapping.get(ladder.server, ladder.server), ladder.server_name, ladder.shape))
-        if other is None:
+        others = there.get((mapping.get(ladder.server, ladder.server), ladder.server_name, ladder.shape))
+        if not others:
             proof.losses.append(Loss(0, name, "the ladder cannot be read any more", False))
             continue
+        other = others.pop(0)  # several with one name are in the order in which they were gone up
         for what, first, second in _ladder_fields(ladder, other, mapping):
             if first != second:
                 expected = what == "control_terminating_ttl" and second is None

@@ -293,6 +293,17 @@ class Surroundings:
         found = _issuer_key(facts)
         return self.issuers.get(found) if found else None
 
+    def signer_of(self, observation: Observation) -> str:
+        """Who signed a connection's chain, to be compared: the key it leads to, else what its end names; empty without
+        one, and of what signed itself.
+        """
+        facts = self.chain_facts(observation)
+        if facts is None or facts.self_signed:
+            return ""
+        if facts.interception is not None:
+            return f"key {facts.interception.certificates[-1].spki_sha256}"
+        return _issuer_key(facts) or ""
+
     def private_issuer(self, facts: ChainFacts) -> int:
         """Who signed, by key, where that is a private issuer whose signature was verified; else 0."""
         signed = _issuer_key(facts)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kzpcap.paths.hops import candidates
-from kzpcap.paths.ladders import Route, Series, runs
+from kzpcap.paths.ladders import HOUR_NS, Route, Series, runs
 from kzpcap.verdict.outcomes import (
     SILENCES,
     OutcomeOf,
@@ -36,10 +36,6 @@ from kzpcap.verdict.outcomes import (
     went_past,
 )
 from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, same_way, together
-
-HOUR_NS = 3_600_000_000_000
-"""In which a control speaks for a target, and a ladder for other connections, as over the captures of a case."""
-
 
 CERTIFICATES = ("certificate", "suspected_certificate")
 """Effects of who ends TLS, and so lets no probe pass."""
@@ -83,8 +79,8 @@ class Ladder(NamedTuple):
     first_ns: int = 0
     last_ns: int = 0
     """When its first and its last probe were sent."""
-    identities: tuple[str, ...] = ()
-    """The interceptors of what came back."""
+    signers: tuple[tuple[str, str], ...] = ()
+    """The interceptors of what came back, and whose keys signed it."""
 
     @property
     def modal_ttl(self) -> int | None:
@@ -110,7 +106,8 @@ def judge_ladders(
         for target in targets:
             times = target.times
             control = next((entry for entry, other in longest if _apart(times, other) <= HOUR_NS), None)
-            found.append(_judge(target, control, outcome_of, routes))
+            judged = _judge(target, control, outcome_of, routes)
+            found.append(judged._replace(first_ns=times[0], last_ns=times[1]))
     return tuple(found)
 
 
@@ -264,10 +261,14 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), firsts,
-        *target.times,
-        tuple(sorted({outcome.identity for outcome in map(outcome_of, {probe.index for probe in target.sent})
-                      if outcome is not None and outcome.hit and outcome.identity})),
+        signers=_signers(target, outcome_of),
     )  # fmt: skip
+
+
+def _signers(target: Series, outcome_of: OutcomeOf) -> tuple[tuple[str, str], ...]:
+    outcomes = map(outcome_of, {probe.index for probe in target.sent})
+    hits = [outcome for outcome in outcomes if outcome is not None and outcome.hit and outcome.identity]
+    return tuple(sorted({(outcome.identity, outcome.signer) for outcome in hits}))
 
 
 def _passed(target: Series, firsts: tuple[int | None, ...], k: int) -> int | None:

@@ -31,6 +31,8 @@ class Outcome(NamedTuple):
     answer_ttl: int | None = None
     identity: str = ""
     """The interceptor's."""
+    signer: str = ""
+    """Whose key its chain leads to (`Surroundings.signer_of`)."""
     answer_ns: int = 0
     round_trip_ns: int = 0
     """When the answer came, and how long the connection's SYN-ACK took; 0 where that was not seen."""

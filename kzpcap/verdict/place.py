@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS, family
+from kzpcap.paths.ladders import HOUR_NS
 from kzpcap.paths.local import is_local
 from kzpcap.reference import Product
 from kzpcap.surroundings import Surroundings
@@ -13,7 +14,7 @@ from kzpcap.surroundings.signers import Signing
 from kzpcap.verdict.identity import UNKNOWN, is_known, is_product
 from kzpcap.verdict.identity import product as product_identity
 from kzpcap.verdict.judge import Interceptor, Place, Verdict
-from kzpcap.verdict.ladders import HOUR_NS, Ladder
+from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.outcomes import EFFECTS
 from kzpcap.verdict.rules import State
 
@@ -34,30 +35,42 @@ class LadderIndex:
 NO_LADDERS = LadderIndex(())
 
 
-def place_of(verdict: Verdict, observation: Observation, ladders: LadderIndex) -> Place | None:
+def place_of(
+    verdict: Verdict, observation: Observation, surroundings: Surroundings, ladders: LadderIndex
+) -> Place | None:
     """The place that a ladder gives an intercepted or blocked connection.
 
-    One of the same client, to the same server and name, within the hour, which drew the same from the same: a reset
-    is placed by no ladder of certificates, nor one signer by another's.
+    The nearest in time of the same client, to the same server and name, within the hour, which drew the same from the
+    same: a reset is placed by no ladder of certificates, nor one signer by another's.
     """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED):
         return None
     asked = (observation.client[0], observation.server[0], observation.server_name)
-    for ladder in ladders.asked.get(asked, ()):
-        if not ladder.first_ns - HOUR_NS <= observation.time_ns <= ladder.last_ns + HOUR_NS:
-            continue
-        if _same_effect(verdict, observation, ladder):
-            where = "at_destination" if ladder.placement == "at_destination" else "edge"
-            return Place(where, ladder.bound, describe(ladder))
-    return None
+    near = [
+        (max(ladder.first_ns - observation.time_ns, observation.time_ns - ladder.last_ns, 0), at, ladder)
+        for at, ladder in enumerate(ladders.asked.get(asked, ()))
+        if _same_effect(verdict, observation, surroundings, ladder)
+    ]
+    apart, _, nearest = min(near, default=(HOUR_NS + 1, 0, None), key=lambda one: one[:2])
+    if nearest is None or apart > HOUR_NS:
+        return None
+    where = "at_destination" if nearest.placement == "at_destination" else "edge"
+    return Place(where, nearest.bound, describe(nearest))
 
 
-def _same_effect(verdict: Verdict, observation: Observation, ladder: Ladder) -> bool:
-    """Did the connection get what the ladder drew?"""
+def _same_effect(verdict: Verdict, observation: Observation, surroundings: Surroundings, ladder: Ladder) -> bool:
+    """Did the connection get what the ladder drew, of the same? Who is named by no known key is told by who signed."""
     signed = ladder.effect in ("certificate", "suspected_certificate")
     if verdict.state is State.INTERFERED:
         return not signed and EFFECTS.get(observation.failed or "", ladder.effect) == ladder.effect
-    return signed and verdict.interceptor is not None and verdict.interceptor.identity in ladder.identities
+    if not signed or verdict.interceptor is None:
+        return False
+    identity = verdict.interceptor.identity
+    keys = {signer for whose, signer in ladder.signers if whose == identity}
+    if is_known(identity) or not keys:
+        return bool(keys)
+    signer = surroundings.signer_of(observation)
+    return not signer or bool(keys & {signer, ""})
 
 
 def describe(ladder: Ladder) -> str:
@@ -105,14 +118,16 @@ def on_the_volunteers_side(
     Names and private addresses put nothing there, nor does a TTL alone: who sits on the path can give it any value, and
     apps that rebuild packets do. It takes a client whose own packets are fresh, and
 
-    - a known local product, with a TTL that no router has lowered, where other servers' TTLs were lowered and no
-      genuine answer came so; or
+    - a known local product, SYN-ACK and answer with a TTL that no router has lowered, where other servers' TTLs were
+      lowered and no genuine answer came so; or
     - the same by whomever, with a SYN-ACK as on a local network; or
     - round trips as on a local network for every connection of this client, over one router at most, with every name,
       listed or not, signed by one and the same private issuer.
 
-    For the last two, some ServerHello of this very issuer must have come as soon as one can from nearby: a device that
-    only takes the TCP connection, and hands its bytes on to wherever TLS ends, is as near, and never as quick.
+    For the first two, this very issuer must have signed for some name on no list: a carrier's first device may be as
+    near, and chooses by name. For the last two, some ServerHello of it must have come as soon as one can from nearby:
+    a device that only takes the TCP connection, and hands its bytes on to wherever TLS ends, is as near, and never as
+    quick.
     A known interception key never stands there, nor one that a ladder of this client puts on the path.
     """
     if verdict.state not in (State.INTERCEPTED, State.SUSPECTED):
@@ -130,21 +145,24 @@ def on_the_volunteers_side(
     product = next((one for one in products if one.local and identity == product_identity(one.id)), None)
     client = observation.client[0]
     signing = surroundings.signers.of(client)
-    if product is not None and answer.ttl in FRESH_TTLS and signing.lowered and not signing.fresh_genuine:
+    facts = surroundings.facts_of(observation.chain, observation.time_ns)
+    issuer = surroundings.private_issuer(facts) if facts is not None else 0
+    fresh = {answer.ttl, *([observation.syn_ack.ttl] if observation.syn_ack is not None else [])} <= FRESH_TTLS
+    masked = signing.lowered and not signing.fresh_genuine and issuer in signing.unlisted
+    if product is not None and fresh and masked:
         basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
         return verdict._replace(
             place=Place("volunteer_side", None, f"{basis} the TTL of its answer ({answer.ttl}){MASKED}")
         )
     if client in ladders.clients:
         return verdict
-    facts = surroundings.facts_of(observation.chain, observation.time_ns)
-    if facts is None or surroundings.private_issuer(facts) not in signing.near:
+    if issuer not in signing.near:
         return verdict
-    shown = _own_link(observation, signing) or _local_network(observation, signing)
+    shown = (_own_link(observation) if masked else None) or _local_network(observation, signing)
     return verdict._replace(place=Place("volunteer_side", None, shown + MASKED)) if shown else verdict
 
 
-def _own_link(observation: Observation, signing: Signing) -> str | None:
+def _own_link(observation: Observation) -> str | None:
     """The answer, SYN-ACK and all, came as from the capture's own link, and others' did not."""
     syn, first, answer = observation.syn, observation.syn_ack, observation.server_hello
     if syn is None or first is None or answer is None or not {first.ttl, answer.ttl} <= FRESH_TTLS:
@@ -152,7 +170,7 @@ def _own_link(observation: Observation, signing: Signing) -> str | None:
     if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
         return None  # recorded at another point as well
     took = first.time_ns - syn.time_ns
-    if not 0 <= took < LAN_NS or not signing.lowered or signing.fresh_genuine:
+    if not 0 <= took < LAN_NS:
         return None
     return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
 

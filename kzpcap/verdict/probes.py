@@ -124,6 +124,7 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         observation.failed,
         next((mark.ttl for mark in observation.server_marks if frames and mark.frame == min(frames)), None),
         verdict.interceptor.identity if verdict.interceptor else "",
+        surroundings.signer_of(observation),
         _when(observation, min(frames, default=None)),
         _round_trip(observation),
     )
