@@ -10,6 +10,7 @@ The file runs as it is; flows.pxd gives the compiled form its types.
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Container
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ LAST = (1 << 32) - 1
 """The highest sequence number. It and `HALF` have names so that the compiled form has them in C."""
 HALF = 1 << 31
 MAX_CONFLICTS = 16
+MAX_VERSIONS = 4
+"""How many copies of the same bytes are read between the first and the last."""
 
 
 class Conflict(NamedTuple):
@@ -216,6 +219,45 @@ def reassemble(
         data.reverse()
     _place(stream, data, lost)
     return stream
+
+
+def versions(packets: list[Packet]) -> list[Stream]:
+    """The other readings of a direction whose bytes came in several versions: the last copy of each byte, and each one
+    between it and the first, of which there are `MAX_VERSIONS` at most.
+
+    Programs that evade inspection lay a fake segment before the true one and behind it; a forged answer may come before
+    the genuine one is sent again.
+    """
+    found = [reassemble(packets, True)]
+    copies = _copies([packet for packet in packets if packet.payload])
+    for number in range(1, min(max(copies.values(), default=0), MAX_VERSIONS + 1)):
+        found.append(reassemble(packets, False, {frame for frame, copy in copies.items() if copy != number}))
+    return found
+
+
+def _copies(data: list[Packet]) -> dict[int, int]:
+    """Frame -> how many copies of some of its bytes came before it, one upon the other."""
+    layers: list[list[tuple[int, int]]] = []
+    found: dict[int, int] = {}
+    for packet in data:
+        begin = distance(packet.seq, data[0].seq)
+        end = begin + len(packet.payload)
+        above = 0
+        for number in range(len(layers), 0, -1):
+            if _overlaps(layers[number - 1], begin, end):
+                above = number
+                break
+        found[packet.frame] = above
+        if above == len(layers) and above <= MAX_VERSIONS + 1:
+            layers.append([])
+        insort(layers[min(above, len(layers) - 1)], (begin, end))
+    return found
+
+
+def _overlaps(layer: list[tuple[int, int]], begin: int, end: int) -> bool:
+    """Does a segment lie upon one of a layer, whose own do not lie upon each other?"""
+    at = bisect_right(layer, (begin, end))
+    return (at > 0 and layer[at - 1][1] > begin) or (at < len(layer) and layer[at][0] < end)
 
 
 def _base(syns: list[Packet], data: list[Packet]) -> tuple[int, bool]:

@@ -79,8 +79,9 @@ def resets(packets: list[Packet], flow: Flow) -> tuple[Mark, ...]:
             found.append(packet)
     if not found:
         return ()
-    left_out = flow.given_up or (flow.a.data_from >= 0 and flow.b.data_from >= 0)
-    dropped = set() if left_out else ignored_resets(flow.packets)  # what was not kept moved the window on
+    dropped = set() if flow.given_up else ignored_resets(flow.packets)
+    if flow.left_from:  # what was not kept moved the window on
+        dropped = {frame for frame in dropped if frame < flow.left_from}
     taken = [packet for packet in found if packet.frame not in dropped]
     ignored = [packet for packet in found if packet.frame in dropped]
     marks = [mark(packet, "reset") for packet in taken[:MAX_MARKS]]

@@ -12,7 +12,7 @@ cdef class Flow:
     cdef readonly bytes key, reverse
     cdef readonly list packets
     cdef readonly Side a, b
-    cdef readonly long long protocol, first_frame, first_time, last_frame, last_time
+    cdef readonly long long protocol, first_frame, first_time, last_frame, last_time, left_from
     cdef readonly long long given_up, duplicates, cost, isn, first_ack
     cdef readonly bint reset, has_data, tls, old, two_points
     cdef readonly Flow older

@@ -38,7 +38,10 @@ class Side:
 
 
 class Flow:
-    """The kept packets of one conversation, `a` being the sender of its first packet (direction 0)."""
+    """The kept packets of one conversation, `a` being the sender of its first packet (direction 0).
+
+    `left_from` is the first frame with bytes that were not kept, since they lie behind the handshake; 0 without one.
+    """
 
     def __init__(self, first: Packet, key: bytes, reverse: bytes) -> None:
         self.key = key
@@ -52,6 +55,7 @@ class Flow:
         self.a = Side()
         self.b = Side()
         self.given_up = 0
+        self.left_from = 0
         self.duplicates = 0
         self.cost = 0
         self.isn = -1
@@ -164,6 +168,8 @@ class Flow:
         if self.a.data_from >= 0 and self.b.data_from >= 0 and not p.flags & codes.ENDS:
             room = limits.BEHIND if self.a.application and self.b.application else limits.DATA
             if own.kept > own.data_from + room:
+                if not self.left_from:
+                    self.left_from = p.frame
                 return codes.LEAVE  # application data behind a handshake that both sides have ended
         limit = limits.TLS if self.tls else limits.PLAIN
         if own.kept_packets >= limits.PACKETS or (own.kept > limit and (p.captured or not p.flags & codes.ENDS)):

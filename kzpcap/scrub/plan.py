@@ -24,7 +24,7 @@ from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet
 from kzpcap.capture.unpack import Source
 from kzpcap.dns import answers
-from kzpcap.flows import Run, Stream, both_directions, distance, reassemble
+from kzpcap.flows import Run, Stream, both_directions, distance, versions
 from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.scrub import datagrams, quotes
@@ -269,7 +269,7 @@ class Planner:
         for direction in (0, 1):
             variants = [streams[direction]]
             if streams[direction].conflicts:
-                variants.append(reassemble(streams[direction].packets, last_wins=True))
+                variants += versions(streams[direction].packets)
             for stream in variants:
                 begin = records.read(stream, upgraded).begin
                 made = mask(stream, direction == client, policy, begin, upgraded)

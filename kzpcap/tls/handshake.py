@@ -12,7 +12,7 @@ from __future__ import annotations
 from kzpcap.capture.codes import ACK, SYN, UDP
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.packet import Packet
-from kzpcap.flows import Stream, both_directions, distance, reassemble
+from kzpcap.flows import Stream, both_directions, distance, reassemble, versions
 from kzpcap.iana import is_tls13
 from kzpcap.tls import codes, dtls, quic, records, upgrade
 from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
@@ -69,7 +69,7 @@ def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
 
 def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> Handshake | None:
     """The TLS handshake of two directions; None where there is no TLS."""
-    sides = (records.read(streams[0]), records.read(streams[1]))
+    sides = (_read(streams[0]), _read(streams[1]))
     before: upgrade.Upgrade | None = None
     if sides[0].begin != 0 or sides[1].begin != 0:
         clear = [_clear(stream, side) for stream, side in zip(streams, sides, strict=True)]
@@ -87,6 +87,17 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
 
 
+def _read(stream: Stream) -> records.Side:
+    """The TLS of a direction; of one whose bytes came in several versions, that of the first with any."""
+    side = records.read(stream)
+    if side.begin is None and stream.conflicts:
+        for other in versions(stream.packets):
+            found = records.read(other)
+            if found.begin is not None:
+                return found
+    return side
+
+
 def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
     """Is no TLS of the client's there because it sent none? Then the other's records are a file.
 
@@ -95,7 +106,7 @@ def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
     whole, the port is one of plain text.
     """
     stream = client.stream
-    if client.begin is not None:
+    if client.begin is not None or stream.conflicts:
         return False
     if stream.from_start and not stream.cut and len(stream.runs) == 1 and stream.runs[0].offset == 0:
         first = stream.runs[0].data[0]
@@ -417,8 +428,13 @@ def _alternatives(server: records.Side, version: int) -> tuple[ChainSeen, ...]:
     if not server.stream.conflicts:
         return ()
     known = {chain.certificates for chain in _chains(server, version)}
-    other = records.read(reassemble(server.stream.packets, True))
-    return tuple([chain for chain in _chains(other, version) if chain.certificates not in known])
+    found = []
+    for stream in versions(server.stream.packets):
+        for chain in _chains(records.read(stream), version):
+            if chain.certificates not in known:
+                known.add(chain.certificates)
+                found.append(chain)
+    return tuple(found)
 
 
 def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, ...]:
@@ -430,9 +446,11 @@ def _client_hellos(side: records.Side, is_dtls: bool) -> tuple[ClientHelloSeen, 
     found += _parsed(side, False, is_dtls)
     if side.stream.conflicts:
         known = {(seen.hello.random, seen.hello.server_name) for seen in found}
-        for seen in _parsed(records.read(reassemble(side.stream.packets, True)), True, False):
-            if (seen.hello.random, seen.hello.server_name) not in known:
-                found.append(seen)
+        for stream in versions(side.stream.packets):
+            for seen in _parsed(records.read(stream), True, False):
+                if (seen.hello.random, seen.hello.server_name) not in known:
+                    known.add((seen.hello.random, seen.hello.server_name))
+                    found.append(seen)
     return tuple(found)
 
 
