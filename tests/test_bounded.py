@@ -323,7 +323,7 @@ def asked(names, errors):
     ]
     told = [
         SimpleNamespace(
-            frame=names * 10 + number, time_ns=0, version=4, ttl=60, outer_src=f"r{number % 9}", time_exceeded=True,
+            frame=names * 10 + number, time_ns=0, version=4, ttl=60, outer_src=f"r{number % 9}", of_a_hop=True,
             kind=11, q_id=number % 60_000, q_seq=5, q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1,
             q_protocol=6, q_echo=None, labels=(),
         )
@@ -343,7 +343,7 @@ def test_errors_are_matched_to_traceroutes_in_linear_time():
         told = [
             SimpleNamespace(
                 frame=count + number, q_echo=None, q_sport=1, q_dport=33_434, q_dst="b", q_protocol=17, q_id=0,
-                time_exceeded=True, outer_src="r", kind=11, version=4,
+                of_a_hop=True, outer_src="r", kind=11, version=4,
             )
             for number in range(count)
         ]  # fmt: skip

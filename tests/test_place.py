@@ -280,7 +280,7 @@ def test_a_ladder_has_at_least_three_ttls(ttls, found):
 
 def exceeded(frame, ip_id, seq, router):
     return SimpleNamespace(
-        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, time_exceeded=True, kind=11,
+        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, of_a_hop=True, kind=11,
         q_id=ip_id, q_seq=seq, q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6,
         q_echo=None, labels=(),
     )  # fmt: skip
@@ -333,7 +333,7 @@ def test_an_answer_recorded_before_its_question_is_of_the_same_moment(late_ns, n
 @pytest.mark.parametrize(("source", "ends"), [("203.0.113.1", 2), ("10.0.0.3", None)])
 def test_a_router_that_refuses_is_not_where_a_traceroute_ends(source, ends):
     error = exceeded(31, 7, None, source)
-    error.__dict__.update(time_exceeded=False, kind=3, q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
+    error.__dict__.update(of_a_hop=False, kind=3, q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
     expired = exceeded(15, 6, None, "10.0.0.1")
     expired.__dict__.update(q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
     probes = [RouteProbe("203.0.113.1", ttl, 10 * ttl, 5 + ttl, (5, 33_436), 17) for ttl in (1, 2, 3)]

@@ -57,14 +57,14 @@ class IcmpError(NamedTuple):
 
     @property
     def time_exceeded(self) -> bool:
+        """Is it a Time Exceeded, of whatever kind?"""
+        return self.kind == TIME_EXCEEDED[self.version]
+
+    @property
+    def of_a_hop(self) -> bool:
         """Did the quoted packet's TTL run out on the way, and does a router say so? Code 1 is of a host (RFC 792), and
         no router has the address of a group, of nobody or of the one who asks."""
-        return (
-            self.kind == TIME_EXCEEDED[self.version]
-            and self.code == 0
-            and self.outer_src != self.q_src
-            and is_unicast(self.outer_src)
-        )
+        return self.time_exceeded and self.code == 0 and self.outer_src != self.q_src and is_unicast(self.outer_src)
 
 
 @lru_cache(maxsize=4_096)

@@ -246,7 +246,7 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
             sendings.add(key, probe.frame, (series, probe))
     spoke: dict[str, list[int]] = {}
     for error in errors:
-        if error.time_exceeded:
+        if error.of_a_hop:
             spoke.setdefault(error.outer_src, []).append(error.time_ns)
     for times in spoke.values():
         times.sort()
@@ -254,7 +254,7 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
         series.spoke = spoke
     settled: set[int] = set()
     for error in errors:
-        if not error.time_exceeded or error.q_protocol != 6 or error.q_sport is None or error.q_dport is None:
+        if not error.of_a_hop or error.q_protocol != 6 or error.q_sport is None or error.q_dport is None:
             continue
         flow = by_flow.get((error.q_dst, error.q_dport, error.q_sport))
         quoted = _quoted(flow, error)
@@ -370,7 +370,7 @@ def find_routes(probes: list[RouteProbe], errors: list[IcmpError], replies: list
             continue
         route = routes.setdefault(error.q_dst, Route(error.q_dst))
         ttl = matching[1].ttl
-        if error.time_exceeded:
+        if error.of_a_hop:
             route.hops.setdefault(ttl, {}).setdefault(error.outer_src, error.frame)
         elif error.kind == UNREACHABLE[error.version] and error.outer_src == error.q_dst:
             route.destination_ttl = min(ttl, route.destination_ttl or ttl)
