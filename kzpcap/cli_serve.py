@@ -63,6 +63,7 @@ def serve(
     _more_files()
     # It tells bytes of what it cannot parse, and a journal adds when.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL + 1)
+    logging.getLogger("uvicorn.error").addFilter(_says_no_moment)
     os.umask(0o077)
     try:
         store = Store(data)
@@ -112,6 +113,15 @@ def serve(
     server.run(sockets)
     if not server.started:
         raise typer.Exit(EXIT_USAGE)
+
+
+def _says_no_moment(record: logging.LogRecord) -> bool:
+    """Of what broke off its kind is told, of what the end cut off nothing: no log says who was there when."""
+    if record.exc_info and record.exc_info[0] is not None:
+        if record.exc_info[0].__name__ != "CancelledError":
+            typer.echo(f"kzpcap: an answer broke off: {record.exc_info[0].__name__}", err=True)
+        return False
+    return "Cancel" not in record.getMessage()
 
 
 def _free(host: str, port: int) -> None:

@@ -80,6 +80,8 @@ def load(path: Path | None) -> Config:
     made = Config(**values)  # type: ignore[arg-type]
     if made.keep_originals and not made.age_recipient:
         raise ConfigError(f"{path}: keep_originals wants age_recipient: originals are kept sealed or not at all")
+    if made.receipt_days > made.kept_days:
+        raise ConfigError(f"{path}: receipt_days: nothing is there to be deleted after kept_days ({made.kept_days})")
     if bool(made.tls_certificate) != bool(made.tls_key):
         raise ConfigError(f"{path}: tls_certificate and tls_key go together")
     if made.age_recipient:

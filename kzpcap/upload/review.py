@@ -9,14 +9,14 @@ import os
 import secrets
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
-from kzpcap.upload.store import Store, Upload
+from kzpcap.upload.store import DONE, SEALED, Store, Upload
 
 FILES = {
     "scrubbed.pcapng": "application/octet-stream",
@@ -108,12 +108,20 @@ def _connections(upload: Upload) -> dict[str, int]:
 
 
 def files(store: Store, upload: Upload) -> list[str]:
-    """What is kept of an upload."""
+    """What is kept of an upload, once it is whole."""
+    if upload.state not in (DONE, SEALED):
+        return []
     folder = store.kept / upload.id
     return [name for name in FILES if (folder / name).is_file()]
 
 
-def document(store: Store, upload: Upload) -> dict[str, Any]:
+def documents(store: Store, uploads: list[Upload]) -> list[dict[str, Any]]:
+    """Uploads in the API."""
+    alike = store.alike()
+    return [document(store, one, alike) for one in uploads]
+
+
+def document(store: Store, upload: Upload, alike: Mapping[str, list[str]]) -> dict[str, Any]:
     """An upload in the API; nothing in it tells who sent it."""
     return {
         "id": upload.id,
@@ -123,14 +131,14 @@ def document(store: Store, upload: Upload) -> dict[str, Any]:
         "result": upload.result,
         "failure": upload.failure,
         "files": files(store, upload),
-        "same_as": store.same_as(upload.id),
+        "same_as": alike.get(upload.id, []),
     }
 
 
 def file_response(store: Store, upload: Upload, name: str) -> Response:
     """One kept file, as a download; any other name is not found."""
     path: Path = store.kept / upload.id / name
-    if name not in FILES or not path.is_file():
+    if name not in files(store, upload):
         return JSONResponse({"error": "not found"}, 404)
     answer = FileResponse(path, media_type=FILES[name], filename=f"{upload.id[:8]}-{name}")
     if name == "report.html":  # to be looked at, and whatever it might hold can do nothing
@@ -147,7 +155,7 @@ def export(store: Store, uploads: list[Upload]) -> Iterator[bytes]:
     for upload in uploads:
         folder = store.kept / upload.id
         told = json.dumps({**upload.told, "upload": upload.id, "day": upload.day}, ensure_ascii=False).encode()
-        names = [name for name in EXPORTED if (folder / name).is_file()]
+        names = [name for name in files(store, upload) if name in EXPORTED]
         if not names:
             continue
         yield _header(f"{upload.id}/told.json", len(told)) + told + bytes(-len(told) % BLOCK)

@@ -19,11 +19,14 @@ import re
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -39,12 +42,18 @@ CREATE TABLE IF NOT EXISTS tokens (
 );
 CREATE TABLE IF NOT EXISTS accesses (day TEXT NOT NULL, token TEXT NOT NULL, what TEXT NOT NULL, upload TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS accesses_of ON accesses (upload);
+CREATE INDEX IF NOT EXISTS alike ON uploads (mark);
+CREATE TABLE IF NOT EXISTS swept (day TEXT NOT NULL);
 """
 ROUNDED = "((size + 1048575) / 1048576 * 1048576)"
 """The size of what was destroyed, once its day's sum is over: to the byte it would tell one upload from another."""
 ID = re.compile("[0-9a-f]{32}")
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
+JUMP_SECONDS, SETTLED_SECONDS = 3_600, 86_400
+MAX_ALIKE = 50
+AWAY_DAYS = 30
+"""Days without a sweep, by the clock, after which it must go right for a day before anything is deleted by it."""
 TOLD = {"isp": 80, "city": 60, "month": 20, "note": 1_000}
 """What a volunteer may tell, and how long each may be."""
 
@@ -87,6 +96,27 @@ def days_ago(days: int) -> str:
     return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
 
 
+class Clock:
+    """Was the clock of the machine set while the service ran? Seconds of its own are counted beside it."""
+
+    def __init__(self) -> None:
+        self.last = self._now()
+        self.set_at: float | None = None
+        self.asked = False
+
+    def settled(self, odd: bool) -> bool:
+        """Has it gone as time does for a day, or since the service began? `odd`: it began with an unlikely day."""
+        wall, own = now = self._now()
+        jumped = abs((wall - self.last[0]) - (own - self.last[1])) > JUMP_SECONDS
+        if jumped or (odd and not self.asked):
+            self.set_at = own
+        self.last, self.asked = now, True
+        return self.set_at is None or own - self.set_at > SETTLED_SECONDS
+
+    def _now(self) -> tuple[float, float]:
+        return time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Store:
     """The data folder of one service."""
 
@@ -98,7 +128,9 @@ class Store:
         for path in (folder, self.incoming, self.kept):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.chmod(0o700)
+        self.clock = Clock()
         with self.database() as database:
+            database.execute("PRAGMA journal_mode=WAL")  # for good
             database.executescript(SCHEMA)
             if any(column[1] == "language" for column in database.execute("PRAGMA table_info(uploads)")):
                 database.execute("ALTER TABLE uploads DROP COLUMN language")  # of before: it tells groups apart
@@ -118,7 +150,6 @@ class Store:
         """A connection whose changes are whole or not at all; safe from any thread."""
         connection = sqlite3.connect(self.folder / DATABASE, timeout=30)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA secure_delete=ON")
             with connection:
@@ -225,12 +256,16 @@ class Store:
         return bool(sizes)
 
     def finished(self, name: str, folder: Path, result: dict[str, Any]) -> None:
-        """What was scrubbed takes its place, the database says so, and the original goes; in this order."""
+        """What was scrubbed takes its place, the database says so, and the original goes; in this order.
+
+        Where it fails, it may be asked again, and goes on from there.
+        """
         place = self.kept / name
-        shutil.rmtree(place, ignore_errors=True)
-        for path in (*folder.iterdir(), folder):
-            os.utime(path, (midnight(), midnight()))
-        folder.rename(place)
+        if folder.exists():
+            shutil.rmtree(place, ignore_errors=True)
+            for path in (*folder.iterdir(), folder):
+                os.utime(path, (midnight(), midnight()))
+            _move(folder, place)
         _sync(self.kept)
         with self.database() as database:
             changed = database.execute(
@@ -246,7 +281,7 @@ class Store:
         place = self.kept / name
         place.mkdir(mode=0o700, exist_ok=True)
         os.utime(self.part(name), (midnight(), midnight()))
-        self.part(name).replace(place / "sealed.age")
+        _move(self.part(name), place / "sealed.age")
         os.utime(place, (midnight(), midnight()))
         _sync(place)
         self.arrived(name, size, SEALED)
@@ -273,25 +308,29 @@ class Store:
         with self.database() as database:
             database.execute("UPDATE uploads SET mark = ? WHERE id = ?", (keyed.hexdigest(), name))
 
-    def same_as(self, name: str) -> list[str]:
-        """Other uploads of the very same bytes."""
+    def alike(self) -> dict[str, list[str]]:
+        """Upload -> `MAX_ALIKE` others of the very same bytes, of those that have any."""
         with self.database() as database:
-            rows = database.execute(
-                "SELECT b.id FROM uploads a JOIN uploads b ON a.mark = b.mark AND a.id <> b.id WHERE a.id = ?"
-                " ORDER BY b.id",
-                (name,),
-            ).fetchall()
-        return [row[0] for row in rows]
+            rows = database.execute("SELECT mark, id FROM uploads WHERE mark IS NOT NULL ORDER BY mark, id").fetchall()
+        found: dict[str, list[str]] = {}
+        for _, group in groupby(rows, key=itemgetter(0)):
+            names = [name for _, name in group]
+            if len(names) > 1:
+                some = names[: MAX_ALIKE + 1]
+                found.update((name, [other for other in some if other != name][:MAX_ALIKE]) for name in names)
+        return found
 
     def failed(self, name: str, why: str) -> None:
         """An upload of which nothing could be made; its original goes too."""
         with self.database() as database:
             told = (FAILED, why[:300], name, DONE)
-            database.execute(
+            changed = database.execute(
                 "UPDATE uploads SET state = ?, failure = ?, told = '{}', mark = NULL WHERE id = ? AND state <> ?",
                 told,
-            )
+            ).rowcount
         self.forget_original(name)
+        if changed:
+            shutil.rmtree(self.kept / name, ignore_errors=True)
 
     def forget_original(self, name: str) -> None:
         """Unlink what is not scrubbed."""
@@ -319,17 +358,21 @@ class Store:
             with self.database() as database:
                 database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
         with self.database() as database:
-            database.execute("DELETE FROM accesses WHERE day < ?", (days_ago(kept_days),))
+            sound = self._sound_clock(database)
+            if sound:
+                database.execute("DELETE FROM accesses WHERE day < ?", (days_ago(kept_days),))
             database.execute(
                 f"UPDATE uploads SET size = {ROUNDED}, length = NULL WHERE day < ? AND state IN (?, ?)",
                 (today(), DONE, FAILED),
             )
             rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
-            old = [row[0] for row in database.execute("SELECT id FROM uploads WHERE day < ?", (days_ago(kept_days),))]
+            past = "SELECT id FROM uploads WHERE day < ?"
+            old = [row[0] for row in database.execute(past, (days_ago(kept_days),))] if sound else []
         known = {name: state for name, state, _ in rows}
         days = {name: day for name, _, day in rows}
         late = {name for name, _, day in rows if day < days_ago(incoming_hours // 24 + 1)}
         before = datetime.now(UTC).timestamp() - incoming_hours * 3_600
+        ahead = datetime.now(UTC).timestamp() + 3_600  # written while the clock was ahead: how long ago is not known
         for path in parts:
             name = path.name.partition(".")[0]
             if path.is_dir():
@@ -337,7 +380,7 @@ class Store:
                     shutil.rmtree(path, ignore_errors=True)
             elif known.get(name) not in (RECEIVING, WAITING, ANALYSING):
                 path.unlink(missing_ok=True)
-            elif name in late or _time(path) < before:
+            elif name in late or not before <= _time(path) <= ahead:
                 if known[name] == RECEIVING:
                     path.unlink(missing_ok=True)
                     old.append(name)
@@ -354,6 +397,17 @@ class Store:
         for path in places:
             if path.name not in known:
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _sound_clock(self, database: sqlite3.Connection) -> bool:
+        """May the clock tell what is past its time? Not in the day after it was set, nor in the one after a start at
+        which it stands before the last sweep or long after it: what was kept cannot be had back.
+        """
+        last = database.execute("SELECT max(day) FROM swept").fetchone()[0] or today()
+        sound = self.clock.settled(odd=not days_ago(AWAY_DAYS) <= last <= today())
+        if sound:
+            database.execute("DELETE FROM swept")
+            database.execute("INSERT INTO swept VALUES (?)", (today(),))
+        return sound
 
     def used(self) -> int:
         """Bytes under the data folder."""
@@ -441,6 +495,27 @@ def _time(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return datetime.now(UTC).timestamp()
+
+
+def _move(path: Path, place: Path) -> None:
+    """A file or folder to its place, which may be on another disk: `incoming` is best kept in memory."""
+    try:
+        path.rename(place)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    if path.is_dir():
+        shutil.copytree(path, place)
+        for one in (*place.iterdir(), place):
+            _sync(one)
+        gone = path.with_suffix(".gone")
+        path.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+    else:
+        shutil.copy2(path, place)
+        _sync(place)
+        path.unlink()
 
 
 def _sync(folder: Path) -> None:

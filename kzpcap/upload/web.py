@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -223,7 +224,7 @@ class Service:
         found = self._upload(request)
         if found is None:
             return self.message(request, "no_receipt", 404)
-        self.store.delete(found.id)
+        await self.workers.forget(found.id)
         return self.message(request, "deleted", 200)
 
     # tus
@@ -245,7 +246,7 @@ class Service:
             if request.method == "HEAD":
                 return tus.head(self.gate, found)
             if request.method == "DELETE":
-                self.store.delete(found.id)
+                await self.workers.forget(found.id)
                 return Response(None, 204, tus.HEADERS)
             return await tus.patch(request, self.gate, found, self.workers)
         except Refused as refused:
@@ -280,7 +281,7 @@ class Service:
         upload = self.store.by_id(form.get("id", ""))
         if upload is not None:
             self.review.store.accessed(found[0], "delete", upload.id)
-            self.store.delete(upload.id)
+            await self.workers.forget(upload.id)
         return RedirectResponse("/review", 303)
 
     async def review_leave(self, request: Request) -> Response:
@@ -301,7 +302,7 @@ class Service:
         name = request.path_params.get("id")
         if name is None:
             self.store.accessed(token, "list")
-            return JSONResponse([review.document(self.store, one) for one in self.store.all()])
+            return JSONResponse(await run_in_threadpool(lambda: review.documents(self.store, self.store.all())))
         upload = self.store.by_id(name)
         if upload is None:
             return JSONResponse({"error": "not found"}, 404)
@@ -309,11 +310,11 @@ class Service:
             if role != review.MANAGE or "authorization" not in request.headers:  # a page of another site has no header
                 return JSONResponse({"error": "this token may only read"}, 403)
             self.store.accessed(token, "delete", upload.id)
-            self.store.delete(upload.id)
+            await self.workers.forget(upload.id)
             return Response(None, 204)
         file = request.path_params.get("file")
         answer: Response = (
-            JSONResponse(review.document(self.store, upload))
+            JSONResponse(review.documents(self.store, [upload])[0])
             if file is None
             else review.file_response(self.store, upload, file)
         )

@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from kzpcap.upload import child
 from kzpcap.upload.config import Config
@@ -42,6 +43,7 @@ class Workers:
         """How often there was no room for an upload."""
         self.rests: dict[str, float] = {}
         """Until when it is not tried again."""
+        self.running: dict[str, asyncio.subprocess.Process] = {}
 
     def start(self) -> None:
         """Begin with what a crash left, then go on."""
@@ -55,6 +57,16 @@ class Workers:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def forget(self, name: str) -> None:
+        """Delete an upload, all of it: whoever reads it at the moment is ended first, and has it open no longer."""
+        await asyncio.to_thread(self.store.delete, name)
+        process = self.running.get(name)
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            await asyncio.to_thread(self.store.delete, name)  # what it wrote meanwhile
 
     async def _work(self) -> None:
         while True:
@@ -115,7 +127,7 @@ class Workers:
             "cas": self.config.interception_cas,
             "originals_to": self.config.age_recipient if self.config.keep_originals else "",
         }
-        code = await self._child(self.store.part(upload.id), folder, json.dumps(settings))
+        code = await self._child(upload.id, folder, json.dumps(settings))
         wanted = self.wanted.pop(upload.id, 0) + 1
         if code == child.EXIT_NO_ROOM:
             if wanted > MAX_WANTED:
@@ -126,12 +138,22 @@ class Workers:
             await asyncio.to_thread(self.store.again, upload.id)
         elif code == 0:
             result = json.loads((folder / "result.json").read_text("utf-8"))
-            await asyncio.to_thread(self.store.finished, upload.id, folder, result)
+            await self._finish(upload, folder, result)
         else:
             await asyncio.to_thread(self.store.failed, upload.id, REASONS.get(code, "crashed"))
 
-    async def _child(self, capture: Path, folder: Path, settings: str) -> int:
-        process = await asyncio.create_subprocess_exec(
+    async def _finish(self, upload: Upload, folder: Path, result: dict[str, Any]) -> None:
+        """Take what was made to its place; where there is no room to say so, as soon as there is."""
+        while True:
+            try:
+                await asyncio.to_thread(self.store.finished, upload.id, folder, result)
+                return
+            except (OSError, sqlite3.Error):
+                await asyncio.sleep(WANT_OF_ROOM_SECONDS)
+
+    async def _child(self, name: str, folder: Path, settings: str) -> int:
+        capture = self.store.part(name)
+        process = self.running[name] = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "kzpcap.upload.child", str(capture), str(folder), settings,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
@@ -145,3 +167,4 @@ class Workers:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+            self.running.pop(name, None)

@@ -44,11 +44,17 @@
     while (offset < file.size) {
       bar.value = (100 * offset) / file.size;
       say(form.dataset.sending + " " + Math.floor((100 * offset) / file.size) + " %");
+      let piece;
+      try {
+        piece = await file.slice(offset, offset + PIECE).arrayBuffer();
+      } catch (error) {
+        throw "changed"; // it was written to since it was chosen, or is gone
+      }
       try {
         const sent = await fetch(place, {
           method: "PATCH",
           headers: { ...TUS, "Upload-Offset": String(offset), "Content-Type": "application/offset+octet-stream" },
-          body: file.slice(offset, offset + PIECE),
+          body: piece,
         });
         if (sent.status === 204) {
           offset = Number(sent.headers.get("Upload-Offset"));
@@ -80,8 +86,8 @@
     send(file).catch((why) => {
       form.querySelector("button").disabled = false;
       if (why === 403) return location.reload(); // the page says who stands in between
-      const { tooLarge, tooMany, full, broken, offline } = form.dataset;
-      say({ 413: tooLarge, 503: tooMany, 507: full }[why] || (Number.isInteger(why) ? broken : offline));
+      const { tooLarge, tooMany, full, changed, broken, offline } = form.dataset;
+      say({ 413: tooLarge, 503: tooMany, 507: full, changed }[why] || (Number.isInteger(why) ? broken : offline));
     });
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
