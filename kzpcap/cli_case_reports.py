@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,6 +234,16 @@ def ooni(
     typer.echo(wrap(EVIDENCE if evidence else PUBLIC_LINES, 2))
 
 
+def _stamped(value: object) -> object:
+    """A time as everywhere outside: RFC 3339, in UTC."""
+    return f"{value.isoformat()}Z" if isinstance(value, datetime) and value.tzinfo is None else value
+
+
+def _plain(value: object) -> object:
+    """What JSON has a word for: no infinity, and no number that is none."""
+    return None if isinstance(value, float) and not math.isfinite(value) else _stamped(value)
+
+
 def sql(
     folder: Folder,
     select: Annotated[str | None, typer.Argument(metavar="SELECT", help="One SELECT; none lists the tables.")] = None,
@@ -259,13 +271,12 @@ def sql(
         if as_csv:
             writer = csv.writer(sys.stdout)
             writer.writerow(map(cell, names))
-            writer.writerows(map(cell, row) for row in rows)
+            writer.writerows(map(cell, map(_stamped, row)) for row in rows)
         elif as_json:
             if len(set(names)) < len(names):
                 raise CaseError("two columns have one name: give them names of their own with AS")
             for row in rows:
-                values = (None if isinstance(one, float) and one != one else one for one in row)
-                typer.echo(json.dumps(dict(zip(names, values, strict=True)), default=str))
+                typer.echo(json.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str))
         else:
             shown = [[safe(str(value)) for value in row] for row in itertools.islice(rows, MAX_ROWS + 1)]
             _table([safe(name) for name in names], shown[:MAX_ROWS])

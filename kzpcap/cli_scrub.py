@@ -247,7 +247,9 @@ def _told(scrubbed: Scrubbed, accept: bool) -> None:
     if proof.leaks or proof.wrong:
         _fail("nothing was written: this is an error of kzpcap's, please report it (without the capture)")
     if not scrubbed.written.frames:
-        _fail("nothing was written: no connection in this capture is evidence of anything")
+        undecided = len(scrubbed.chosen.undecided)
+        why = f"--keep NAME hands on one of {undecided} names on no list" if undecided else "none is evidence of anything"
+        _fail(f"nothing was written: no connection in this capture stays: {why}")
     if proof.unexpected and not accept:
         asked = sys.stdin.isatty() and sys.stderr.isatty()
         if not asked or not typer.confirm("Some answers differ. Write it all the same?", default=False, err=True):

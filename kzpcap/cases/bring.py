@@ -89,7 +89,7 @@ class Bringer:
                 elif _is_tar(path):
                     self._unpack(path)
                 else:
-                    self._take(path, str(path))
+                    self._take(path, str(path), named=True)
             except (OSError, EOFError, tarfile.TarError, ValueError) as error:
                 self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         return self.brought
@@ -101,7 +101,7 @@ class Bringer:
     def _unreadable(self, error: OSError) -> None:
         self.brought.failures.append((str(error.filename), error.strerror or str(error)))
 
-    def _take(self, path: Path, shown: str) -> None:
+    def _take(self, path: Path, shown: str, named: bool = False) -> None:
         """One file; a failure is told and not raised."""
         if path.name in LEFT or path.name.endswith(f".{MANIFEST}"):
             return
@@ -120,7 +120,9 @@ class Bringer:
                 else:
                     shutil.copyfileobj(body, out, 1 << 20)
             if not may_hold_captures(str(aside)):
-                self.brought.skipped.append((shown, "what was sealed is no capture" if sealed else "no capture"))
+                # Whoever names a file, or sealed one, holds it for a capture.
+                left = self.brought.failures if named or sealed else self.brought.skipped
+                left.append((shown, "what was sealed is no capture" if sealed else "no capture"))
                 return
             told: dict[str, Any] = {"imported_from": shown, **_told(path.with_name(TOLD))}
             told |= _scrubbed(path, aside.stat().st_size, self.keys)

@@ -37,7 +37,7 @@ from kzpcap.report.document import Document
 from kzpcap.report.names import day_of, identity_of, replayable
 from kzpcap.report.whom import claimed
 from kzpcap.report.words import NOT_EXCLUDED, count, ends
-from kzpcap.verdict.identity import KNOWN, SUPPLIED, is_known
+from kzpcap.verdict.identity import KNOWN, is_known
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
@@ -74,7 +74,7 @@ class Support:
     """Captures in which the very server answered another name, or a later TTL, with a trusted chain."""
     possession: int = 0
     verified: int = 0
-    """Connections whose chain leads to a known key by signatures."""
+    """Connections whose chain leads by signatures to a key that was published as the system's."""
     anchored: set[str] = field(default_factory=set)
     agree: int = 0
     differ: int = 0
@@ -121,7 +121,8 @@ class Gathered:
     by_identity: dict[str, Support] = field(default_factory=dict)
     by_edge: dict[Edge, Support] = field(default_factory=dict)
     crossings: list[Crossing] = field(default_factory=list)
-    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    seen: dict[tuple[Any, ...], set[str]] = field(default_factory=dict)
+    """What tells a connection and its minute -> the networks of its client."""
     same: set[tuple[object, ...]] = field(default_factory=set)
     laboratory: bool = False
     again: int = 0
@@ -141,7 +142,8 @@ class Gathered:
                 controls.add(one)
         anchored = report["capture"]["clock"]["status"] == "anchored"
         for one in report.connections():
-            if one["state"] != "intercepted" or not one["target"] or self._again(one):
+            listed = one["target"] and one["target"]["match"] == EXACT  # a name below a listed one is on no list
+            if one["state"] != "intercepted" or not listed or self._again(one):
                 continue
             if not FIRST_TIME <= seconds(one["time"]) <= LAST_TIME:
                 continue  # what has no time supports no day
@@ -161,16 +163,18 @@ class Gathered:
             support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
 
     def _again(self, one: dict[str, Any]) -> bool:
-        """Was this connection in another capture, by another clock?"""
+        """Was this connection in another capture, by another clock? Those of two networks that are known are two."""
         leaf = one["certificates"][0] if one["certificates"] else ""
         client = one["client"]["port"]  # not its address, which another copy of the capture may have without
         server = one["server"]["address"], one["server"]["port"], one["server_name"], one["ja3"], leaf
         minute = int(seconds(one["time"]) // 60)
         keys = [(client, *server, minute + shift) for shift in (-1, 0, 1)]
-        if any(key in self.seen for key in keys):
+        network = network_of(one["client"]["address"])
+        there = set[str]().union(*(self.seen.get(key, ()) for key in keys))
+        if there and (network == NOT_KNOWN or there & {network, NOT_KNOWN}):
             self.again += 1
             return True
-        self.seen.add(keys[1])
+        self.seen.setdefault(keys[1], set()).add(network)
         return False
 
     def _support(self, support: Support, capture: str, one: dict[str, Any], controls: Controls, anchored: bool) -> None:
@@ -191,8 +195,7 @@ class Gathered:
         agrees = one.get("corroboration") == "agrees" and not replayable(one)  # a replay reads alike to all
         if agrees:
             support.agreeing.add(capture)
-        identity = identity_of(one)
-        support.verified += is_known(identity) or identity == SUPPLIED
+        support.verified += is_known(identity_of(one))
         support.agree += agrees
         support.published += replayable(one)
         support.differ += one.get("corroboration") == "differs"

@@ -277,7 +277,12 @@ def _members(folder: Path) -> set[tuple[str, str]]:
 
 
 def _segment(case: Case, folder: Path, members: list[tuple[str, str]]) -> Path:
-    """One segment of these results, moved into place when it is whole."""
+    """One segment of these results, moved into place when it is whole; OSError for a folder that DuckDB cannot name."""
+    folder = folder.resolve()  # with a ~ in front DuckDB takes it for a home
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise OSError(errno.EILSEQ, "a folder whose name is no UTF-8") from error
     aside = folder / NEW
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()

@@ -47,8 +47,15 @@ FAILURES = {
     "silent": "generic_timeout_error",
 }
 """How a connection ended without an answer in TLS -> the failure that a probe would have told (df-007)."""
-BROKEN_OFF = frozenset({"handshake-reset-by-another-sender", "client-reset-by-another-sender"})
-"""Rules of connections that were broken off, whatever had been answered before."""
+BROKEN_OFF = {
+    "reset-by-another-sender": FAILURES["reset"],
+    "handshake-reset-by-another-sender": FAILURES["reset"],
+    "client-reset-by-another-sender": FAILURES["reset"],
+    "closed-by-another-sender": FAILURES["closed"],
+    "plain-answer-by-another-sender": FAILURES["plain"],
+    "alert-by-another-sender": FAILURES["alert"],
+}
+"""Rules of connections that were broken off -> the failure, whatever was answered before or came to a closed socket."""
 REFUSALS = dict.fromkeys(CERTIFICATE_ALERTS, "ssl_invalid_certificate") | {48: "ssl_unknown_authority"}
 """The client's alert -> its failure."""
 
@@ -258,7 +265,7 @@ def _failure(connection: dict[str, Any]) -> str | None:
         if alert["from"] == "client" and alert["code"] in REFUSALS:
             return REFUSALS[alert["code"]]
     if connection["rule_id"] in BROKEN_OFF:
-        return "connection_reset"
+        return BROKEN_OFF[connection["rule_id"]]
     if connection["certificates"] or connection["tls_version"]:
         return None
     if connection["rule_id"] == "probe-unanswered":

@@ -32,7 +32,7 @@ class Summary:
         state = verdict.state.value
         self.states[state] += 1
         self.rules[verdict.rule.id] += 1
-        if observation.absent:
+        if observation.absent and not observation.chain:
             self.absent[observation.absent.value] += 1
         if verdict.interceptor:
             self.identities[verdict.interceptor.identity] += 1
