@@ -248,7 +248,9 @@ def _told(scrubbed: Scrubbed, accept: bool) -> None:
         _fail("nothing was written: this is an error of kzpcap's, please report it (without the capture)")
     if not scrubbed.written.frames:
         undecided = len(scrubbed.chosen.undecided)
-        why = f"--keep NAME hands on one of {undecided} names on no list" if undecided else "none is evidence of anything"
+        why = (
+            f"--keep NAME hands on one of {undecided} names on no list" if undecided else "none is evidence of anything"
+        )
         _fail(f"nothing was written: no connection in this capture stays: {why}")
     if proof.unexpected and not accept:
         asked = sys.stdin.isatty() and sys.stderr.isatty()

@@ -7,7 +7,7 @@ RFC 5280; the shape of AuthorityKeyIdentifier and the order of extensions are ke
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
@@ -26,6 +26,8 @@ OBJECT = 100
 TEXT_LIMIT = 512
 LONG = 16_384
 """Bytes of a certificate beyond which nothing is remembered of it: a real one seldom has four thousand."""
+UTF8, PLAIN_TEXTS = 0x0C, frozenset({0x12, 0x13, 0x14, 0x16, 0x1A})
+"""Tags of texts: in UTF-8, and those for fewer characters (X.680 section 41)."""
 VERSION_TAG = 0xA0
 """Of a TBSCertificate's first field, where it is not the serial number (RFC 5280 section 4.1)."""
 
@@ -86,7 +88,7 @@ class Certificate(NamedTuple):
     def spki_der(self) -> bytes:
         """SubjectPublicKeyInfo as encoded; empty where it cannot be read."""
         try:
-            tbs = load(self.der).tbs_certificate_bytes
+            tbs = signed_bytes(self.der)
             return _spki_der(tbs, _fields(tbs))
         except Exception:  # whatever the parser stumbles over
             return b""
@@ -128,12 +130,14 @@ def parse(der: bytes) -> Certificate:
     """Read one DER certificate; never raises for bad bytes. The captures of a run show the same few again and again."""
     fingerprint = digest(der)
     sha1 = hashlib.sha1(der, usedforsecurity=False).hexdigest()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # cryptography warns of odd serials and lengths; they are facts here
-            return _read(der, fingerprint, sha1)
-    except Exception:  # a hostile certificate may fail anywhere inside the parser: it is data
-        return Certificate(fingerprint, sha1, der, problem="it is no well-formed X.509 certificate")
+    for read in (load, _with_plain_names):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # cryptography warns of odd serials and lengths; they are facts here
+                return _read(der, read(der), fingerprint, sha1)
+        except Exception:
+            continue
+    return Certificate(fingerprint, sha1, der, problem="it is no well-formed X.509 certificate")
 
 
 @kept(128, LONG)
@@ -150,19 +154,66 @@ def load(der: bytes) -> Any:
             return x509.load_der_x509_certificate(der)
         except ValueError:
             trimmed = _der_length(der)
-            if not 0 < trimmed < len(der):
-                raise
-            return x509.load_der_x509_certificate(der[:trimmed])
+            if 0 < trimmed < len(der):
+                return load(der[:trimmed])
+            return _with_plain_names(der)
+
+
+def _with_plain_names(der: bytes) -> Any:
+    """The certificate with every text in its names as UTF-8, for those that `cryptography` refuses and browsers take:
+    an asterisk is in no PrintableString (X.680 section 41.4), and Latin-1 in a TeletexString. Its signature is over
+    `signed_bytes` of the original.
+    """
+    from cryptography import x509
+
+    out = bytearray(der)
+    begin, *_ = _place_of_tbs(der)
+    fields = _fields(signed_bytes(der))
+    first = 3 if fields and fields[0][1] == VERSION_TAG else 2
+    for number in (first, first + 2):
+        for at, tag, start, end in _texts(der, begin + fields[number][2], begin + fields[number][3]):
+            if tag in PLAIN_TEXTS:
+                out[at] = UTF8
+                if any(byte > 127 for byte in der[start:end]):
+                    out[start:end] = bytes(byte if byte < 128 else 63 for byte in der[start:end])
+    return x509.load_der_x509_certificate(bytes(out))
+
+
+def _texts(der: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    """(place, tag, start, end) of the values of a name: its sets, their pairs, the second of each."""
+    for _, _, start, end in _elements(der, at, stop):
+        for _, _, first, last in _elements(der, start, end):
+            yield from list(_elements(der, first, last))[1:2]
+
+
+def _elements(der: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    for _ in range(MAX_NAMES):
+        element = _tlv(der, at) if at < stop else None
+        if element is None:
+            return
+        yield (at, *element)
+        at = element[2]
+
+
+def _place_of_tbs(der: bytes) -> tuple[int, int]:
+    outer = _tlv(der, 0)
+    inner = _tlv(der, outer[1]) if outer else None
+    return (outer[1], inner[2]) if outer and inner else (0, 0)
+
+
+def signed_bytes(der: bytes) -> bytes:
+    """The TBSCertificate as it was signed; empty where there is none."""
+    begin, end = _place_of_tbs(der)
+    return der[begin:end]
 
 
 def _nanoseconds(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000_000
 
 
-def _read(der: bytes, fingerprint: str, sha1: str) -> Certificate:
-    cert = load(der)
+def _read(der: bytes, cert: Any, fingerprint: str, sha1: str) -> Certificate:
     found: dict[str, Any] = {}
-    tbs = cert.tbs_certificate_bytes
+    tbs = signed_bytes(der)
     fields = _fields(tbs)
     key_name, exponent = "", None
     spki = _spki_der(tbs, fields)

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import Certificate, load
+from kzpcap.certificates.certificate import Certificate, load, signed_bytes
 from kzpcap.certificates.signature import affordable, kind_of, verify
 from kzpcap.kept import by_digest
 
-MAX_DEPTH = 8
+MAX_DEPTH = 24
+"""Certificates of a path; programs take chains of this length and more, and `MAX_CHECKS` bounds the work."""
 MAX_CHECKS = 64
 MAX_SAME_SUBJECT = 8
 """Certificates of one subject that a pool of a capture's keeps: cross-signs are few, floods are many."""
@@ -69,7 +70,7 @@ def _signature(child: Certificate) -> tuple[bytes, bytes, Any, Any]:
         warnings.simplefilter("ignore")
         return (
             cert.signature,
-            cert.tbs_certificate_bytes,
+            signed_bytes(child.der),
             cert.signature_hash_algorithm,
             cert.signature_algorithm_parameters,
         )

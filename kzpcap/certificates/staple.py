@@ -6,7 +6,7 @@ import warnings
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, bit_string, load
+from kzpcap.certificates.certificate import LONG, bit_string, load, signed_bytes
 from kzpcap.certificates.signature import affordable, verify
 from kzpcap.certificates.transparency import octets
 from kzpcap.kept import kept
@@ -61,7 +61,7 @@ def _verified(response: Any, leaf: bytes, issuer: bytes | None) -> bool | None:
     if not affordable(keys[0]):
         return None
     algorithm = certificate.signature_hash_algorithm
-    signed = verify(keys[0], certificate.signature, certificate.tbs_certificate_bytes, algorithm)
+    signed = verify(keys[0], certificate.signature, signed_bytes(leaf), algorithm)
     if not signed or response.issuer_key_hash != _key_hash(keys[0], response.hash_algorithm):
         return None  # what was sent second did not sign the leaf, or is not whom the response speaks for
     for certificate in response.certificates[:4]:
