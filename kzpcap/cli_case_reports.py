@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -235,13 +236,24 @@ def ooni(
 
 
 def _stamped(value: object) -> object:
-    """A time as everywhere outside: RFC 3339, in UTC."""
-    return f"{value.isoformat()}Z" if isinstance(value, datetime) and value.tzinfo is None else value
+    """A time as everywhere outside: RFC 3339, in UTC; also within lists and structs."""
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+        return f"{moment.isoformat()}Z"
+    return _within(value, _stamped)
 
 
 def _plain(value: object) -> object:
     """What JSON has a word for: no infinity, and no number that is none."""
-    return None if isinstance(value, float) and not math.isfinite(value) else _stamped(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return _within(value, _plain) if isinstance(value, list | tuple | dict) else _stamped(value)
+
+
+def _within(value: object, change: Callable[[object], object]) -> object:
+    if isinstance(value, list | tuple):
+        return [change(one) for one in value]
+    return {key: change(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 def sql(

@@ -52,7 +52,7 @@ def serve(
     try:
         import uvicorn
 
-        from kzpcap.upload.cage import with_own_files, without_network
+        from kzpcap.upload.cage import SCOPE_VERSION, landlock, with_own_files, without_network
         from kzpcap.upload.deadline import within
         from kzpcap.upload.door import Door
         from kzpcap.upload.store import Store
@@ -81,6 +81,8 @@ def serve(
         typer.echo("kzpcap: this system lets no child go without a network: captures are scrubbed with one", err=True)
     if not with_own_files(data):
         typer.echo("kzpcap: this system has no Landlock: what scrubs a capture can read the service's files", err=True)
+    elif landlock() < SCOPE_VERSION:
+        typer.echo("kzpcap: this system's Landlock cannot keep what scrubs a capture from signalling others", err=True)
     if not store.tokens():
         typer.echo(f"the first access token, shown only now: {store.new_token('first', 'manage')}")
     # With TLS of its own the server listens on this machine alone, and the door in front of it on the address.

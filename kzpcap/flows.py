@@ -25,7 +25,7 @@ LAST = (1 << 32) - 1
 HALF = 1 << 31
 MAX_CONFLICTS = 16
 MAX_VERSIONS = 4
-"""How many copies of the same bytes are read between the first and the last."""
+"""How many further versions of the same bytes are read."""
 
 
 class Conflict(NamedTuple):
@@ -222,24 +222,32 @@ def reassemble(
 
 
 def versions(packets: list[Packet]) -> list[Stream]:
-    """The other readings of a direction whose bytes came in several versions: the last copy of each byte, and each one
-    between it and the first, of which there are `MAX_VERSIONS` at most.
+    """The other readings of a direction whose bytes came in several versions: the last copy of each byte, and each
+    further version of it, of which there are `MAX_VERSIONS` at most.
 
     Programs that evade inspection lay a fake segment before the true one and behind it; a forged answer may come before
     the genuine one is sent again.
     """
     found = [reassemble(packets, True)]
     copies = _copies([packet for packet in packets if packet.payload])
-    for number in range(1, min(max(copies.values(), default=0), MAX_VERSIONS + 1)):
+    for number in range(1, min(max(copies.values(), default=0), MAX_VERSIONS) + 1):
         found.append(reassemble(packets, False, {frame for frame, copy in copies.items() if copy != number}))
     return found
 
 
 def _copies(data: list[Packet]) -> dict[int, int]:
-    """Frame -> how many copies of some of its bytes came before it, one upon the other."""
+    """Frame -> how many other versions of some of its bytes came before it, one upon the other.
+
+    The very segment sent again is no other version.
+    """
     layers: list[list[tuple[int, int]]] = []
     found: dict[int, int] = {}
+    known: dict[tuple[int, bytes], int] = {}
     for packet in data:
+        again = known.setdefault((packet.seq, packet.payload), packet.frame)
+        if again in found:
+            found[packet.frame] = found[again]
+            continue
         begin = distance(packet.seq, data[0].seq)
         end = begin + len(packet.payload)
         above = 0

@@ -139,14 +139,14 @@ def test_tables_of_a_case_whatever_its_folder_is_called(tmp_path, monkeypatch, f
 
 def test_numbers_and_times_of_the_tables_are_of_json(tmp_path):
     judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
-    select = "SELECT time, 1.0/0 AS share FROM connections ORDER BY time LIMIT 1"
+    select = "SELECT time, 1.0/0 AS share, [1.0/0, 2] AS many FROM connections ORDER BY time LIMIT 1"
     told = run("case", "sql", str(tmp_path / "case"), select, "--json").stdout
 
     def refuse(word):
         raise AssertionError(word)
 
     row = json.loads(told, parse_constant=refuse)
-    assert row["share"] is None
+    assert (row["share"], row["many"]) == (None, [None, 2])
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", row["time"])
     assert row["time"].encode() in run("case", "sql", str(tmp_path / "case"), select, "--csv").stdout
 

@@ -305,6 +305,8 @@ def test_the_other_end_of_pppoe_is_no_device_of_the_volunteers(over, public, tmp
         def send(self, who, data, wait=0.0005, ttl=None):
             return super().send(who, data, min(wait, 0.001), ttl)
 
+    _, other = box.issue(["shop.example"], SPRING_2026, strong=True)
+    rsa_handshake(Near(capture, 50_703), "shop.example", [der(other), der(box.certificate)], rng)
     rsa_handshake(Near(capture, 50_702), "vk.com", [der(copy_of(genuine, box)), der(box.certificate)], rng)
     if over == "pppoe":
         capture.packets = [

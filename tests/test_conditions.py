@@ -42,12 +42,12 @@ def first_of(name):
 @pytest.mark.parametrize(
     ("ttl", "opened", "lowered", "fresh_genuine", "unlisted", "where"),
     [
-        (64, 64, True, False, {7}, "volunteer_side"),
-        (63, 64, True, False, {7}, "unknown"),
-        (64, 63, True, False, {7}, "unknown"),
-        (64, 64, False, False, {7}, "unknown"),
-        (64, 64, True, True, {7}, "unknown"),
-        (64, 64, True, False, {8}, "unknown"),
+        (64, 64, True, False, {"shop.example"}, "volunteer_side"),
+        (63, 64, True, False, {"shop.example"}, "unknown"),
+        (64, 63, True, False, {"shop.example"}, "unknown"),
+        (64, 64, False, False, {"shop.example"}, "unknown"),
+        (64, 64, True, True, {"shop.example"}, "unknown"),
+        (64, 64, True, False, set(), "unknown"),
     ],
     ids=["fresh", "over a router", "SYN-ACK over one", "TTLs mean nothing", "as genuine ones", "listed names alone"],
 )
@@ -63,12 +63,13 @@ def test_a_local_product_needs_ttls_that_no_genuine_answer_had(ttl, opened, lowe
     verdict = seen.verdict._replace(
         state=State.SUSPECTED, interceptor=Interceptor(product_identity(product.id), ""), place=NOWHERE
     )
-    signing = Signing(lowered=lowered, fresh_genuine=fresh_genuine, unlisted=unlisted)
+    signing = Signing(lowered=lowered, fresh_genuine=fresh_genuine)
     around = SimpleNamespace(
         rebuilt=False,
         signers=SimpleNamespace(of=lambda _: signing),
         facts_of=lambda *_: "facts",
         private_issuer=lambda _: 7,
+        use_of_issuer=lambda _: SimpleNamespace(others=unlisted),
     )
     assert on_the_volunteers_side(verdict, observation, (product,), around, LadderIndex(())).place.where == where
 

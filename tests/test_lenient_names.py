@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from kzpcap import reference
 from kzpcap.certificates.certificate import load, parse, signed_bytes
 from kzpcap.certificates.linkage import MAX_DEPTH, Pool, paths_to, signed_by
+from kzpcap.certificates.transparency import CERTIFICATE, PRECERTIFICATE, _signed_entry
 
 UTF8, PRINTABLE, TELETEX = 0x0C, 0x13, 0x14
 
@@ -105,3 +106,12 @@ def test_the_bytes_that_were_signed_are_those_of_the_original():
     for ca in reference.load().interception_cas:
         assert signed_bytes(ca.certificate.der) == load(ca.certificate.der).tbs_certificate_bytes
     assert signed_bytes(b"") == b""
+
+
+def test_what_a_log_signed_is_not_built_from_names_that_were_read_otherwise(made):
+    key, authority, leaf = made
+    name = b"*.facebook.com"
+    odd = resigned(leaf, key, element(UTF8, name), element(PRINTABLE, name))
+
+    assert _signed_entry(odd, authority.der, PRECERTIFICATE) is None
+    assert _signed_entry(odd, authority.der, CERTIFICATE) is not None

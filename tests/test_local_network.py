@@ -75,8 +75,10 @@ def test_a_ttl_alone_puts_nobody_on_the_users_side():
         assert put(report) == "unknown", "another issuer is near"
         issuer = report.surroundings.private_issuer(facts)
         signing.near.add(issuer)
+        use = report.surroundings.use_of_issuer(facts)
+        named, use.others = use.others, set()
         assert put(report) == "unknown", "a carrier's first device chooses by name: no other was signed here"
-        signing.unlisted.add(issuer)
+        use.others = named | {"shop.example"}
         assert put(report) == "volunteer_side"
         slow = observation.syn_ack._replace(time_ns=observation.syn.time_ns + 5_000_000)
         assert put(report, syn_ack=slow) == "unknown", "round trips as to a carrier"

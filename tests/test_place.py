@@ -594,6 +594,7 @@ def test_another_way_back_is_told(ttl, told):
         ({}, True),
         ({"time_ns": 3 * 2 * SECOND + 5 * SECOND}, True),
         ({"time_ns": 3 * 2 * SECOND + 5 * SECOND + 1}, False),
+        ({"time_ns": 0}, True),
         ({"q_ttl": 3}, True),
         ({"q_ttl": 4}, False),
         ({"q_seq": None}, True),
@@ -642,6 +643,10 @@ def test_ladders_over_an_hour_apart_are_two():
     assert [one.times for one in (first, second)] == [(1 * SECOND, 5 * SECOND), (86_401 * SECOND, 86_405 * SECOND)]
     slow = [replace(one, time_ns=one.ttl * HOUR_NS) for one in sent[:5]]
     assert len(find_series(slow, [])) == 1, "a ladder that takes an hour for each probe is one"
+    untimed = [replace(one, time_ns=0 if one.ttl == 3 else one.time_ns + 10 * HOUR_NS) for one in sent[:5]]
+    assert len(find_series(untimed, [])) == 1, "a packet without a time parts nothing"
+    ahead = [replace(one, time_ns=one.time_ns + (one.ttl > 3) * 2 * HOUR_NS) for one in sent[:5]]
+    assert len(find_series(ahead, [])) == 1, "a clock that is set forward within a climb parts nothing"
     back = [replace(one, time_ns=one.time_ns - (one.ttl > 3) * 2 * HOUR_NS) for one in sent[:5]]
     assert len(find_series(back, [])) == 1, "a clock that is set back parts nothing"
 

@@ -65,7 +65,7 @@ def test_several_messages_in_a_record_and_the_chain_as_sent():
     found = read(client_hello(), flight(b"leaf", b"intermediate", b"leaf"), size=9)
     assert found.chains[0].certificates == (b"leaf", b"intermediate", b"leaf")
     assert found.history == "Csxn"
-    assert found.version == 0x0303
+    assert found.server_hello.hello.version == 0x0303
 
 
 def test_frames_are_those_of_the_first_and_last_byte():
@@ -144,7 +144,7 @@ def test_hello_retry_request():
     found = read(client, answer)
     assert len(found.client_hellos) == 2
     assert found.server_hello.hello.cipher_suite == 0x1301
-    assert found.version == 0x0304
+    assert found.server_hello.hello.version == 0x0304
     assert "j" in found.history
 
 

@@ -30,6 +30,15 @@ def connect():
     with socket.create_connection(("127.0.0.1", port), 2):
         pass
 
+def start_own():
+    own = folder / "own"
+    own.write_bytes(Path(sys.executable).resolve().read_bytes())
+    own.chmod(0o700)
+    try:
+        subprocess.run([str(own), "-c", ""], check=False)
+    finally:
+        own.unlink()
+
 tempfile.tempdir = str(folder)
 print(json.dumps({
     "read the capture": may(capture.read_bytes),
@@ -44,6 +53,7 @@ print(json.dumps({
     "read a password file": may(Path("/etc/passwd").read_bytes),
     "look at processes": may(lambda: list(Path("/proc").iterdir())),
     "start a program": may(lambda: subprocess.run(["/bin/true"], check=True)),
+    "start one of its own": may(start_own),
     "connect": may(connect),
     "signal its parent": may(lambda: os.kill(os.getppid(), 0)),
 }))

@@ -20,7 +20,6 @@ from kzpcap.cli_serve import _says_no_moment
 from kzpcap.upload import review, store, worker
 from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.store import ANALYSING, DONE, FAILED, RECEIVING, SEALED, WAITING, Store
-from tests.service import LADDER, Server
 
 DAY = 86_400.0
 
@@ -56,6 +55,21 @@ def test_what_was_made_waits_until_the_tables_take_it(tmp_path, monkeypatch):
     assert (kept.kept / name / "scrubbed.pcapng").read_bytes() == b"scrubbed"
     assert not kept.part(name).exists()
     assert list(kept.incoming.iterdir()) == []
+
+
+def test_what_was_swept_meanwhile_is_not_done(tmp_path):
+    """Its day was over before the tables took it: nothing is there, and the page must not say that something is."""
+    kept = Store(tmp_path)
+    name, folder = analysed(kept)
+    kept.failed(name, "crashed")
+    kept.finished(name, folder, {"states": {}})
+    assert kept.by_id(name).state == FAILED
+    assert list(kept.kept.iterdir()) == []
+    done, folder = analysed(kept)
+    kept.finished(done, folder, {})
+    kept.finished(done, folder, {})
+    assert kept.by_id(done).state == DONE
+    assert (kept.kept / done / "scrubbed.pcapng").exists(), "asked twice, it is there all the same"
 
 
 def kept_upload(name):
@@ -178,36 +192,34 @@ def test_bytes_of_an_hour_that_is_still_to_come_are_destroyed(tmp_path):
     assert not kept.part(name).exists()
 
 
-def test_deleting_ends_who_has_the_original_open(tmp_path):
-    server = Server(tmp_path)
-    try:
-        body = LADDER.read_bytes()
-        receipt = server.receipt(server.send(body * 200))
-        upload = server.wait(receipt, ANALYSING)
-        place = str(server.data / "incoming" / upload.id)
+def test_deleting_ends_who_has_the_original_open(tmp_path, monkeypatch):
+    """A file that is unlinked is there for as long as a process has it open."""
+    kept = Store(tmp_path)
+    name, folder = analysed(kept)
+    workers = worker.Workers(kept, Config())
+    reads = "import sys, time; file = open(sys.argv[2]); print(flush=True); time.sleep(600)"
+    real = asyncio.create_subprocess_exec
 
-        def readers():
-            found = []
-            for link in Path("/proc").glob("[0-9]*/fd/*"):
-                try:
-                    if str(link.readlink()).startswith(place):
-                        found.append(link)
-                except OSError:
-                    continue
-            return found
+    async def reader(program, *arguments, **options):
+        return await real(program, "-c", reads, *arguments[1:], **{**options, "stdout": asyncio.subprocess.PIPE})
 
-        for _ in range(200):
-            if readers():
-                break
-            time.sleep(0.02)
-        assert readers(), "the analysis has begun"
-        server.api(f"/api/uploads/{upload.id}", method="DELETE")
-        assert readers() == []
-        assert list((server.data / "incoming").iterdir()) == []
-        again = server.receipt(server.send(body))
-        assert server.wait(again).state == DONE, "and the next one has its turn"
-    finally:
-        server.stop()
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", reader)
+
+    async def deleted():
+        task = asyncio.create_task(workers._child(name, folder, "{}"))
+        while name not in workers.running:
+            await asyncio.sleep(0.01)
+        process = workers.running[name]
+        await process.stdout.readline()
+        opened = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+        assert str(kept.part(name)) in opened
+        await workers.forget(name)
+        assert process.returncode is not None, "whoever is told that all is deleted is told the truth"
+        return await task
+
+    assert asyncio.run(deleted()) != 0
+    assert list(kept.incoming.iterdir()) == []
+    assert workers.running == {}
 
 
 def test_equal_uploads_are_told_of_all_at_once(tmp_path):

@@ -52,12 +52,27 @@ def test_a_fake_before_the_hello_hides_nothing(tmp_path, cut, fake, order, chain
     assert found.verdict.state.value == state
 
 
-def test_a_file_that_holds_a_handshake_is_none(tmp_path):
-    """A client that speaks plain text, and sent no byte twice, began no handshake."""
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_the_same_fake_many_times_is_one_version(tmp_path, count):
     capture = Capture(JULY_2019)
     connection = Connection(capture, 50_001)
     connection.open()
-    connection.send(0, b"GET /handshake.bin HTTP/1.1\r\nHost: rcku.kz\r\n\r\n")
+    hello = client_hello("www.facebook.com", random.Random(5))
+    fakes = [(bytes(len(hello)), 3)] * count
+    several(connection, 0, [*fakes, (hello, 64), *fakes])
+    connection.send(1, server_flight(qaznet_chain(), 0x009C, random.Random(5)), 0.03)
+    (found,) = injected.judged(capture, tmp_path)
+    assert found.observation.server_name == "www.facebook.com"
+
+
+@pytest.mark.parametrize("faked", [False, True], ids=["once", "behind a fake"])
+def test_a_file_that_holds_a_handshake_is_none(tmp_path, faked):
+    """A client that speaks plain text in every version of its bytes began no handshake."""
+    capture = Capture(JULY_2019)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    asked = b"GET /handshake.bin HTTP/1.1\r\nHost: rcku.kz\r\n\r\n"
+    several(connection, 0, [*([(bytes(len(asked)), 3)] if faked else []), (asked, 64)])
     connection.send(1, server_flight(qaznet_chain(), 0x009C, random.Random(5)), 0.03)
     (found,) = injected.judged(capture, tmp_path)
     assert found.verdict.state.value == "undetermined"

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, Certificate, load
+from kzpcap.certificates.certificate import LONG, Certificate, load, signed_bytes
 from kzpcap.certificates.signature import verify
 from kzpcap.kept import kept
 from kzpcap.wire import Reader, ShortRead
@@ -99,7 +99,10 @@ def _signed_entry(leaf: bytes, issuer: bytes, kind: int) -> bytes | None:
             warnings.simplefilter("ignore")
             if kind == CERTIFICATE:
                 return b"\0\0" + len(leaf).to_bytes(3, "big") + leaf
-            tbs: bytes = load(leaf).tbs_precertificate_bytes
+            certificate = load(leaf)
+            if certificate.tbs_certificate_bytes != signed_bytes(leaf):
+                return None  # its names were read otherwise than they stand there
+            tbs: bytes = certificate.tbs_precertificate_bytes
     except Exception:
         return None
     return b"\0\1" + hashlib.sha256(issuer).digest() + len(tbs).to_bytes(3, "big") + tbs

@@ -163,14 +163,21 @@ def find_series(sent: Iterable[Sent], errors: list[IcmpError]) -> list[Series]:
 
 
 def _by_the_hour(groups: dict[K, list[Sent]]) -> Iterator[tuple[K, list[Sent]]]:
-    """Each group's probes by frame, parted where for over an hour none was sent: ways change, and boxes are moved."""
+    """Each group's probes by frame, parted where one climbs anew and for over an hour none was sent.
+
+    Ways change, and boxes are moved. A packet without a time parts nothing, nor a clock that is set within a climb.
+    """
     for key, probes in groups.items():
         probes.sort(key=lambda probe: probe.frame)
         begin = 0
         for at in range(1, len(probes) + 1):
-            if at == len(probes) or probes[at].time_ns - probes[at - 1].time_ns > HOUR_NS:
+            if at == len(probes) or _anew(probes[at - 1], probes[at]):
                 yield key, probes[begin:at]
                 begin = at
+
+
+def _anew(last: Sent, probe: Sent) -> bool:
+    return probe.ttl <= last.ttl and last.time_ns > 0 and probe.time_ns - last.time_ns > HOUR_NS
 
 
 def _kept(probes: list[Sent]) -> tuple[list[Sent], int]:
@@ -277,7 +284,8 @@ def _match(found: list[Series], errors: list[IcmpError]) -> None:
 
 def _may_answer(error: IcmpError, probe: Sent) -> bool:
     """Did the error come soon enough after the probe, and does it quote no higher TTL than was sent?"""
-    return abs(error.time_ns - probe.time_ns) <= WAITS_NS and error.q_ttl <= probe.ttl
+    timed = error.time_ns > 0 and probe.time_ns > 0
+    return (not timed or abs(error.time_ns - probe.time_ns) <= WAITS_NS) and error.q_ttl <= probe.ttl
 
 
 def changed(probe: Sent, error: IcmpError) -> tuple[str, ...]:

@@ -36,8 +36,8 @@ QUIET: dict[str, Any] = {
 Der = Callable[[str], bytes | None]
 SCRUBBED = "[scrubbed]"
 MOST = 1000
-HOUR = 3600.0
 """Handshakes of one measurement."""
+HOUR = 3600.0
 EXTENSIONS = {"netevents": 0, "tcpconnect": 0, "tlshandshake": 0}
 FAILURES = {
     "reset": "connection_reset",

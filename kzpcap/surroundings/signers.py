@@ -28,8 +28,6 @@ class Signing:
     """The longest time between a SYN and its SYN-ACK, of all connections, in nanoseconds."""
     near: set[int] = field(default_factory=set)
     """Private issuers, some ServerHello of whom came as soon as one can from nearby."""
-    unlisted: set[int] = field(default_factory=set)
-    """Private issuers that signed for a name on no list too: what is on the user's own side looks at no list."""
     lowered: bool = False
     """Some server's answers came with a TTL that routers had lowered: TTLs mean something at this capture point."""
     fresh_genuine: bool = False
@@ -68,8 +66,6 @@ class Signers:
                 continue
             if rows.issuers[row] and rows.answer_took[row] <= NEAR_US and len(found.near) < MAX_ISSUERS:
                 found.near.add(rows.issuers[row])
-            if rows.issuers[row] and flags & (NAMED | LISTED) == NAMED and len(found.unlisted) < MAX_ISSUERS:
-                found.unlisted.add(rows.issuers[row])
             if len(found.issuers) < MAX_ISSUERS:
                 found.issuers.add(rows.issuers[row])
             if flags & NAMED and len(found.names) < MAX_USES:

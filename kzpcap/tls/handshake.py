@@ -69,7 +69,12 @@ def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
 
 def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> Handshake | None:
     """The TLS handshake of two directions; None where there is no TLS."""
-    sides = (_read(streams[0]), _read(streams[1]))
+    sides = (records.read(streams[0]), records.read(streams[1]))
+    for hidden in (0, 1):
+        if sides[hidden].begin is None and streams[hidden].conflicts and client_of(sides) == hidden:
+            found = _behind_fakes(sides[hidden])
+            sides = (found, sides[1]) if hidden == 0 else (sides[0], found)
+            break
     before: upgrade.Upgrade | None = None
     if sides[0].begin != 0 or sides[1].begin != 0:
         clear = [_clear(stream, side) for stream, side in zip(streams, sides, strict=True)]
@@ -87,14 +92,15 @@ def read_streams(streams: tuple[Stream, Stream], keys: KeyLog | None = None) -> 
     return _opened(handshake, sides[client], sides[1 - client], keys) if keys and keys.secrets else handshake
 
 
-def _read(stream: Stream) -> records.Side:
-    """The TLS of a direction; of one whose bytes came in several versions, that of the first with any."""
-    side = records.read(stream)
-    if side.begin is None and stream.conflicts:
-        for other in versions(stream.packets):
-            found = records.read(other)
-            if found.begin is not None:
-                return found
+def _behind_fakes(side: records.Side) -> records.Side:
+    """The first reading of a client's bytes with TLS in it, where they came in several versions and the first has none.
+
+    A client lays fakes before its own hello. Of a server's bytes the first copy is what the client took.
+    """
+    for other in versions(side.stream.packets):
+        found = records.read(other)
+        if found.begin is not None:
+            return found
     return side
 
 
@@ -106,7 +112,7 @@ def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
     whole, the port is one of plain text.
     """
     stream = client.stream
-    if client.begin is not None or stream.conflicts:
+    if client.begin is not None:
         return False
     if stream.from_start and not stream.cut and len(stream.runs) == 1 and stream.runs[0].offset == 0:
         first = stream.runs[0].data[0]

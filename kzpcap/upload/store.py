@@ -268,13 +268,17 @@ class Store:
             _move(folder, place)
         _sync(self.kept)
         with self.database() as database:
-            changed = database.execute(
-                "UPDATE uploads SET state = ?, result = ?, failure = NULL WHERE id = ?",
-                (DONE, json.dumps(result, ensure_ascii=False), name),
-            ).rowcount
+            if place.exists():
+                database.execute(
+                    "UPDATE uploads SET state = ?, result = ?, failure = NULL WHERE id = ? AND state IN (?, ?)",
+                    (DONE, json.dumps(result, ensure_ascii=False), name, WAITING, ANALYSING),
+                )
+            row = database.execute("SELECT state FROM uploads WHERE id = ?", (name,)).fetchone()
         self.forget_original(name)
-        if not changed:  # deleted meanwhile
+        if row is None or row[0] != DONE:  # deleted meanwhile, or past its time
             shutil.rmtree(place, ignore_errors=True)
+            if row is not None:
+                self.failed(name, "crashed")
 
     def sealed(self, name: str, size: int) -> None:
         """A sealed file is kept as it is: only the researcher can open it."""
@@ -410,14 +414,14 @@ class Store:
         return sound
 
     def used(self) -> int:
-        """Bytes under the data folder."""
-        return sum(
-            _size(path) for folder, _, names in os.walk(self.folder) for path in map(Path(folder).joinpath, names)
-        )
+        """Bytes under the data folder, wherever `incoming` is."""
+        places = [self.folder, *([self.incoming] if self.incoming.is_symlink() else [])]
+        walked = (found for place in places for found in os.walk(place))
+        return sum(_size(path) for folder, _, names in walked for path in map(Path(folder).joinpath, names))
 
     def free(self) -> int:
-        """Bytes that the disk still takes."""
-        return shutil.disk_usage(self.folder).free
+        """Bytes that are still taken where an upload lands, and where what is kept of it goes."""
+        return min(shutil.disk_usage(place).free for place in (self.incoming, self.kept))
 
     # tokens
 

@@ -147,8 +147,9 @@ def on_the_volunteers_side(
     signing = surroundings.signers.of(client)
     facts = surroundings.facts_of(observation.chain, observation.time_ns)
     issuer = surroundings.private_issuer(facts) if facts is not None else 0
+    use = surroundings.use_of_issuer(facts) if facts is not None else None
     fresh = {answer.ttl, *([observation.syn_ack.ttl] if observation.syn_ack is not None else [])} <= FRESH_TTLS
-    masked = signing.lowered and not signing.fresh_genuine and issuer in signing.unlisted
+    masked = signing.lowered and not signing.fresh_genuine and use is not None and bool(use.others)
     if product is not None and fresh and masked:
         basis = f"{product.title} runs on users' own devices and networks, and no router has lowered"
         return verdict._replace(
