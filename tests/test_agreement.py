@@ -157,3 +157,21 @@ def test_a_page_tells_the_day_of_each_connection(tmp_path):
     text = page.read_text("utf-8")
     assert re.search(r'data-of="UTC">2019-07-20 \d\d:\d\d:\d\d<', text)
     assert re.search(r"When: 2019-07-20 ", text)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_of_packets_that_cannot_be_read_nothing_is_said(tmp_path, readable):
+    """MACsec: "no TLS" would be a word about what is in them."""
+    import dpkt
+
+    path, page = tmp_path / "capture.pcap", tmp_path / "page.html"
+    udp = bytes(dpkt.ip.IP(src=b"\1\2\3\4", dst=b"\1\2\3\5", p=17, data=dpkt.udp.UDP(sport=5, dport=6)))
+    with path.open("wb") as out:
+        writer = dpkt.pcap.Writer(out)
+        frame = (b"\x08\x00" + udp) if readable else (b"\x88\xe5" + bytes(60))
+        writer.writepkt(bytes(12) + frame, ts=1_563_614_042)
+    run("analyze", "--html", str(page), str(path))
+    text = run("analyze", str(path)).stdout.decode() + page.read_text("utf-8")
+    assert ("no TLS in this capture" in text) is readable
+    assert ("No TLS in this capture" in text) is readable
+    assert text.lower().count("none of its packets could be read") == (0 if readable else 2)

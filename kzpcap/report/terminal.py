@@ -214,7 +214,10 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
     states, targets = summary.states, summary.target_states
     total_targets = sum(targets.values())
     if not summary.connections:
-        out("  no TLS in this capture, and no connection to a port where TLS is expected\n")
+        packets = report.capture["packets"]
+        unread = packets["read"] and not packets["decoded"]
+        nothing = "none of its packets could be read: nothing is known of what is in them"
+        out(f"  {nothing if unread else 'no TLS in this capture, and no connection to a port where TLS is expected'}\n")
         return
     for state in SHOWN:
         count = states[state.value]
