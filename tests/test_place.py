@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
-from kzpcap.paths.icmp import IcmpError
-from kzpcap.paths.ladders import HOUR_NS, Exceeded, Route, RouteProbe, Sent, Series, Step, find_routes, find_series
+from kzpcap.paths.ladders import Exceeded, Route, Sent, Series, Step
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, sentences
 from kzpcap.verdict.ladders import judge_ladders
 from kzpcap.verdict.outcomes import Outcome
-from kzpcap.verdict.place import LadderIndex, describe, place_of
+from kzpcap.verdict.place import describe
 from kzpcap.verdict.routers import Hop
 from kzpcap.verdict.rules import State
 
@@ -272,43 +270,6 @@ def test_a_late_answer_claims_no_single_hop():
     assert any("from 4 to 7" in note for note in ladder.notes)
 
 
-@pytest.mark.parametrize(("ttls", "found"), [([1, 2], 0), ([1, 2, 3], 1), ([1, 1, 1], 0)])
-def test_a_ladder_has_at_least_three_ttls(ttls, found):
-    sent = [Sent(i, ttl, i + 1, 0, 0, "a", i, "b", 443, None) for i, ttl in enumerate(ttls)]
-    assert len(find_series(sent, [])) == found
-
-
-def exceeded(frame, ip_id, seq, router):
-    return SimpleNamespace(
-        frame=frame, time_ns=frame * SECOND // 5, version=4, ttl=60, outer_src=router, of_a_hop=True, kind=11,
-        q_id=ip_id, q_seq=seq, q_ttl=1, q_tos=0, q_df=True, q_dst="b", q_dport=443, q_sport=1, q_protocol=6,
-        q_echo=None, labels=(),
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("ip_id", "seq", "counted"),
-    [(7, 100, True), (7, 999, True), (900, 100, True), (900, 999, False)],
-    ids=["the probe", "its sequence number was changed", "its IP ID was changed", "somebody else's reset"],
-)
-def test_a_quote_of_a_segment_that_the_client_never_sent_names_no_hop(ip_id, seq, counted):
-    sent = [Sent(ttl, ttl, ttl * 10, ttl * 2 * SECOND, 7, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
-    (found,) = find_series(sent, [exceeded(35, ip_id, seq, "r")])
-    assert found.hops_at(3) == (("r",) if counted else ())
-
-
-@pytest.mark.parametrize(("frames", "named"), [((11, 21, 31), {1: "r1", 2: "r2", 3: "r3"}), ((21, 31, 41), {})])
-def test_an_answer_that_fits_probes_of_several_ttls_names_no_hop(frames, named):
-    """Probes that no number tells apart, five in a second: each answered before the next goes out, or after it."""
-    sent = [Sent(1, ttl, ttl * 10, ttl * SECOND // 5, 1, "a", 1, "b", 443, None, seq=100) for ttl in (1, 2, 3)]
-    errors = [exceeded(frame, 1, 100, f"r{at}") for at, frame in enumerate(frames, 1)]
-    for error in errors:
-        error.time_ns //= 10
-    (found,) = find_series(sent, errors)
-    assert {ttl: router for ttl in (1, 2, 3) for router in found.hops_at(ttl)} == named
-    assert found.unclear == 3 - len(named)
-
-
 def test_answers_that_fit_several_probes_leave_a_bound():
     built = series("vk.com", forged_from(4), routers(1, 4)), series(None, genuine_from(8), routers(1, 8))
     for entry, _ in built:
@@ -318,41 +279,6 @@ def test_answers_that_fit_several_probes_leave_a_bound():
         assert any("fit probes of several TTLs" in note for note in ladder.notes)
         entry.unclear = 0
     assert judged(*built).bound == "exact"
-
-
-@pytest.mark.parametrize(("late_ns", "named"), [(999_999, ("r",)), (1_000_000, ())])
-def test_an_answer_recorded_before_its_question_is_of_the_same_moment(late_ns, named):
-    """Captures of several queues: the probe's record comes next, and its time is hardly later."""
-    error = exceeded(29, 9, 100, "r")
-    sent = [Sent(ttl, ttl, ttl * 10, 0, 6 + ttl, "a", 1, "b", 443, None, seq=90 + ttl) for ttl in (1, 2, 3)]
-    sent[2] = replace(sent[2], time_ns=error.time_ns + late_ns)
-    (found,) = find_series(sent, [error])
-    assert found.hops_at(3) == named
-
-
-@pytest.mark.parametrize(("source", "ends"), [("203.0.113.1", 2), ("10.0.0.3", None)])
-def test_a_router_that_refuses_is_not_where_a_traceroute_ends(source, ends):
-    error = exceeded(31, 7, None, source)
-    error.__dict__.update(of_a_hop=False, kind=3, q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
-    expired = exceeded(15, 6, None, "10.0.0.1")
-    expired.__dict__.update(q_dst="203.0.113.1", q_protocol=17, q_sport=5, q_dport=33_436)
-    probes = [RouteProbe("203.0.113.1", ttl, 10 * ttl, 5 + ttl, (5, 33_436), 17) for ttl in (1, 2, 3)]
-    routes = find_routes(probes, [expired, error], [])
-    assert routes["203.0.113.1"].destination_ttl == ends
-
-
-@pytest.mark.parametrize(("round_trip", "named"), [(0, [1]), (30_000_000, [1, 3, 4, 5])])
-def test_a_silent_router_hides_no_others_where_the_way_is_short(round_trip, named):
-    """Five a second, each answered within 10 ms; the second router never answers."""
-    sent = [
-        Sent(1, ttl, ttl * 10, ttl * SECOND // 5, 1, "a", 1, "b", 443, None, seq=100, round_trip_ns=round_trip)
-        for ttl in range(1, 6)
-    ]
-    errors = [exceeded(ttl * 10 + 1, 1, 100, f"r{ttl}") for ttl in (1, 3, 4, 5)]
-    for error in errors:
-        error.time_ns = (error.frame // 10) * SECOND // 5 + 10_000_000
-    (found,) = find_series(sent, errors)
-    assert [ttl for ttl in range(1, 6) if found.hops_at(ttl) == (f"r{ttl}",)] == named
 
 
 @pytest.mark.parametrize(("shared", "placement"), [({1: 0}, False), ({3: 0}, True), ({4: 0}, True), ({4: 9}, False)])
@@ -586,110 +512,3 @@ def test_another_way_back_is_told(ttl, told):
     target.steps[4].exceeded["10.0.0.4"] = Exceeded(41, ttl, 1_000_000, (), ())
     ladder = judged((target, outcomes), series(None, genuine_from(8), routers(1, 8)))
     assert ("the way back is another one: hop 4's answer came back over" in words(ladder)) is told
-
-
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({}, True),
-        ({"time_ns": 3 * 2 * SECOND + 5 * SECOND}, True),
-        ({"time_ns": 3 * 2 * SECOND + 5 * SECOND + 1}, False),
-        ({"time_ns": 0}, True),
-        ({"q_ttl": 3}, True),
-        ({"q_ttl": 4}, False),
-        ({"q_seq": None}, True),
-        ({"q_seq": None, "q_id": 900}, False),
-        ({"code": 1}, False),
-        ({"outer_src": "192.0.2.1"}, False),
-        ({"outer_src": "255.255.255.255"}, False),
-        ({"outer_src": "0.0.0.0"}, False),
-        ({"outer_src": "224.0.0.5"}, False),
-        ({"outer_src": "127.0.0.1"}, False),
-    ],
-    ids=lambda one: " ".join(map(str, one.values())) if isinstance(one, dict) else "",
-)
-def test_only_a_routers_answer_to_the_probe_names_a_hop(changes, named):
-    """Whoever knows the ports can send an error: it must fit the probe, and come of a router."""
-    sent = [
-        Sent(ttl, ttl, ttl * 10, ttl * 2 * SECOND, 6 + ttl, "192.0.2.1", 1, "203.0.113.1", 443, None, seq=99 + ttl)
-        for ttl in (1, 2, 3)
-    ]
-    error = IcmpError(
-        35, 6 * SECOND + 1, 4, 11, 0, "10.0.0.3", 60, "192.0.2.1", "203.0.113.1", 1, 6, 9, 0, 60, 1, 443, 102
-    )
-    (found,) = find_series(sent, [error._replace(**changes)])
-    assert found.hops_at(3) == ((error.outer_src,) if named else ())
-
-
-def test_ladders_over_an_hour_apart_are_two():
-    """A box is moved, a way changes: each day's probes are a ladder of their own."""
-    sent = [
-        Sent(
-            day * 100 + ttl,
-            ttl,
-            day * 1_000 + ttl * 10,
-            day * 86_400 * SECOND + ttl * SECOND,
-            ttl,
-            "a",
-            1,
-            "b",
-            443,
-            "n",
-        )
-        for day in (0, 1)
-        for ttl in range(1, 6)
-    ]
-    first, second = find_series(sent, [])
-    assert [one.times for one in (first, second)] == [(1 * SECOND, 5 * SECOND), (86_401 * SECOND, 86_405 * SECOND)]
-    slow = [replace(one, time_ns=one.ttl * HOUR_NS) for one in sent[:5]]
-    assert len(find_series(slow, [])) == 1, "a ladder that takes an hour for each probe is one"
-    untimed = [replace(one, time_ns=0 if one.ttl == 3 else one.time_ns + 10 * HOUR_NS) for one in sent[:5]]
-    assert len(find_series(untimed, [])) == 1, "a packet without a time parts nothing"
-    ahead = [replace(one, time_ns=one.time_ns + (one.ttl > 3) * 2 * HOUR_NS) for one in sent[:5]]
-    assert len(find_series(ahead, [])) == 1, "a clock that is set forward within a climb parts nothing"
-    back = [replace(one, time_ns=one.time_ns - (one.ttl > 3) * 2 * HOUR_NS) for one in sent[:5]]
-    assert len(find_series(back, [])) == 1, "a clock that is set back parts nothing"
-
-
-CONNECTION = SimpleNamespace(client=("c", 1), server=("s", 443), server_name="n", time_ns=100 * HOUR_NS, failed=None)
-
-
-def placed_by(ladders, identity="unknown", signer="key 1"):
-    verdict = SimpleNamespace(state=State.INTERCEPTED, interceptor=SimpleNamespace(identity=identity))
-    around = SimpleNamespace(signer_of=lambda _: signer)
-    index = LadderIndex(
-        SimpleNamespace(
-            client="c", server="s", server_name="n", effect="certificate", placement="in_path", bound="exact",
-            last_clean_hop=None, first_intercepted_hop=None, inferred_hop=None, **one,
-        )
-        for one in ladders
-    )  # fmt: skip
-    found = place_of(verdict, CONNECTION, around, index)
-    return int(found.basis.rpartition(" ")[2]) if found else None
-
-
-def drawn(ttl, hours, *signers):
-    time_ns = round((100 + hours) * HOUR_NS)
-    return {"interceptor_ttl": ttl, "first_ns": time_ns, "last_ns": time_ns, "signers": signers}
-
-
-def test_a_connection_is_placed_by_the_nearest_ladder_in_time():
-    one = ("unknown", "key 1")
-    assert placed_by([drawn(5, -0.9, one), drawn(7, 0.1, one)]) == 7
-    assert placed_by([drawn(5, -0.1, one), drawn(7, 0.1, ("unknown", "key 2"))]) == 5
-    assert placed_by([drawn(5, 1.1, one)]) is None
-
-
-@pytest.mark.parametrize(
-    ("identity", "signer", "drew", "placed"),
-    [
-        ("unknown", "key 1", ("unknown", "key 1"), True),
-        ("unknown", "key 2", ("unknown", "key 1"), False),
-        ("supplied_ca", "key 2", ("supplied_ca", "key 1"), False),
-        ("unknown", "", ("unknown", "key 1"), True),
-        ("known_generation:x", "key 2", ("known_generation:x", "key 1"), True),
-        ("unknown", "key 1", ("known_generation:x", "key 1"), False),
-    ],
-)
-def test_a_ladder_of_one_signer_places_no_other(identity, signer, drew, placed):
-    assert placed_by([drawn(5, 0, drew)], identity, signer) == (5 if placed else None)
