@@ -99,3 +99,14 @@ def test_a_capture_is_scrubbed_in_the_cage(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads((folder / "result.json").read_text())["target_states"] == {"intercepted": 1}
+
+
+def test_no_other_system_is_asked_for_landlock(monkeypatch):
+    """The numbers of its calls are others' elsewhere."""
+
+    def asked(*_):
+        raise AssertionError("a system call of Linux's")
+
+    monkeypatch.setattr(cage.platform, "system", lambda: "Darwin")
+    monkeypatch.setattr(cage.ctypes, "CDLL", asked)
+    assert cage.landlock() == 0

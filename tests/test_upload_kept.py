@@ -279,3 +279,8 @@ def test_json_of_an_upload_names_its_files(tmp_path):
     name = evidence(kept)
     (told,) = json.loads(json.dumps(review.documents(kept, [kept.by_id(name)])))
     assert told["files"] == ["scrubbed.pcapng"]
+
+
+def test_a_system_without_linuxs_clock_has_one_too(monkeypatch):
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    assert store.Clock().settled(odd=False)

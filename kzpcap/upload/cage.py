@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import signal
 import struct
@@ -61,7 +62,9 @@ def leave_network() -> bool:
 
 
 def landlock() -> int:
-    """The version of Landlock that this kernel has; 0 without one."""
+    """The version of Landlock that this kernel has; 0 without one, and on any other system than Linux."""
+    if platform.system() != "Linux":  # elsewhere these numbers are other calls
+        return 0
     with contextlib.suppress(OSError, AttributeError, ValueError):
         return max(0, int(ctypes.CDLL(None, use_errno=True).syscall(CREATE_RULESET, None, 0, ASK_VERSION)))
     return 0

@@ -19,7 +19,6 @@ import re
 import secrets
 import shutil
 import sqlite3
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Any
+
+from kzpcap.upload.clock import Clock
 
 RECEIVING, WAITING, ANALYSING, DONE, FAILED, SEALED = "receiving", "waiting", "analysing", "done", "failed", "sealed"
 SCHEMA = """
@@ -50,7 +51,6 @@ ROUNDED = "((size + 1048575) / 1048576 * 1048576)"
 ID = re.compile("[0-9a-f]{32}")
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
-JUMP_SECONDS, SETTLED_SECONDS = 3_600, 86_400
 MAX_ALIKE = 50
 AWAY_DAYS = 30
 """Days without a sweep, by the clock, after which it must go right for a day before anything is deleted by it."""
@@ -94,27 +94,6 @@ def today() -> str:
 def days_ago(days: int) -> str:
     """The day that many days before today."""
     return (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%d")
-
-
-class Clock:
-    """Was the clock of the machine set while the service ran? Seconds of its own are counted beside it."""
-
-    def __init__(self) -> None:
-        self.last = self._now()
-        self.set_at: float | None = None
-        self.asked = False
-
-    def settled(self, odd: bool) -> bool:
-        """Has it gone as time does for a day, or since the service began? `odd`: it began with an unlikely day."""
-        wall, own = now = self._now()
-        jumped = abs((wall - self.last[0]) - (own - self.last[1])) > JUMP_SECONDS
-        if jumped or (odd and not self.asked):
-            self.set_at = own
-        self.last, self.asked = now, True
-        return self.set_at is None or own - self.set_at > SETTLED_SECONDS
-
-    def _now(self) -> tuple[float, float]:
-        return time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Store:

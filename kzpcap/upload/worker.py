@@ -59,7 +59,7 @@ class Workers:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def forget(self, name: str) -> None:
-        """Delete an upload, all of it: whoever reads it at the moment is ended first, and has it open no longer."""
+        """Delete an upload, all of it, and end who reads it at the moment: what is open is on the disk still."""
         await asyncio.to_thread(self.store.delete, name)
         process = self.running.get(name)
         if process is not None:
