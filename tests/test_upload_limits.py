@@ -276,3 +276,19 @@ def test_what_landed_already_takes_no_room_twice(landed, refused):
     gate = Gate(store, SimpleNamespace(max_file=100, max_day=100, max_kept=100, min_free=0))
     with pytest.raises(Refused) if refused else contextlib.nullcontext():
         gate.room(10, landed)
+
+
+def test_kept_files_are_counted_once_a_minute_and_what_comes_meanwhile_is_added(monkeypatch):
+    counts, now = [], [1_000.0]
+    monkeypatch.setattr("kzpcap.upload.receive.time.monotonic", lambda: now[0])
+    store = SimpleNamespace(received_today=lambda: 0, used=lambda: counts.append(1) or 50, free=lambda: 1_000)
+    gate = Gate(store, SimpleNamespace(max_file=100, max_day=100, max_kept=100, min_free=0))
+    for _ in range(50):
+        gate.room(50)
+    gate.came(1)
+    with pytest.raises(Refused, match="full"):
+        gate.room(50)
+    assert len(counts) == 1
+    now[0] += 61
+    gate.room(50)
+    assert len(counts) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_REST = 1 << 20
 CHECKED = 8 << 20
 """After so many bytes it is asked again whether there is room."""
 HURRY_SECONDS = 10
+COUNTED_SECONDS = 60
+"""So long the sum of what is kept is taken from memory, with what came since added to it."""
 LEAST_RATE = 4_096
 """Bytes a second below which an upload gives up its place, where all are taken: a phone in Tor Browser brings more."""
 
@@ -66,6 +69,9 @@ class Gate:
         self.config = config
         self.places: set[Place] = set()
         self.writers: set[str] = set()
+        self._counting = threading.Lock()
+        self._counted = -math.inf
+        self._sum = self._since = 0
 
     def enter(self) -> Place:
         """Begin one; where all places are taken, in that of the slowest. Refused where none is slow."""
@@ -86,15 +92,28 @@ class Gate:
     def room(self, size: int, landed: int = 0) -> None:
         """Is there room for so many bytes, of which `landed` are on the disk already? Refused where there is not.
 
-        It looks at every file that is kept: for a thread.
+        It may look at every file that is kept: for a thread.
         """
         config = self.config
         if size > config.max_file:
             raise Refused("too_large", 413)
-        if self.store.received_today() + size > config.max_day or self.store.used() + size - landed > config.max_kept:
+        if self.store.received_today() + size > config.max_day or self._used() + size - landed > config.max_kept:
             raise Refused("full", 507)
         if self.store.free() - size < config.min_free:
             raise Refused("full", 507)
+
+    def came(self, size: int) -> None:
+        """So many bytes more are on the disk."""
+        self._since += size
+
+    def _used(self) -> int:
+        """Bytes that are kept: by a count that may be a minute old, and what came since."""
+        with self._counting:
+            now = time.monotonic()
+            if now - self._counted > COUNTED_SECONDS:
+                self._since = 0  # before the count: what comes while it lasts may count twice
+                self._sum, self._counted = self.store.used(), now
+            return self._sum + self._since
 
 
 async def pieces(request: Request, gate: Gate, place: Place) -> AsyncIterator[bytes]:
@@ -113,6 +132,7 @@ async def pieces(request: Request, gate: Gate, place: Place) -> AsyncIterator[by
             if place.lost:
                 raise Refused("broken", 400)
             place.taken += len(piece)
+            gate.came(len(piece))
             unchecked += len(piece)
             if unchecked > CHECKED:
                 unchecked = 0
