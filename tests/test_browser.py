@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import httpx
 import pytest
 
 from kzpcap.upload.language import NAMES, WORDS
+from kzpcap.upload.store import Store
 from tests.conftest import CHROMIUM, NO_BROWSER, run
 from tests.service import LADDER
 
@@ -54,6 +56,39 @@ def test_in_a_browser(server, browser, lang, scripts, width):
     assert all(url.startswith((server.url, "data:")) for url in asked), asked
     assert context.cookies() == []
     context.close()
+
+
+@NO_BROWSER
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no scripts"])
+def test_a_receipt_is_renewed_until_the_end_and_with_scripts_in_place(server, browser, scripts):
+    made = httpx.post(f"{server.url}/files", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "9"})
+    receipt = made.headers["location"].split("/")[-1]
+    store = Store(server.data)
+    upload = store.by_receipt(receipt)
+    words = WORDS["en"]
+    context = browser.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    page.goto(f"{server.url}/r/{receipt}")
+    assert words["state_receiving"] in page.inner_text("main")
+    button = page.locator("form button")
+    button.focus()
+    store.failed(upload.id, "not_a_capture")
+    page.wait_for_selector(f"text={words['why_not_a_capture']}", timeout=15_000)
+    if scripts:
+        assert button.evaluate("one => one === document.activeElement")
+        button.click()
+        page.wait_for_selector(f"text={words['deleted']}")
+    context.close()
+
+
+@NO_BROWSER
+def test_a_receipt_that_is_deleted_meanwhile_says_so_by_itself(server, browser):
+    made = httpx.post(f"{server.url}/files", headers={"Tus-Resumable": "1.0.0", "Upload-Length": "9"})
+    page = browser.new_page()
+    page.goto(f"{server.url}/r/{made.headers['location'].split('/')[-1]}")
+    Store(server.data).delete(Store(server.data).by_receipt(made.headers["location"].split("/")[-1]).id)
+    page.wait_for_selector(f"text={WORDS['en']['no_receipt']}", timeout=15_000)
+    page.close()
 
 
 @NO_BROWSER

@@ -15,6 +15,7 @@ import pytest
 
 from kzpcap.upload.language import WORDS
 from kzpcap.upload.store import DONE, Store, digest
+from kzpcap.upload.sweep import sweep
 from tests.conftest import run
 from tests.service import LADDER, RCKU, SEED, Server, everything
 
@@ -103,7 +104,7 @@ def test_who_read_what_is_forgotten_with_the_uploads(tmp_path):
     with store.database() as database:
         database.execute("UPDATE accesses SET day = '2020-01-01'")
     store.accessed(token, "list")
-    store.sweep(24, 90)
+    sweep(store, 24, 90)
     assert [row["what"] for row in store.accesses()] == ["list"]
 
 

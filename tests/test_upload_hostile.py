@@ -16,6 +16,7 @@ import pytest
 from kzpcap.upload import child, receive, worker
 from kzpcap.upload.config import Config
 from kzpcap.upload.store import ANALYSING, DONE, FAILED, RECEIVING, SEALED, WAITING, Store
+from kzpcap.upload.sweep import sweep
 from tests.service import LADDER, RCKU, Server
 from tests.test_tus import PIECE, TUS, create
 
@@ -66,11 +67,11 @@ def test_bytes_that_wait_too_long_are_destroyed_whatever_state_they_are_in(tmp_p
         store.part(name).write_bytes(b"unscrubbed")
         if state != RECEIVING:
             store.arrived(name, 10, state)
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert {path.name for path in store.incoming.iterdir()} == set(names.values())
     for name in names.values():
         os.utime(store.part(name), (time.time() - 25 * 3_600,) * 2)
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert not list(store.incoming.iterdir())
     assert store.by_id(names[RECEIVING]) is None
     assert {store.by_id(names[state]).failure for state in (WAITING, ANALYSING)} == {"crashed"}
@@ -82,7 +83,7 @@ def test_an_upload_that_is_touched_again_and_again_has_an_end_too(tmp_path):
     store.part(name).write_bytes(b"unscrubbed")
     with store.database() as database:
         database.execute("UPDATE uploads SET day = '2000-01-01'")
-    store.sweep(24, 100_000)
+    sweep(store, 24, 100_000)
     assert not list(store.incoming.iterdir())
 
 
@@ -139,7 +140,7 @@ def test_a_form_whose_file_has_not_come_is_no_lost_upload(tmp_path):
             link.sendall(FORM + body)
             time.sleep(0.5)
             store = Store(server.data)
-            store.sweep(24, 365)
+            sweep(store, 24, 365)
             assert store.count(RECEIVING) == 1
     finally:
         server.stop()
@@ -258,7 +259,7 @@ def test_what_arrives_while_old_things_are_swept_stays(tmp_path, monkeypatch):
                 met.append(name)
 
     monkeypatch.setattr(Store, "database", database)
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert store.part(met[1]).read_bytes() == b"x"
     assert (store.kept / met[2] / "sealed.age").exists()
 
@@ -266,10 +267,10 @@ def test_what_arrives_while_old_things_are_swept_stays(tmp_path, monkeypatch):
 def test_an_upload_that_has_no_byte_yet_is_not_swept_today(tmp_path):
     store = Store(tmp_path / "data")
     name, _ = store.create({})
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert store.by_id(name) is not None
     assert not store.drop_smallest(set())
-    store.sweep(24, 365, starting=True)
+    sweep(store, 24, 365, starting=True)
     assert store.by_id(name) is None
 
 

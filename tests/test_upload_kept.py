@@ -20,6 +20,7 @@ from kzpcap.cli_serve import _says_no_moment
 from kzpcap.upload import review, store, worker
 from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.store import ANALYSING, DONE, FAILED, RECEIVING, SEALED, WAITING, Store
+from kzpcap.upload.sweep import sweep
 
 DAY = 86_400.0
 
@@ -152,15 +153,15 @@ def test_a_clock_that_was_set_deletes_nothing(tmp_path, monkeypatch):
     machine.passes(600)
     machine.wall += 400 * DAY
     for _ in range(3):
-        kept.sweep(24, 365)
+        sweep(kept, 24, 365)
         machine.passes(600)
     assert there(kept) == 1
     machine.wall -= 400 * DAY
-    kept.sweep(24, 365)
+    sweep(kept, 24, 365)
     assert there(kept) == 1
     for _ in range(366):
         machine.passes(DAY)
-        kept.sweep(24, 365)
+        sweep(kept, 24, 365)
     assert there(kept) == 0, "a clock that goes as time does is believed"
 
 
@@ -170,16 +171,16 @@ def test_a_start_with_an_unlikely_day_waits_for_another(tmp_path, monkeypatch, d
     machine = Machine(monkeypatch)
     kept = Store(tmp_path)
     evidence(kept)
-    kept.sweep(24, 365)
+    sweep(kept, 24, 365)
     machine.wall += days * DAY
     kept = Store(tmp_path)
     for _ in range(20):
         machine.passes(3_600)
-        kept.sweep(24, 365)
+        sweep(kept, 24, 365)
     assert there(kept) == 1
     for _ in range(10):
         machine.passes(3_600)
-        kept.sweep(24, 365)
+        sweep(kept, 24, 365)
     assert there(kept) == (0 if days > 0 else 1)
 
 
@@ -188,7 +189,7 @@ def test_bytes_of_an_hour_that_is_still_to_come_are_destroyed(tmp_path):
     name, _ = kept.create({})
     kept.part(name).write_bytes(b"unscrubbed")
     os.utime(kept.part(name), (time.time() + 300 * DAY,) * 2)
-    kept.sweep(24, 365)
+    sweep(kept, 24, 365)
     assert not kept.part(name).exists()
 
 

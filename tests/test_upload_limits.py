@@ -20,6 +20,7 @@ from kzpcap.upload.config import Config, ConfigError, load
 from kzpcap.upload.language import WORDS
 from kzpcap.upload.receive import Gate, Refused
 from kzpcap.upload.store import DONE, FAILED, WAITING, Store
+from kzpcap.upload.sweep import sweep
 from tests.conftest import run
 from tests.service import KILLS, LADDER, RCKU, SEED, Server
 
@@ -94,7 +95,7 @@ def test_an_upload_that_a_server_ended_with_waits_behind_the_others(tmp_path):
     taken = []
     for _ in range(6):
         taken.append(store.next_waiting().id)
-        store.sweep(24, 365, starting=True)
+        sweep(store, 24, 365, starting=True)
     assert taken == names + names
     assert {store.by_id(name).tries for name in names} == {2}
 
@@ -139,7 +140,7 @@ def test_what_is_past_its_time_goes(tmp_path):
     store.part(young).write_bytes(b"half")
     (store.incoming / "stranger").write_bytes(b"of no upload")
     (store.kept / "stranger").mkdir()
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert {path.name for path in store.incoming.iterdir()} == {young}
     assert store.by_id(old) is None
     assert not list(store.kept.iterdir())
@@ -147,11 +148,11 @@ def test_what_is_past_its_time_goes(tmp_path):
     assert upload.told == {"isp": ("x  " * 100)[:80].strip()} or set(upload.told) == {"isp"}
     store.arrived(young, 4)
     assert store.next_waiting().id == young
-    store.sweep(24, 365, starting=True)
+    sweep(store, 24, 365, starting=True)
     assert store.by_id(young).state == WAITING, "what a crash left is begun again"
     with store.database() as database:
         database.execute("UPDATE uploads SET day = '2000-01-01'")
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert store.all() == []
     assert not list(store.incoming.iterdir())
 

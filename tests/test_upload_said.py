@@ -12,6 +12,7 @@ import pytest
 from kzpcap.upload import child
 from kzpcap.upload.config import Config
 from kzpcap.upload.store import ANALYSING, DONE, FAILED, WAITING, Store, days_ago
+from kzpcap.upload.sweep import sweep
 from kzpcap.upload.worker import MAX_WANTED, Workers
 from tests.conftest import CAPTURES, run
 from tests.service import RCKU, Server
@@ -80,11 +81,11 @@ def test_when_its_day_is_over_no_size_tells_an_upload_from_another(tmp_path):
         store.part(name).write_bytes(b"x")
         store.arrived(name, size)
         store.failed(name, "crashed")
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert sorted(one.size for one in store.all()) == [1, 1 << 20, (1 << 20) + 1], "the sum of the day needs them"
     with store.database() as database:
         database.execute("UPDATE uploads SET day = ?", (days_ago(1),))
-    store.sweep(24, 365)
+    sweep(store, 24, 365)
     assert sorted(one.size >> 20 for one in store.all()) == [1, 1, 2]
     with store.database() as database:
         assert set(database.execute("SELECT length FROM uploads")) == {(None,)}

@@ -46,14 +46,10 @@ CREATE INDEX IF NOT EXISTS accesses_of ON accesses (upload);
 CREATE INDEX IF NOT EXISTS alike ON uploads (mark);
 CREATE TABLE IF NOT EXISTS swept (day TEXT NOT NULL);
 """
-ROUNDED = "((size + 1048575) / 1048576 * 1048576)"
-"""The size of what was destroyed, once its day's sum is over: to the byte it would tell one upload from another."""
 ID = re.compile("[0-9a-f]{32}")
 RECEIPT_BYTES = 16
 MAX_TRIES = 3
 MAX_ALIKE = 50
-AWAY_DAYS = 30
-"""Days without a sweep, by the clock, after which it must go right for a day before anything is deleted by it."""
 TOLD = {"isp": 80, "city": 60, "month": 20, "note": 1_000}
 """What a volunteer may tell, and how long each may be."""
 
@@ -330,68 +326,6 @@ class Store:
         self.forget_original(name)
         shutil.rmtree(self.kept / name, ignore_errors=True)
 
-    def sweep(self, incoming_hours: int, kept_days: int, starting: bool = False) -> None:
-        """What is past its time goes; at the start also what a crash left: half-done work, bytes of no upload.
-
-        The bytes of an upload are past theirs so many hours after the last came, whatever became of it since.
-        """
-        parts, places = list(self.incoming.iterdir()), list(self.kept.iterdir())
-        # Before the rows are read: what comes meanwhile has its row before it has a file, and would belong to none.
-        if starting:
-            with self.database() as database:
-                database.execute("UPDATE uploads SET state = ? WHERE state = ?", (WAITING, ANALYSING))
-        with self.database() as database:
-            sound = self._sound_clock(database)
-            if sound:
-                database.execute("DELETE FROM accesses WHERE day < ?", (days_ago(kept_days),))
-            database.execute(
-                f"UPDATE uploads SET size = {ROUNDED}, length = NULL WHERE day < ? AND state IN (?, ?)",
-                (today(), DONE, FAILED),
-            )
-            rows = database.execute("SELECT id, state, day FROM uploads").fetchall()
-            past = "SELECT id FROM uploads WHERE day < ?"
-            old = [row[0] for row in database.execute(past, (days_ago(kept_days),))] if sound else []
-        known = {name: state for name, state, _ in rows}
-        days = {name: day for name, _, day in rows}
-        late = {name for name, _, day in rows if day < days_ago(incoming_hours // 24 + 1)}
-        before = datetime.now(UTC).timestamp() - incoming_hours * 3_600
-        ahead = datetime.now(UTC).timestamp() + 3_600  # written while the clock was ahead: how long ago is not known
-        for path in parts:
-            name = path.name.partition(".")[0]
-            if path.is_dir():
-                if starting or name not in known:
-                    shutil.rmtree(path, ignore_errors=True)
-            elif known.get(name) not in (RECEIVING, WAITING, ANALYSING):
-                path.unlink(missing_ok=True)
-            elif name in late or not before <= _time(path) <= ahead:
-                if known[name] == RECEIVING:
-                    path.unlink(missing_ok=True)
-                    old.append(name)
-                else:
-                    known[name] = FAILED
-                    self.failed(name, "crashed")
-        for name, state in known.items():
-            if state == RECEIVING and (starting or days[name] < today()) and not self.part(name).exists():
-                old.append(name)  # of this day's, the first byte may be just about to be written
-            elif state == WAITING and not self.part(name).exists():
-                self.failed(name, "lost")
-        for name in old:
-            self.delete(name)
-        for path in places:
-            if path.name not in known:
-                shutil.rmtree(path, ignore_errors=True)
-
-    def _sound_clock(self, database: sqlite3.Connection) -> bool:
-        """May the clock tell what is past its time? Not in the day after it was set, nor in the one after a start at
-        which it stands before the last sweep or long after it: what was kept cannot be had back.
-        """
-        last = database.execute("SELECT max(day) FROM swept").fetchone()[0] or today()
-        sound = self.clock.settled(odd=not days_ago(AWAY_DAYS) <= last <= today())
-        if sound:
-            database.execute("DELETE FROM swept")
-            database.execute("INSERT INTO swept VALUES (?)", (today(),))
-        return sound
-
     def used(self) -> int:
         """Bytes under the data folder, wherever `incoming` is."""
         places = [self.folder, *([self.incoming] if self.incoming.is_symlink() else [])]
@@ -470,14 +404,6 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _time(path: Path) -> float:
-    """When a file was last written to; now, where it is gone meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return datetime.now(UTC).timestamp()
 
 
 def _move(path: Path, place: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from kzpcap.upload import child
 from kzpcap.upload.config import Config
 from kzpcap.upload.store import MAX_TRIES, Store, Upload
+from kzpcap.upload.sweep import sweep
 
 SWEEP_SECONDS = 600
 GRACE_SECONDS = 10
@@ -47,7 +48,7 @@ class Workers:
 
     def start(self) -> None:
         """Begin with what a crash left, then go on."""
-        self.store.sweep(self.config.incoming_hours, self.config.kept_days, starting=True)
+        sweep(self.store, self.config.incoming_hours, self.config.kept_days, starting=True)
         for _ in range(max(1, self.config.max_analyses)):
             self.tasks.append(asyncio.create_task(self._work()))
         self.tasks.append(asyncio.create_task(self._sweep()))
@@ -106,7 +107,7 @@ class Workers:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
-                await asyncio.to_thread(self.store.sweep, self.config.incoming_hours, self.config.kept_days)
+                await asyncio.to_thread(sweep, self.store, self.config.incoming_hours, self.config.kept_days)
             except (OSError, sqlite3.Error) as error:  # the next one finds what this one left
                 print(f"kzpcap: a sweep broke off: {type(error).__name__}", file=sys.stderr, flush=True)
 
