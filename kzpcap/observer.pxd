@@ -44,6 +44,3 @@ cdef tuple _possession(Flow flow, Handshake handshake, list chain)
 @cython.locals(packet=Packet)
 cdef bint _damaged(Flow flow, long long last) except -1
 cdef object _accepted(Handshake handshake)
-cpdef bint scrubbed(object chain) except -1
-cpdef object absent_reason(Handshake handshake, Flow flow)
-cdef object _absent_without_hello(Handshake handshake, Flow flow)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from kzpcap.absent import absent_reason, scrubbed, without_tls
 from kzpcap.capture import codes
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.packet import Packet
@@ -108,7 +109,7 @@ class Observer:
         }
         if handshake is None:
             facts.update(DEFAULTS)
-            facts["absent"] = Absent.NOT_CAPTURED if flow.has_data else Absent.NOT_REACHED
+            facts["absent"] = without_tls(flow)
             facts["server_marks"] = tuple([mark(packet, "data") for packet in answered if packet.payload][:4])
         else:
             self._add(facts, handshake, flow, sent, answered)
@@ -406,67 +407,6 @@ def repeated(sent: list[Packet]) -> bool:
                 if later or (packet.time_ns == 0 and packet.ip_id != first.ip_id):  # some formats have no times
                     return True
     return False
-
-
-def scrubbed(chain: ChainSeen) -> bool:
-    """Was the leaf taken out of the capture (scrub/): zeros in its place, its length as it was?"""
-    return bool(chain.certificates) and bool(chain.certificates[0]) and not any(chain.certificates[0])
-
-
-def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
-    """The reason why the server's Certificate is not, or not wholly, there; None where it is."""
-    if handshake.chains:
-        if scrubbed(handshake.chains[0]):
-            return Absent.SCRUBBED
-        if handshake.chains[0].complete:
-            return None if handshake.chains[0].certificates else Absent.NOT_SENT
-        if handshake.chains[0].malformed:
-            return Absent.MALFORMED
-        return Absent.TRUNCATED if handshake.cut or not handshake.lost else Absent.NOT_CAPTURED
-    answer = handshake.server_hello
-    if handshake.resumed:
-        return Absent.RESUMED
-    if answer is None and handshake.first_answer is not None:
-        return _absent_behind_retry(handshake)
-    if handshake.chain_problem:
-        return Absent.MALFORMED
-    if answer is not None and is_tls13(answer.hello.version):
-        return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
-    if answer is None:
-        return _absent_without_hello(handshake, flow)
-    if handshake.cut:
-        return Absent.TRUNCATED
-    if handshake.lost:
-        return Absent.NOT_CAPTURED
-    if handshake.malformed:
-        return Absent.MALFORMED
-    if handshake.full:
-        return Absent.LIMIT
-    if handshake.key_exchange or "n" in handshake.history or handshake.server_cipher_change:
-        return Absent.NOT_SENT
-    return Absent.LIMIT if flow.given_up else Absent.NOT_REACHED
-
-
-def _absent_behind_retry(handshake: Handshake) -> Absent:
-    """A HelloRetryRequest, and nothing that answers the second ClientHello."""
-    if handshake.cut:
-        return Absent.TRUNCATED
-    return Absent.NOT_CAPTURED if handshake.lost or handshake.server_data else Absent.NOT_REACHED
-
-
-def _absent_without_hello(handshake: Handshake, flow: Flow) -> Absent:
-    """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
-    from_server = flow.side(1 - handshake.client_direction).packets
-    if not from_server:
-        return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
-    if handshake.cut:
-        return Absent.TRUNCATED
-    if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
-        return Absent.NOT_CAPTURED
-    answered = flow.side(1 - handshake.client_direction).bytes
-    if answered and not handshake.alerts and not handshake.plain_answer:
-        return Absent.NOT_CAPTURED
-    return Absent.NOT_REACHED
 
 
 def _reaction(handshake: Handshake, sent: list[Packet], against: tuple[Mark, ...]) -> Reaction:

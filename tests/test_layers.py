@@ -22,6 +22,7 @@ ROWS = [
     ["clock", "dns"],
     ["observations"],
     ["marks"],
+    ["absent"],
     ["observer"],
     ["surroundings.profiles", "spill"],
     ["surroundings.briefs", "surroundings.uses"],

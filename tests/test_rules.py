@@ -348,3 +348,37 @@ def test_handshake_reset_by_another_sender(ttl, hello_ttl, goes_on, rule, tmp_pa
         connection.send(0, record(22, message(16, b"\0\x80" + bytes(128))) + record(20, b"\1"))
     (found,) = injected.judged(capture, tmp_path)
     assert found.verdict.rule.id == rule
+
+
+@pytest.mark.parametrize(
+    ("body", "snaplen", "rule"),
+    [
+        (b"", 54, "payload-cut"),
+        (b"", 55, "payload-cut"),
+        (b"", 56, "payload-cut"),
+        (b"GET / HTTP/1.1\r\n\r\n", 54, "payload-cut"),
+        (b"GET / HTTP/1.1\r\n\r\n", 56, "no-tls"),
+        (b"GET / HTTP/1.1\r\n\r\n", 10_000, "no-tls"),
+    ],
+)
+def test_payload_cut(body, snaplen, rule, tmp_path):
+    """Packets cut behind their headers: nothing is said of what was in them."""
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 50_001)
+    connection.open()
+    connection.send(0, body or client_hello("vk.com", random.Random(7)))
+    connection.send(
+        1, server_flight(genuine_chain(), 0x009C, random.Random(5)) if not body else b"HTTP/1.1 400\r\n\r\n"
+    )
+    with (tmp_path / "cut.pcap").open("wb") as file:
+        writer = dpkt.pcap.Writer(file, snaplen=snaplen)
+        for when, frame in capture.packets:
+            kept = frame[:snaplen]
+            header = dpkt.pcap.LEPktHdr(tv_sec=int(when), tv_usec=0, caplen=len(kept), len=len(frame))
+            file.write(bytes(header) + kept)
+        writer.close()
+    report = analyze(str(tmp_path / "cut.pcap"), reference.load())
+    (found,) = report.connections()
+    report.close()
+    assert found.verdict.rule.id == rule
+    assert found.observation.absent is (Absent.TRUNCATED if rule == "payload-cut" else Absent.NOT_CAPTURED)

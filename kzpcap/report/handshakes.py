@@ -8,8 +8,8 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Self
 
+from kzpcap.absent import absent_reason
 from kzpcap.capture.flow import Flow
-from kzpcap.observer import absent_reason
 from kzpcap.paths.icmp import IcmpError, address
 from kzpcap.report.text import decode, rfc3339
 from kzpcap.tls.fingerprints import ja3, ja3s, ja4

@@ -490,6 +490,13 @@ RULES: tuple[Rule, ...] = (
         "missing-pieces",
     ),
     Rule(
+        "payload-cut",
+        State.UNDETERMINED,
+        "A connection to a TLS port whose bytes were cut off in the capture: whether they were TLS cannot be told.",
+        "payload not captured",
+        all_of(facts.payload_cut),
+    ),
+    Rule(
         "certificate-truncated",
         State.UNDETERMINED,
         "The certificate was cut short in the capture.",

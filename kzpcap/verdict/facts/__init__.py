@@ -52,6 +52,7 @@ from kzpcap.verdict.facts.missing import (
     no_clock,
     no_name_sent,
     no_tls,
+    payload_cut,
     probe_unanswered,
     tls13_not_kept,
 )
@@ -153,6 +154,7 @@ __all__ = [
     "one_stack_for_many_servers",
     "other_chain_by_interception_key",
     "path_unfit_for_tls",
+    "payload_cut",
     "plain_answer",
     "plain_answer_by_another_sender",
     "possession_proved",

@@ -119,6 +119,15 @@ def clock_contradicted(observation: Observation, surroundings: Surroundings) -> 
 
 
 @needs(NO_TLS)
+def payload_cut(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A TCP connection to a TLS port whose first segment was cut before TLS could be told by its bytes."""
+    del surroundings
+    if observation.tls or observation.absent is not Absent.TRUNCATED:
+        return Finding(False, "its first bytes are there")
+    return Finding(True, "the first segment was cut by the snapshot length", (observation.first_frame,))
+
+
+@needs(NO_TLS)
 def no_tls(observation: Observation, surroundings: Surroundings) -> Finding:
     """A TCP connection to a TLS port without any TLS byte."""
     del surroundings
