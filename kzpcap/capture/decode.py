@@ -20,7 +20,7 @@ REASONS = {
     codes.MALFORMED: "malformed header",
     codes.FRAGMENT: "IP fragment",
     codes.OTHER_IP: "IP, neither TCP nor UDP nor ICMP",
-    codes.ENCRYPTED: "encrypted Wi-Fi",
+    codes.ENCRYPTED: "encrypted Wi-Fi or MACsec",
     codes.NESTED: "too many layers",
     codes.EMPTY: "no bytes captured",
 }

@@ -11,6 +11,8 @@ cdef long long cooked(Packet p, const unsigned char[::1] data, long long kind, l
 cdef long long llc(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(skip="long long")
 cdef long long ethertype(Packet p, const unsigned char[::1] data, long long kind, long long at, long long end, long long missing) except -1
+@cython.locals(kind="long long")
+cdef long long nsh(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(bottom="long long", nibble="long long")
 cdef long long mpls(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 cdef long long pppoe(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1

@@ -195,7 +195,29 @@ def ethertype(p: Packet, data: bytes, kind: int, at: int, end: int, missing: int
         return ethernet(p, data, at + 4, end, missing)
     if kind == 0x880B:
         return ppp(p, data, at, end, missing)
+    if kind == 0x894F:
+        return nsh(p, data, at, end, missing)
+    if kind == 0x88E5:  # IEEE 802.1AE, MACsec
+        return codes.ENCRYPTED
     return codes.NOT_IP
+
+
+def nsh(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
+    """RFC 8300, by which carriers lead packets past their boxes: the length in words, the next protocol."""
+    p.depth += 1
+    if p.depth > codes.MAX_DEPTH:
+        return codes.NESTED
+    if end - at < 8:
+        return codes.SHORT
+    kind = data[at + 3]
+    at += (data[at + 1] & 0x3F) * 4
+    if at >= end:
+        return codes.SHORT
+    if kind == 1 or kind == 2:
+        return packet.carries(p, at, end, missing)
+    if kind == 3:
+        return ethernet(p, data, at, end, missing)
+    return mpls(p, data, at, end, missing) if kind == 5 else codes.NOT_IP
 
 
 def mpls(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
