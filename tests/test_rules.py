@@ -13,7 +13,7 @@ from functools import cache
 import dpkt
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from kzpcap import analyze, reference
 from kzpcap.certificates import chains
@@ -382,3 +382,30 @@ def test_payload_cut(body, snaplen, rule, tmp_path):
     report.close()
     assert found.verdict.rule.id == rule
     assert found.observation.absent is (Absent.TRUNCATED if rule == "payload-cut" else Absent.NOT_CAPTURED)
+
+
+@pytest.mark.parametrize(
+    ("name", "home", "rule"),
+    [
+        ("www.facebook.com", '[".kz"]', "signed-abroad-by-national-ca"),
+        ("www.facebook.com", "[]", "signed-by-national-ca"),
+        ("www.facebook.com", '[".com"]', "signed-by-national-ca"),
+        ("www.example.org", '[".kz"]', "signed-by-national-ca"),
+    ],
+    ids=["abroad", "no country told", "at home", "not listed"],
+)
+def test_signed_abroad_by_national_ca(name, home, rule, tmp_path):
+    national = Authority.make("LAB national CA", SPRING_2026)
+    public = national.key.public_key()
+    spki = hashlib.sha256(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    told = f'id = "lab"\ntitle = "LAB national CA"\nsource = "a test"\nhome = {home}\n'
+    folder = data_with(tmp_path, f'[[national_key]]\nspki_sha256 = "{spki}"\n{told}')
+    capture = Capture(SPRING_2026)
+    chain = [der(national.issue([name], SPRING_2026)[1]), der(national.certificate)]
+    rsa_handshake(Connection(capture, 50_001), name, chain, random.Random(5))
+    capture.write(tmp_path / "capture.pcapng")
+    report = analyze(str(tmp_path / "capture.pcapng"), reference.load(folder))
+    (found,) = report.connections()
+    report.close()
+    assert found.verdict.rule.id == rule
+    assert (found.verdict.interceptor is None) == (rule == "signed-by-national-ca")

@@ -8,11 +8,22 @@ to intercept, and if not, does it bear such a CA's names.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain as in_turn
 from itertools import islice
 from typing import NamedTuple
 
 from kzpcap.certificates.certificate import Certificate
-from kzpcap.certificates.linkage import MAX_CHECKS, MAX_DEPTH, MAX_TRUSTED, Path, Pool, fits, paths_to, signed_by
+from kzpcap.certificates.linkage import (
+    MAX_CHECKS,
+    MAX_DEPTH,
+    MAX_TRUSTED,
+    Path,
+    Pool,
+    fits,
+    paths_to,
+    signed_by,
+    signed_itself,
+)
 from kzpcap.certificates.public_trust import PublicTrust, Standing
 from kzpcap.reference import Generation, KnownCA, NationalCA, Product, Reference
 from kzpcap.reference.targets import DAY_NS
@@ -56,11 +67,20 @@ class ChainFacts(NamedTuple):
     """Nobody on the wire, in the capture or in the reference data signed the last link."""
     links: tuple[Certificate, ...] = ()
     """The leaf and its issuers as far as verified signatures go."""
+    shown: tuple[Certificate, ...] = ()
+    """Those of `links` that the server itself sent: names of the others, from other connections, are not its own."""
+    gap: str = ""
+    """Where the issuer is missing though somebody of its name is known: `refused` or `unchecked`."""
 
     @property
     def end(self) -> Certificate | None:
         """The last certificate reached by verified signatures."""
         return self.links[-1] if self.links else None
+
+    @property
+    def last_shown(self) -> Certificate | None:
+        """The last link that the server sent: it names who should be above."""
+        return self.shown[-1] if self.shown else None
 
     @property
     def trusted(self) -> bool:
@@ -209,8 +229,11 @@ class ChainJudge:
                 sha1 = generation
         climb = self._climb(leaf, pools)
         end = climb[-1]
-        own = leaf.self_named and bool(signed_by(leaf, leaf))
+        own = signed_itself(leaf)
         national = self._national(leaf, pools, climb)
+        sent = {certificate.sha256 for certificate in chain}
+        shown = tuple(certificate for certificate in climb if certificate.sha256 in sent)
+        missing = not (own or public or supplied or interception or sha1 or national) and not signed_itself(end)
         return ChainFacts(
             leaf,
             public,
@@ -220,12 +243,13 @@ class ChainJudge:
             known,
             sha1,
             national,
-            None if interception or sha1 or trusted else self._imitation(climb),
-            None if interception or sha1 or public or supplied or national or own else self._product(climb),
+            None if interception or sha1 or public or supplied else self._imitation(shown),
+            None if interception or sha1 or public or supplied or national or own else self._product(shown),
             own,
-            not (own or public or supplied or interception or sha1 or national)
-            and not (end.self_named and signed_by(end, end)),
+            missing,
             climb,
+            shown,
+            self._gap(end, pools) if missing else "",
         )
 
     def _public(self, leaf: Certificate, pools: tuple[Pool, ...], time_ns: int) -> tuple[Path | None, Standing | None]:
@@ -285,7 +309,7 @@ class ChainJudge:
     def _climb(self, leaf: Certificate, pools: tuple[Pool, ...]) -> tuple[Certificate, ...]:
         """The leaf and its issuers as far as verified signatures go."""
         path, seen = [leaf], {leaf.sha256}
-        while not path[-1].self_named and len(path) < MAX_DEPTH:
+        while not signed_itself(path[-1]) and len(path) < MAX_DEPTH:
             issuer = next(
                 (
                     candidate
@@ -301,9 +325,20 @@ class ChainJudge:
             path.append(issuer)
         return tuple(path)
 
-    def _product(self, climb: tuple[Certificate, ...]) -> Product | None:
+    def _gap(self, last: Certificate, pools: tuple[Pool, ...]) -> str:
+        """Is somebody known who bears the name of the last link's issuer? One who signed it by a path that is refused,
+        or whose signature is of a kind that is not checked here; empty where there is none.
+        """
+        own = (*pools, self.anchors, self.interceptors, self.nationals)
+        known = in_turn(
+            (one for pool in own for one in pool.named(last.issuer_key)), self.trust.roots_named(last.issuer_key)
+        )
+        signed = [signed_by(last, one) for one in islice(known, MAX_CHECKS) if one.sha256 != last.sha256]
+        return "refused" if True in signed else "unchecked" if None in signed else ""
+
+    def _product(self, shown: tuple[Certificate, ...]) -> Product | None:
         """A product whose issuer names one of the chain's links bears."""
-        for certificate in climb:
+        for certificate in shown:
             names = certificate.issuer_common_name, certificate.issuer_organization
             if names not in self.products:
                 if len(self.products) >= MAX_CHAINS:
@@ -314,13 +349,13 @@ class ChainJudge:
                 return self.products[names]
         return None
 
-    def _imitation(self, climb: tuple[Certificate, ...]) -> Imitation | None:
+    def _imitation(self, shown: tuple[Certificate, ...]) -> Imitation | None:
         """Names or key ids of a known CA over a leaf that no known key signed.
 
         Some intermediates bear their root's name and were never published: under that name a signature that no known
         key made refutes nothing, unless the key id claims the known key itself.
         """
-        for certificate in climb:
+        for certificate in shown:
             for ca in self.reference.interception_cas:
                 known = ca.certificate
                 claims_key = bool(known.subject_key_id) and certificate.authority_key_id == known.subject_key_id

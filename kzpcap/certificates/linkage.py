@@ -36,6 +36,11 @@ def signed_by(child: Certificate, issuer: Certificate) -> bool | None:
         return None
 
 
+def signed_itself(certificate: Certificate) -> bool:
+    """Is it a root of its own? By its signature: a CA may sign its own name's next key (RFC 5280 section 6.1)."""
+    return certificate.subject_key == certificate.issuer_key and bool(signed_by(certificate, certificate))
+
+
 def fits(child: Certificate, issuer: Certificate) -> bool:
     """Has `child`'s signature the length of those of `issuer`'s RSA key? True for other keys, and where it is unknown.
 
@@ -115,7 +120,10 @@ class Path(NamedTuple):
 
 
 def may_issue(issuer: Certificate, below: int) -> bool:
-    """May this certificate sign others (RFC 5280 4.2.1.9, 4.2.1.3) with `below` CAs between it and the leaf?"""
+    """May this certificate sign others (RFC 5280 4.2.1.9, 4.2.1.3) with `below` CAs between it and the leaf?
+
+    Those that bear their issuer's own name are not counted.
+    """
     return issuer.is_ca and issuer.can_sign and (issuer.path_length is None or issuer.path_length >= below)
 
 
@@ -133,18 +141,19 @@ def paths_to(
     while queue:
         path = queue.pop(0)
         last = path[-1]
+        below = sum(not certificate.self_named for certificate in path[1:])
         for anchor in _likely_first(last, anchors_named(last.issuer_key)):
-            if anchor.path_length is not None and anchor.path_length < len(path) - 1 and anchor.sha256 != last.sha256:
+            if anchor.sha256 != last.sha256 and anchor.path_length is not None and anchor.path_length < below:
                 continue
             if anchor.sha256 == last.sha256 or signed_by(last, anchor):
                 found.append(Path(path if anchor.sha256 == last.sha256 else (*path, anchor)))
-        if len(path) >= MAX_DEPTH or last.self_named:
+        if len(path) >= MAX_DEPTH or signed_itself(last):
             continue
         seen = {certificate.sha256 for certificate in path}
         signer = ""
         for pool in pools:
             for issuer in _likely_first(last, pool.named(last.issuer_key)):
-                if issuer.sha256 in seen or not may_issue(issuer, len(path) - 1):
+                if issuer.sha256 in seen or not may_issue(issuer, below):
                     continue
                 seen.add(issuer.sha256)
                 if signer and issuer.spki_sha256 != signer:

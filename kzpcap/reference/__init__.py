@@ -69,6 +69,8 @@ class NationalCA(NamedTuple):
     id: str
     title: str
     source: str
+    home: tuple[str, ...] = ()
+    """How names of its country end; empty where that is not told."""
 
 
 class Product(NamedTuple):
@@ -205,10 +207,9 @@ class Reference:
         found = []
         for entry in self._signatures.get("national", ()):
             certificate = self._certificate(entry["file"])
-            told = entry["id"], entry["title"], entry["source"]
-            found.append(NationalCA(certificate, certificate.spki_sha256, *told))
+            found.append(_national(certificate, certificate.spki_sha256, entry))
         for entry in self._signatures.get("national_key", ()):
-            found.append(NationalCA(None, entry["spki_sha256"], entry["id"], entry["title"], entry["source"]))
+            found.append(_national(None, entry["spki_sha256"], entry))
         return tuple(found)
 
     @cached_property
@@ -376,3 +377,8 @@ def read_certificates(path: Path) -> list[bytes]:
     if b"-----BEGIN CERTIFICATE" not in raw:
         raise ReferenceDataError(f"{path}: no certificate in it, in PEM or DER")
     return read_pem(path)
+
+
+def _national(certificate: Certificate | None, spki_sha256: str, entry: dict[str, Any]) -> NationalCA:
+    home = tuple(entry.get("home", ()))
+    return NationalCA(certificate, spki_sha256, entry["id"], entry["title"], entry["source"], home)

@@ -61,8 +61,10 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
         )
     if facts.self_signed:
         return "self-signed"
-    if facts.issuer_missing and facts.end:
-        return f'its issuer "{facts.end.issuer_common_name or facts.end.issuer}" is not known'
+    if facts.issuer_missing and facts.last_shown:
+        issuer = facts.last_shown.issuer_common_name or facts.last_shown.issuer
+        unsure = {"refused": "may not have signed it", "unchecked": "has a key that cannot be checked here"}
+        return f'its issuer "{issuer}" {unsure.get(facts.gap, "is not known")}'
     return f'signed by the private root "{facts.end.common_name if facts.end else "?"}"'
 
 

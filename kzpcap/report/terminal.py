@@ -138,9 +138,11 @@ def _collect(report: Report, options: Options, summary: Summary) -> Collected:
             collected.grouped.setdefault(verdict.rule.id, Counter())["targets" if exact else "others"] += 1
             if verdict.rule.id in ("private-root", "issuer-missing", "self-signed") and observation.chain:
                 facts = report.surroundings.chain_facts(observation)
-                end = facts.end if facts else None
+                end = (facts.last_shown if facts.issuer_missing else facts.end) if facts else None
                 if end is not None:
-                    collected.issuers.setdefault(verdict.rule.id, Counter())[end.issuer_common_name or end.issuer] += 1
+                    collected.issuers.setdefault(verdict.rule.id, Counter())[
+                        end.issuer_common_name or end.issuer or "(no name)"
+                    ] += 1
     return collected
 
 

@@ -33,6 +33,8 @@ from kzpcap.surroundings.uses import Use, Uses
 
 MAX_TWINS = 200_000
 MAX_EXAMPLES = 8
+MAX_RENEWALS = 64
+"""Of a ticket: each within its life of some hours."""
 MAX_USES = 64
 LEAST_TO_COMPARE = 3
 """Profiles of one name: less are never odd (profiles.py)."""
@@ -122,8 +124,10 @@ class Surroundings:
     def add(self, observation: Observation) -> None:
         """Take one connection into the indexes."""
         facts = self.chain_facts(observation)
-        if observation.chain and observation.chain_seen:
+        if (observation.chain and observation.chain_seen) or observation.resumed_session:
             for session in observation.issued_session:
+                if session == observation.resumed_session:
+                    continue
                 self._session_keys.append(hash((observation.client[0], session)))
                 self._session_numbers.append(observation.number)
         signed = _issuer_key(facts) if facts is not None else None
@@ -326,21 +330,40 @@ class Surroundings:
         if session is None:
             return None
         if self._resuming is not observation:
-            self._resuming, self._resumed = observation, None
-            hello = observation.hello_first_frame or observation.first_frame
-            for row in self._sessions.of(hash((observation.client[0], session)), MAX_EXAMPLES):
-                full = self.observations.get(self._session_numbers[row])
-                if full.chain_seen is not None and full.chain_seen.frame < hello:  # what is resumed was issued before
-                    self._resumed = Issued(
-                        full.number,
-                        full.chain,
-                        full.time_ns,
-                        full.chain_seen.frame,
-                        full.possession,
-                        full.finished_ok,
-                        full.conflicts,
-                    )
+            self._resuming, self._resumed = observation, self._first_issued(observation)
         return self._resumed
+
+    def _first_issued(self, observation: Observation) -> Issued | None:
+        """The full handshake behind a resumed one, also by way of others: who takes a ticket may issue the next one
+        (RFC 5077 section 3.3).
+        """
+        for _ in range(MAX_RENEWALS):
+            issued = self._issued_in(observation)
+            if issued is None:
+                return None
+            if issued.chain_seen is not None:
+                return Issued(
+                    issued.number,
+                    issued.chain,
+                    issued.time_ns,
+                    issued.chain_seen.frame,
+                    issued.possession,
+                    issued.finished_ok,
+                    issued.conflicts,
+                )
+            observation = issued
+        return None
+
+    def _issued_in(self, observation: Observation) -> Observation | None:
+        """The last connection before in which the session that is resumed here was issued."""
+        session, found = observation.resumed_session, None
+        hello = observation.hello_first_frame or observation.first_frame
+        for row in self._sessions.of(hash((observation.client[0], session)), MAX_EXAMPLES):
+            issued = self.observations.get(self._session_numbers[row])
+            began = issued.chain_seen.frame if issued.chain_seen else issued.hello_first_frame or issued.first_frame
+            if began < hello:
+                found = issued
+        return found
 
     @cached_property
     def _sessions(self) -> Groups:

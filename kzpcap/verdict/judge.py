@@ -68,12 +68,10 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
     if rule.state not in (State.INTERCEPTED, State.SUSPECTED):
         return None
     facts = surroundings.chain_facts(observation)
-    if rule.id == "resumes-intercepted-session":
+    resumes = rule.id == "resumes-intercepted-session"
+    if resumes:
         full = surroundings.full_handshake(observation)
         facts = surroundings.facts_of(full.chain, full.time_ns) if full else None
-    if rule.id == "known-interception-leaf":
-        generation = surroundings.interception_leaves[surroundings.certificates[observation.chain[0]].spki_sha256]
-        return Interceptor(known(generation.id), f"possession of the leaf's key of {generation.title}")
     if facts and rule.state is State.INTERCEPTED:
         if facts.interception_ca and facts.interception_ca.generation:
             generation = facts.interception_ca.generation
@@ -84,11 +82,14 @@ def _interceptor(rule: Rule, observation: Observation, surroundings: Surrounding
         if facts.interception_ca:
             name = facts.interception_ca.certificate.common_name
             return Interceptor(SUPPLIED, f'signature verified with the supplied CA "{name}"')
-    if facts and facts.product and rule.id in ("resigned-by-product", "product-by-issuer-names"):
+        leaf = surroundings.interception_leaves.get(facts.leaf.spki_sha256)
+        if leaf is not None and (resumes or rule.id == "known-interception-leaf"):
+            return Interceptor(known(leaf.id), f"possession of the leaf's key of {leaf.title}")
+    if facts and facts.product and (resumes or rule.id in ("resigned-by-product", "product-by-issuer-names")):
         return Interceptor(
             product(facts.product.id), f"the issuer's names are those of {facts.product.title}; names prove nothing"
         )
-    if rule.id == "resigned-copy-of-genuine-certificate":
+    if rule.id == "resigned-copy-of-genuine-certificate" or (resumes and facts):
         return Interceptor(UNKNOWN, "a copy shows that it was re-signed, never by whom")
     if not observation.chain:
         return Interceptor(UNKNOWN, "the certificate cannot be read")

@@ -217,6 +217,13 @@ RULES: tuple[Rule, ...] = (
         "other-authorities",
     ),
     Rule(
+        "signed-abroad-by-national-ca",
+        State.SUSPECTED,
+        "A state's own CA, which no browser trusts, signed for a listed name that is not of its country.",
+        "a state's CA, abroad",
+        all_of(facts.signed_abroad_by_national_ca, facts.name_matches, not_shown(facts.possession_refuted)),
+    ),
+    Rule(
         "shows-known-interception-leaf",
         State.SUSPECTED,
         "The certificate is one that was itself seen intercepting; nothing shows that its key was there.",
@@ -412,7 +419,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "issuer-missing",
         State.UNDETERMINED,
-        "Nobody in the capture or in the reference data signed the chain's last link.",
+        "No verified path leads from the chain's last link to an issuer in the capture or in the reference data.",
         "issuer not known",
         all_of(facts.issuer_missing),
         "untrusted-kinds",

@@ -37,12 +37,12 @@ HOME = (".kz", ".xn--80ao21a")
 
 
 def shaped_issuer(facts: ChainFacts) -> Certificate | None:
-    """The CA for KZ among the verified issuers that has the marks of the software of 2018 to 2020; None without one.
+    """The CA for KZ among the issuers that were sent with the marks of the software of 2018 to 2020; None without one.
 
     The state's lawful authority uses that software too, and signs for sites of the country: so for those the leaf must
     be shaped as a forged one as well.
     """
-    for certificate in facts.links[1:]:
+    for certificate in facts.shown[1:]:
         marked = certificate.is_ca and certificate.authority_has_issuer and "C=KZ" in certificate.subject.split(",")
         if marked and certificate.serial_is_key_hash:
             abroad = any(not name.endswith(HOME) for name in facts.leaf.dns_names)

@@ -213,5 +213,8 @@ def _was_intercepted(full: Issued, surroundings: Surroundings) -> bool:
         return True
     if facts.public is not None or facts.supplied is not None:
         return False
-    listed = facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED
-    return listed or surroundings.twin(facts) is not None
+    if facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED:
+        return True
+    return surroundings.twin(facts) is not None or (
+        facts.product is not None and surroundings.likeness(facts) is not None
+    )

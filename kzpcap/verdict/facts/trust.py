@@ -126,6 +126,21 @@ def signed_by_national_ca(observation: Observation, surroundings: Surroundings) 
     return Finding(True, f"signed by {facts.national.title}, a national CA", chain_frames(observation))
 
 
+@needs(CHAIN, NATIONAL)
+def signed_abroad_by_national_ca(observation: Observation, surroundings: Surroundings) -> Finding:
+    """A national CA signed for a listed name that is not of its country."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    if facts.national is None or not facts.national.home:
+        return Finding(False, "not signed by a national CA whose country's names are told")
+    name = observation.server_name or ""
+    if observation.target is None or not observation.target.exact or name.endswith(facts.national.home):
+        return Finding(False, "the name is not listed, or is one of that country")
+    says = f"signed by {facts.national.title}, for a listed name of another country"
+    return Finding(True, says, chain_frames(observation))
+
+
 @needs(CHAIN, SELF_SIGNED)
 def self_signed(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf signed itself."""
@@ -134,7 +149,8 @@ def self_signed(observation: Observation, surroundings: Surroundings) -> Finding
         return NO_CERTIFICATE
     if not facts.self_signed:
         return Finding(False, "the leaf did not sign itself")
-    return Finding(True, f'self-signed by "{facts.leaf.common_name}"', chain_frames(observation))
+    name = facts.leaf.common_name or facts.leaf.subject or "(no name)"
+    return Finding(True, f'self-signed by "{name}"', chain_frames(observation))
 
 
 @needs(CHAIN, OPEN_END)
@@ -145,13 +161,18 @@ def issuer_missing(observation: Observation, surroundings: Surroundings) -> Find
         return NO_CERTIFICATE
     if not observation.chain_complete:
         return Finding(None, "whether the issuer was sent cannot be told: the chain is cut", chain_frames(observation))
-    if not facts.issuer_missing or facts.end is None:
+    if not facts.issuer_missing or facts.last_shown is None or facts.end is None:
         return Finding(False, "the chain ends at a certificate that signed itself")
-    return Finding(
-        True,
-        f'the issuer "{facts.end.issuer_common_name}" is not in the capture and not known',
-        chain_frames(observation),
-    )
+    issuer = facts.last_shown.issuer_common_name or facts.last_shown.issuer
+    if facts.gap == "refused":
+        says = f'"{issuer}" signed it, by a path that RFC 5280 refuses: a link that may sign none, or too many of them'
+    elif facts.gap == "unchecked":
+        says = f'whether "{issuer}" signed it cannot be checked: its kind of key or of signature is not known here'
+    elif facts.end is not facts.last_shown:
+        says = f'the issuer "{issuer}" was not sent; another connection shows it, and who signed it is not known'
+    else:
+        says = f'the issuer "{issuer}" is not in the capture and not known'
+    return Finding(True, says, chain_frames(observation))
 
 
 @needs(CHAIN, PRIVATE_ROOT)
