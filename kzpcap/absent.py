@@ -34,7 +34,9 @@ def absent_reason(handshake: Handshake, flow: Flow) -> Absent | None:
     if handshake.chain_problem:
         return Absent.MALFORMED
     if answer is not None and is_tls13(answer.hello.version):
-        return Absent.UNDECRYPTABLE if handshake.keys else Absent.ENCRYPTED
+        if not handshake.keys:
+            return Absent.ENCRYPTED
+        return Absent.NOT_CAPTURED if handshake.lost and not handshake.finished_ok else Absent.UNDECRYPTABLE
     if answer is None:
         return _without_hello(handshake, flow)
     if handshake.cut:

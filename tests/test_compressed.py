@@ -82,11 +82,11 @@ def test_any_bytes(raw, algorithm):
 SECRET = bytes(range(32))
 
 
-def flight(certificates, size=1 << 14):
+def flight(certificates, size=1 << 14, extended=b"\0\0"):
     """The server's side: a ServerHello, then EncryptedExtensions and what follows under SECRET, `size` bytes each."""
     sent = record(22, message(2, server_hello_body(suite=0x1301, extensions=extension(43, b"\x03\x04"))))
     opener, iv = AESGCM(expand_label(SECRET, "key", 16)), int.from_bytes(expand_label(SECRET, "iv", 12), "big")
-    clear = message(8, b"\0\0") + certificates
+    clear = message(8, extended) + certificates
     for number, at in enumerate(range(0, len(clear), size)):
         inner = clear[at : at + size] + b"\x16"
         head = b"\x17\x03\x03" + (len(inner) + 16).to_bytes(2, "big")
@@ -94,9 +94,9 @@ def flight(certificates, size=1 << 14):
     return sent
 
 
-def opened(certificates, *how):
+def opened(certificates, *how, mark=b""):
     keys = KeyLog()
-    keys.add(b"SERVER_HANDSHAKE_TRAFFIC_SECRET " + b"07" * 32 + b" " + SECRET.hex().encode())
+    keys.add(mark + b"SERVER_HANDSHAKE_TRAFFIC_SECRET " + b"07" * 32 + b" " + SECRET.hex().encode())
     return handshake.read_streams(streams(client_hello(), flight(certificates, *how)), keys)
 
 
@@ -113,6 +113,27 @@ def test_a_certificate_that_does_not_unpack_is_malformed_and_says_why():
     assert not found.chains
     assert found.chain_problem == "a compressed certificate that claims 5 bytes and holds more than 5"
     assert absent_reason(found, None) is Absent.MALFORMED
+
+
+def test_a_raw_public_key_is_no_certificate():
+    chosen = extension(20, b"\x02")
+    found = opened(message(11, LIST), 1 << 14, len(chosen).to_bytes(2, "big") + chosen)
+    assert (found.chains, found.chain_problem) == ((), "a raw public key (RFC 7250), and no certificate")
+    assert opened(message(11, LIST), 1 << 14, b"\0").chains[0].complete, "EncryptedExtensions that are cut"
+
+
+def test_a_key_log_may_begin_with_a_byte_order_mark():
+    assert opened(message(11, LIST), mark=b"\xef\xbb\xbf").keys == "opened"
+
+
+@pytest.mark.parametrize(
+    ("lost", "keys", "reason"),
+    [(False, "wrong", "UNDECRYPTABLE"), (True, "wrong", "NOT_CAPTURED"), (True, None, "ENCRYPTED")],
+)
+def test_keys_that_open_nothing_where_bytes_are_missing(lost, keys, reason):
+    found = handshake.read_streams(streams(client_hello(), flight(message(11, LIST))))
+    found.lost, found.keys = lost, keys
+    assert absent_reason(found, None) == reason
 
 
 def test_of_many_certificate_messages_only_the_first_is_unpacked(monkeypatch):

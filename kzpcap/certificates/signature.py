@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+MAX_WORK = 17 * 8_192**2
+"""Of a check with an RSA key, about: the bits of its exponent times the square of its length (8,192 bits, 65537)."""
+MAX_DSA_BITS = 4_096
 MAX_EXPONENT_BITS = 64
-"""Of an RSA key: with a longer one a check would cost as much as a signature, and nobody's key looks like that."""
+"""Of an RSA key: longer ones are told by their length alone."""
 
 
 def kind_of(key: Any) -> str:
@@ -29,8 +32,11 @@ def _kind(classes: tuple[type, ...]) -> str:
 
 
 def affordable(key: Any) -> bool:
-    """Does a check with this key cost what checks do? Not with an RSA exponent as long as the modulus."""
-    return kind_of(key) != "rsa" or key.public_numbers().e.bit_length() <= MAX_EXPONENT_BITS
+    """Does a check with this key cost what checks do? Nobody needs keys with which it takes milliseconds."""
+    kind = kind_of(key)
+    if kind == "rsa":
+        return bool(key.public_numbers().e.bit_length() * key.key_size**2 <= MAX_WORK)
+    return kind != "dsa" or key.key_size <= MAX_DSA_BITS
 
 
 @lru_cache(maxsize=1)

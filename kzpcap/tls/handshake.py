@@ -19,6 +19,7 @@ from kzpcap.tls.keylog import KeyLog, open_flight, open_quic
 from kzpcap.tls.messages import (
     EARLY_DATA,
     MAX_CERTIFICATES,
+    RAW_KEY_SAYS,
     RAW_PUBLIC_KEY,
     SERVER_CERTIFICATE_TYPE,
     certificate_list,
@@ -275,7 +276,7 @@ def _build(
     chosen = found.server_hello
     if found.chains and chosen is not None and chosen.hello.extension(SERVER_CERTIFICATE_TYPE) == RAW_PUBLIC_KEY:
         found.chains = ()
-        found.chain_problem = "a raw public key (RFC 7250), and no certificate"
+        found.chain_problem = RAW_KEY_SAYS
     found.client_chains = _chains(client, version)
     found.alternative_chains = _alternatives(server, version)
     found.key_exchange = _first(server, 12)

@@ -19,13 +19,20 @@ from kzpcap.capture.packet import Packet
 from kzpcap.flows import Stream
 from kzpcap.tls import codes, quic
 from kzpcap.tls.compressed import unpack
-from kzpcap.tls.messages import HELLO_RETRY_RANDOM, certificate_list, delegated_credential
+from kzpcap.tls.messages import (
+    HELLO_RETRY_RANDOM,
+    RAW_KEY_SAYS,
+    certificate_list,
+    delegated_credential,
+    is_raw_key_chosen,
+)
 from kzpcap.tls.records import Message, Side
 from kzpcap.tls.secrets import aead, expand_label, transcript
 
 LINE = re.compile(
     rb"^([A-Z0-9_]{4,48}) ([0-9a-fA-F]{64}) ([0-9a-fA-F]{96}|[0-9a-fA-F]{64})(?![0-9a-fA-F])", re.MULTILINE
 )
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_SECRETS = 1 << 18
 MAX_FLIGHT = 1 << 18
 """Bytes of a flight in clear: OpenSSL takes chains of 100 kB unless it is told to take more."""
@@ -53,6 +60,7 @@ class KeyLog:
     def add(self, text: bytes) -> int:
         """Take the lines of a key log; gives how many were of use."""
         found = 0
+        text = text.removeprefix(BYTE_ORDER_MARK)  # editors of Windows begin a file with it
         for label, random, secret in LINE.findall(text):
             if label == SERVER_HANDSHAKE:
                 key = bytes.fromhex(random.decode())
@@ -76,7 +84,7 @@ class Opened(NamedTuple):
     finished_ok: bool | None
     finished_packet: Packet | None
     problem: str | None = None
-    """Why a certificate that was sent compressed cannot be read."""
+    """Why what was sent cannot be read as a certificate: compressed in a way that fails, or a raw key."""
     delegated: bytes | None = None
     """The delegated credential beside the leaf."""
 
@@ -119,6 +127,7 @@ def _read(
     finished: bool | None = None
     problem: str | None = None
     delegated: bytes | None = None
+    raw_key = False
     at = 0
     while len(flight) - at >= 4:
         length = int.from_bytes(flight[at + 1 : at + 4], "big")
@@ -126,9 +135,13 @@ def _read(
         complete = len(body) == length
         kind = flight[at]
         here = places[bisect_right(starts, at + 3 + len(body)) - 1][1]
-        if kind in (11, 25) and packet is None:
+        if kind == 8 and not at:
+            raw_key = is_raw_key_chosen(body)
+        elif kind in (11, 25) and packet is None:
             unpacked, problem = (body, None) if kind == 11 else unpack(body)
-            if unpacked is not None:
+            if raw_key:
+                problem = RAW_KEY_SAYS
+            elif unpacked is not None:
                 certificates, whole = certificate_list(unpacked, 0x0304)
                 whole = whole and complete
                 delegated = delegated_credential(unpacked)

@@ -19,6 +19,7 @@ HELLO_RETRY_RANDOM = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb
 SERVER_NAME, STATUS_REQUEST, GROUPS, POINT_FORMATS, SIGNATURE_ALGORITHMS, ALPN = 0, 5, 10, 11, 13, 16
 DELEGATED_CREDENTIAL, SERVER_CERTIFICATE_TYPE = 34, 20
 RAW_PUBLIC_KEY = b"\x02"
+RAW_KEY_SAYS = "a raw public key (RFC 7250), and no certificate"
 """What the server chose for its certificate's type (RFC 7250)."""
 SCT, SESSION_TICKET, PRE_SHARED_KEY, EARLY_DATA, SUPPORTED_VERSIONS, KEY_SHARE = 18, 35, 41, 42, 43, 51
 COMPRESS_CERTIFICATE, RECORD_SIZE_LIMIT, PSK_MODES = 27, 28, 45
@@ -184,6 +185,14 @@ def _extensions(reader: Reader) -> tuple[tuple[int, bytes], ...]:
         size = reader.uint(2)
         found.append((kind, reader.take(min(size, reader.left()))))
     return tuple(found)
+
+
+def is_raw_key_chosen(body: bytes) -> bool:
+    """Do these EncryptedExtensions say that a raw public key follows in place of a certificate (RFC 7250)?"""
+    try:
+        return (SERVER_CERTIFICATE_TYPE, RAW_PUBLIC_KEY) in _extensions(Reader(body))
+    except ShortRead:
+        return False
 
 
 def client_hello(body: bytes, complete: bool, dtls: bool = False) -> ClientHello | None:

@@ -48,7 +48,7 @@ def _shows(observation: Observation) -> int:
 
 ABSENT_SAYS = {
     Absent.ENCRYPTED: "TLS 1.3: the certificate is encrypted, and there is no key log",
-    Absent.UNDECRYPTABLE: "TLS 1.3: the certificate is encrypted, and the keys do not fit",
+    Absent.UNDECRYPTABLE: "TLS 1.3: the certificate is encrypted, and the key log does not open it",
     Absent.RESUMED: "the session was resumed: no certificate is sent",
     Absent.NOT_SENT: "the server sent no certificate (anonymous or pre-shared key, or an empty list)",
     Absent.NOT_REACHED: "the handshake did not get as far as a certificate",
