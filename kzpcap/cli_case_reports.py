@@ -67,7 +67,7 @@ def report(
     from kzpcap.report.text import safe, wrap
     from kzpcap.verdict.rules import RULES
 
-    _new(output)
+    _new(output, folder)
     try:
         from kzpcap.report.case_page import render
 
@@ -174,10 +174,10 @@ def release(
     from kzpcap.cases.release import release as write
     from kzpcap.report.text import safe
 
-    _new(output)
+    _new(output, folder)
     case = opened(folder)
     try:
-        if _sound(case, latest(case) or ""):
+        if _sound(case, latest(case) or "") or _exchanged(case):
             raise typer.Exit(EXIT_FAULTS)
         left = write(case, output)
     except ImportError as missing:
@@ -213,11 +213,11 @@ def ooni(
     from kzpcap.report.ooni import measurements
     from kzpcap.report.text import safe, wrap
 
+    _outside(output, folder)
     case = opened(folder)
-
     count, known = 0, published_keys()
     try:
-        if _sound(case, latest(case) or ""):
+        if _sound(case, latest(case) or "") or _exchanged(case):
             raise typer.Exit(EXIT_FAULTS)
         with new_file(output) as file:
             for capture, document in reports(case, latest(case) or ""):
@@ -328,8 +328,25 @@ def _sound(case: Case, analysis: str) -> list[str]:
     return found
 
 
-def _new(path: Path) -> None:
-    """A place where something new can be written; BadParameter where it is none."""
+def _exchanged(case: Case) -> list[str]:
+    """The certificates that are not what their names say; they are told."""
+    from kzpcap.cases.verify import exchanged
+    from kzpcap.report.text import safe
+
+    found = exchanged(case)
+    for path in found[:1]:
+        typer.echo(f"kzpcap: {safe(path)} is not what its name says: see `case verify`", err=True)
+    return found
+
+
+def _outside(path: Path, case: Path) -> None:
+    if case.resolve() in (path.resolve(), *path.resolve().parents):
+        raise typer.BadParameter(f"{path} would be in the case, where nothing else belongs", param_hint="--output")
+
+
+def _new(path: Path, case: Path) -> None:
+    """A place where something new can be written, outside of the case; BadParameter where it is none."""
+    _outside(path, case)
     if path.exists():
         raise typer.BadParameter(f"{path} exists already", param_hint="--output")
     if not path.absolute().parent.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import io
 import json
 import shutil
@@ -299,3 +300,27 @@ def test_what_is_brought_is_judged_under_the_options_of_batch(tmp_path):
         document = json.loads(run("case", "summary", str(tmp_path / name), "--json").stdout)
         assert document["states"] == {"genuine": 2, "intercepted": 1}
         assert not document["targets"], "the list that was given has none of its names"
+
+
+def test_what_was_written_beside_a_capture_comes_with_it(tmp_path):
+    (tmp_path / "came").mkdir()
+    (tmp_path / "came" / "a.pcapng").write_bytes(RCKU.read_bytes())
+    beside = {"tool": "tcpdump", "clock": "ntp", "imported_from": "elsewhere"}
+    (tmp_path / "came" / "a.pcapng.custody.json").write_text(json.dumps(beside))
+    done = run("case", "import", tmp_path / "came", "--case", tmp_path / "case")
+    assert (done.returncode, b"skipped" in done.stderr + done.stdout) == (0, False)
+    (line,) = (line for line in told(Case(tmp_path / "case")) if line["what"] == "capture")
+    assert line["sidecar"] == {
+        "tool": "tcpdump",
+        "clock": "ntp",
+        "imported_from": str(tmp_path / "came" / "a.pcapng"),
+    }
+
+
+def test_a_failure_names_what_came_and_not_where_it_is_kept(tmp_path):
+    (tmp_path / "almaty.pcap.bz2").write_bytes(bz2.compress(RCKU.read_bytes())[:2_000])
+    done = run("case", "import", tmp_path / "almaty.pcap.bz2", "--case", tmp_path / "case")
+    assert f"{tmp_path / 'almaty.pcap.bz2'}: ".encode() in done.stderr
+    assert b"/captures/" not in done.stderr
+    failed = json.loads(run("case", "summary", "--json", tmp_path / "case").stdout)["captures"]["failed"]
+    assert [one["file"] if isinstance(one, dict) else one for one in failed] == [str(tmp_path / "almaty.pcap.bz2")]

@@ -17,7 +17,7 @@ from kzpcap.scrub.work import scrub
 from kzpcap.verdict.facts import name_matches
 from tests.build import client_hello as modern_hello
 from tests.build import extension, message, record, server_hello_body
-from tests.conftest import CAPTURES
+from tests.conftest import CAPTURES, run
 from tests.test_overstated import judged
 
 sys.path.insert(0, str(CAPTURES))
@@ -207,3 +207,11 @@ def test_what_the_server_itself_may_have_refused_is_said(ttl, said, tmp_path):
     assert len(found) == 4
     told = found[0].verdict.evidence.children[0].says
     assert ("that the server refuses this name itself is not excluded" in told) is said
+
+
+def test_a_key_that_signed_needs_no_day():
+    """Two chains for the same bytes, and the clock of another year: whose key signed stays as it is."""
+    told = run("certificates", CAPTURES / "tricks" / "capture.pcapng").stdout.decode()
+    assert "standing signed by an interception key: Qaznet Trust Network" in told
+    told = run("certificates", CAPTURES / "kz-2019-rcku" / "capture.pcapng", "--at", "2050-01-01").stdout.decode()
+    assert "standing signed by an interception key: Qaznet Trust Network" in told

@@ -16,8 +16,9 @@ from kzpcap.cases.verify import verify
 from tests.conftest import CAPTURES, judged, run
 
 sys.path.insert(0, str(CAPTURES))
-from recipes.packets import SPRING_2026, Capture, Connection
-from recipes.tls import client_hello
+from recipes.built import qaznet_chain
+from recipes.packets import ACK, PSH, SPRING_2026, Capture, Connection
+from recipes.tls import client_hello, rsa_handshake, server_flight
 
 RCKU = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
 
@@ -179,3 +180,115 @@ def test_names_below_listed_ones_are_told_and_not_counted(tmp_path):
     assert list(document["targets"]) == ["vk.com"]
     said = run("case", "summary", str(tmp_path / "case")).stdout.decode()
     assert "  2 connections to names below listed ones are not counted here\n" in said
+
+
+def test_a_custody_that_was_altered_with_its_result_vouches_for_nothing(case, tmp_path):
+    result = next(path for path in case.results.glob("*/*/report.json") if b'"intercepted"' in path.read_bytes())
+    raw = result.read_bytes()
+    forged = raw.replace(b'"state":"intercepted"', b'"state":"genuine"')
+    assert forged != raw
+    result.write_bytes(forged)
+    for path in case.custody.glob("*.jsonl"):
+        told = path.read_bytes()
+        path.write_bytes(
+            told.replace(hashlib.sha256(raw).hexdigest().encode(), hashlib.sha256(forged).hexdigest().encode())
+        )
+    for command in ("release", "ooni"):
+        done = run("case", command, case.folder, "-o", tmp_path / "out")
+        assert (done.returncode, b"not as custody says" in done.stderr) == (7, True)
+    document = json.loads(run("case", "summary", "--json", case.folder).stdout)
+    assert document["results_not_as_custody_says"] == 2, "all of that run"
+
+
+def test_a_certificate_in_the_place_of_another_is_not_published(case, tmp_path):
+    one, other = sorted(case.certificates.glob("*.der"))[:2]
+    one.write_bytes(other.read_bytes())
+    for command in ("release", "ooni"):
+        done = run("case", command, case.folder, "-o", tmp_path / "out")
+        assert (done.returncode, f"certificates/{one.name} is not what its name says".encode() in done.stderr) == (
+            7,
+            True,
+        )
+    assert case.certificate(one.stem) is None
+    assert case.certificate(other.stem) == other.read_bytes()
+
+
+def test_what_cannot_be_read_hides_no_other_fault(case, monkeypatch):
+    """A bad sector among thousands of originals, and one within the case."""
+    from kzpcap.cases import store
+    from kzpcap.cases import verify as verifying
+
+    first, second = sorted(case.results.glob("*/*/report.json"))
+    second.write_bytes(second.read_bytes() + b" ")
+    original = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+    real = store.file_digest
+
+    def bad(path):
+        if path in (first, original):
+            raise OSError(5, "Input/output error", str(path))
+        return real(path)
+
+    monkeypatch.setattr(store, "file_digest", bad)
+    monkeypatch.setattr(verifying, "file_digest", bad)
+    found = {fault.path: fault.says for fault in verify(case, rehash=True).faults}
+    assert found == {
+        str(first.parent.relative_to(case.folder)): "cannot be read: Input/output error",
+        str(second.relative_to(case.folder)): "is not what it was",
+        str(original): "cannot be read: Input/output error",
+    }
+
+
+def test_a_run_whose_lines_are_gone_is_open_until_the_next_run(case):
+    lone = case.custody / "20190720T000000Z-00000000.jsonl"
+    lone.touch()
+    (open_,) = verify(case).open
+    assert (open_.path, "has no line" in open_.says) == (f"custody/{lone.name}", True)
+    assert run("case", "verify", case.folder).returncode == 8
+    judged(case.folder, CAPTURES / "kz-2019-rcku")
+    assert not lone.exists()
+    assert verify(case).open == verify(case).faults == []
+
+
+def test_nothing_is_written_into_a_case(case):
+    for command in ("report", "release", "ooni"):
+        for place in ("out", "custody/x.jsonl"):
+            done = run("case", command, case.folder, "-o", case.folder / place)
+            assert (done.returncode, b"would be in the case" in done.stderr) == (2, True)
+    assert verify(case).faults == []
+
+
+@pytest.mark.parametrize("times", [0.0, 12.0], ids=["none", "of a clock that began anew"])
+def test_a_case_without_a_day_has_a_page_and_a_release(times, tmp_path):
+    capture = Capture(SPRING_2026)
+    rsa_handshake(Connection(capture, 50_001), "rcku.kz", qaznet_chain(), random.Random(5))
+    capture.packets = [(times, frame) for _, frame in capture.packets]
+    capture.write(tmp_path / "boot.pcapng")
+    judged(tmp_path / "case", tmp_path / "boot.pcapng")
+    assert run("case", "report", tmp_path / "case", "-o", tmp_path / "page.html").returncode == 0
+    assert run("case", "release", tmp_path / "case", "-o", tmp_path / "out").returncode == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "intercepted" in page
+    assert "in Almaty from 1970" not in page
+
+
+def test_a_lone_probe_that_was_answered_is_a_connection(tmp_path):
+    """Two hellos with a lowered TTL are no ladder; what answered them is told."""
+    capture = Capture(SPRING_2026)
+    for number, ttl in enumerate((5, 6)):
+        connection = Connection(capture, 50_001 + number)
+        connection.open()
+        connection.packet(0, PSH | ACK, client_hello("www.facebook.com", random.Random(number)), ttl=ttl)
+        connection.send(1, server_flight(qaznet_chain(), 0x009C, random.Random(5)), 0.03)
+        connection.close()
+    capture.write(tmp_path / "two.pcapng")
+    assert run("analyze", tmp_path / "two.pcapng", "--ooni", tmp_path / "own.jsonl").returncode == 0
+    judged(tmp_path / "case", tmp_path / "two.pcapng")
+    document = json.loads(run("case", "summary", "--json", tmp_path / "case").stdout)
+    assert document["states"]["intercepted"] == 2
+    assert run("case", "ooni", tmp_path / "case", "--evidence", "-o", tmp_path / "case.jsonl").returncode == 0
+    for name in ("own", "case"):
+        (measurement,) = map(json.loads, (tmp_path / f"{name}.jsonl").read_text().splitlines())
+        assert len(measurement["test_keys"]["tls_handshakes"]) == 2
+    told = run("case", "report", tmp_path / "case", "-o", tmp_path / "page.html")
+    assert told.returncode == 0
+    assert "No interception was seen" not in (tmp_path / "page.html").read_text()

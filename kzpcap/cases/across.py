@@ -12,7 +12,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kzpcap.cases import edges, timeline, tomography
-from kzpcap.cases.crossings import EXACT, FIRST_TIME, Crossing, Edge, Path, crossings, network_of, settled, vantages
+from kzpcap.cases.crossings import (
+    EXACT,
+    FIRST_TIME,
+    LAST_TIME,
+    Crossing,
+    Edge,
+    Path,
+    crossings,
+    network_of,
+    settled,
+    vantages,
+)
 from kzpcap.report.document import Document
 from kzpcap.report.names import NO_TIME, day_of, identity_of, listed_name
 
@@ -287,7 +298,7 @@ def _keys(keys: Iterable[tuple[str, Key]]) -> list[dict[str, Any]]:
 def _days(every: list[Crossing]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Counter[str]]] = {}
     for one in every:
-        if one.time < FIRST_TIME:
+        if not FIRST_TIME <= one.time <= LAST_TIME:
             continue
         found.setdefault(one.name, {}).setdefault(edges.day(one.time), Counter())[one.outcome] += 1
     return [

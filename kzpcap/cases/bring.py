@@ -23,7 +23,7 @@ from kzpcap.capture.source import may_hold_captures
 from kzpcap.capture.tars import is_tar, tar_members
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
-from kzpcap.cases.work import OWN_WORDS
+from kzpcap.cases.work import OWN_WORDS, SIDECAR, sidecar
 from kzpcap.errors import CaptureError
 from kzpcap.sealing import SealError, is_sealed, unseal
 
@@ -103,7 +103,7 @@ class Bringer:
 
     def _take(self, path: Path, shown: str, named: bool = False) -> None:
         """One file; a failure is told and not raised."""
-        if path.name in LEFT or path.name.endswith(f".{MANIFEST}"):
+        if path.name in LEFT or path.name.endswith((f".{MANIFEST}", SIDECAR)):
             return
         try:
             if path.is_symlink() or not path.is_file():
@@ -124,7 +124,7 @@ class Bringer:
                 left = self.brought.failures if named or sealed else self.brought.skipped
                 left.append((shown, "what was sealed is no capture" if sealed else "no capture"))
                 return
-            told: dict[str, Any] = {"imported_from": shown, **_told(path.with_name(TOLD))}
+            told = {**(sidecar(str(path)) or {}), "imported_from": shown, **_told(path.with_name(TOLD))}
             told |= _scrubbed(path, aside.stat().st_size, self.keys)
             if sealed:
                 told["sealed_sha256"] = file_digest(path)

@@ -18,6 +18,7 @@ from typing import Any
 
 from kzpcap.report.document import Document
 from kzpcap.report.names import identity_of
+from kzpcap.report.probing import standing_alone
 from kzpcap.verdict.identity import is_known, is_product
 
 SERVER, START = "(server)", "(capture point)"
@@ -271,8 +272,9 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
             probes[0]["client"]["port"],
         )
         yield _timed(told), path
+    alone = standing_alone(report["ladders"])
     for one in report.connections():
-        if one["probe_ttl"] is None and one["target"] and one["target"]["match"] == EXACT:
+        if alone(one) and one["target"] and one["target"]["match"] == EXACT:
             server = one["server"]["address"]
             yield _timed(_connection(capture, one, ways.get((one["client"]["address"], server), ()))), None
 

@@ -34,6 +34,7 @@ from kzpcap.cases.tomography import explain
 from kzpcap.report.document import Document
 from kzpcap.report.names import day_of
 from kzpcap.report.ooni import measurements
+from kzpcap.report.probing import standing_alone
 from kzpcap.verdict.identity import PRODUCT, is_product
 from kzpcap.verdict.rules import RULES
 
@@ -112,9 +113,10 @@ def _json(path: Path, value: Any) -> None:
 
 
 def _count(report: Document, rows: Counter[tuple[str, ...]], behind: dict[str, set[tuple[str, str]]]) -> None:
+    alone = standing_alone(report["ladders"])
     for one in report.connections():
         target = one["target"]
-        if not target or target["match"] != "exact" or one["probe_ttl"] is not None:
+        if not target or target["match"] != "exact" or not alone(one):
             continue
         network = network_of(one["client"]["address"])
         system = f"AS{one['client']['asn']}" if one["client"].get("asn") else ""

@@ -17,7 +17,7 @@ from kzpcap.cases.cluster import Cluster
 from kzpcap.cases.custody import Chain, logs, new_run
 from kzpcap.cases.pool import Limits, Pool
 from kzpcap.cases.store import Case, clear, workshop
-from kzpcap.cases.work import CHANGED, Outcome, Settings, changed, identity, sidecar, stamp
+from kzpcap.cases.work import CHANGED, Outcome, Settings, changed, identity, imported_from, sidecar, stamp
 
 FAILURES = ("failed", "failed before", CHANGED, "unreadable")
 
@@ -239,12 +239,13 @@ class Run:
         self.tally.outcomes[kind] += 1
         self.tally.members += outcome.member is not None
         self.tally.intercepted += outcome.intercepted if kind == "analysed" else 0
+        beside = self.beside.get(path) or (sidecar(path) if kind != "not a capture" else None)
         if kind in FAILURES or (named and kind == "not a capture"):
-            name = path if outcome.member is None else f"{path}/{outcome.member}"
+            name = imported_from(beside) or path
+            name = name if outcome.member is None else f"{name}/{outcome.member}"
             self.tally.failures.append((name, outcome.why or kind))
         more = {"file": told}
-        beside = (self.beside.get(path) or sidecar(path)) if kind != "not a capture" else None
-        if beside is not None:
+        if beside is not None and kind != "not a capture":
             more["sidecar"] = beside
         self.chain.add("capture", name=full(path), **more, **outcome.document())
 

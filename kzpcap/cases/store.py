@@ -134,11 +134,12 @@ class Case:
         aside.replace(place)
 
     def certificate(self, digest: str) -> bytes | None:
-        """The DER of a certificate by its digest; None where the case has it not."""
+        """The DER of a certificate by its digest; None where the case has it not, or another in its place."""
         try:
-            return (self.certificates / f"{digest}.der").read_bytes()
+            der = (self.certificates / f"{digest}.der").read_bytes()
         except OSError:
             return None
+        return der if hashlib.sha256(der).hexdigest() == digest else None
 
     def digests(self, capture: str, analysis: str) -> dict[str, str]:
         """Name -> SHA-256 of each file of a result."""

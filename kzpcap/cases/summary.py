@@ -12,6 +12,7 @@ from kzpcap.cases.across import Across
 from kzpcap.cases.custody import latest, logs
 from kzpcap.cases.repeats import Repeats, sound
 from kzpcap.cases.store import REPORT, Case
+from kzpcap.cases.work import imported_from
 from kzpcap.errors import CaseError
 from kzpcap.report import whom, words
 from kzpcap.report.document import Document
@@ -159,7 +160,8 @@ def _custody(case: Case, found: Total) -> None:
         now: dict[str, dict[str, Word]] = {}
         for line in log.lines:
             if line["what"] in ("capture", "unreadable") and line.get("outcome") != "failed before":
-                name = line["name"] + (f"/{line['member']}" if line.get("member") else "")
+                name = imported_from(line.get("sidecar")) or line["name"]
+                name += f"/{line['member']}" if line.get("member") else ""
                 of = now.setdefault(line["name"], {})
                 if name not in of or of[name].outcome in JUDGED:  # an archive may have two of one name
                     of[name] = _word(line)

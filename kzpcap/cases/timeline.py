@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kzpcap.cases.crossings import Crossing
+from kzpcap.cases.crossings import FIRST_TIME, LAST_TIME, Crossing
 
 EVIDENCE = math.log(1000)
 """For one run; the logarithm of how many runs there could be is added, as one in so many is long by chance."""
@@ -181,5 +181,7 @@ def hours(crossings: Sequence[Crossing]) -> dict[int, Counter[str]]:
     """Hour since 1970 (UTC) -> how many connections to listed names had each outcome."""
     found: dict[int, Counter[str]] = {}
     for one in crossings:
+        if not FIRST_TIME <= one.time <= LAST_TIME:
+            continue
         found.setdefault(int(one.time // HOUR), Counter())[one.outcome] += 1
     return dict(sorted(found.items()))

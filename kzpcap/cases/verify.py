@@ -95,6 +95,8 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
         found.open.append(Fault(name, f"its last line is torn after {log.end:,} bytes: the next run cuts it off"))
     if log.head:
         found.heads[log.run] = log.head
+    elif not log.lines and not log.torn and not goes_on:
+        found.open.append(Fault(name, "has no line: the run was cut off, or it was emptied since"))
     analysis = log.lines[0].get("analysis") if log.lines else None
     for line in log.lines:
         if line["what"] != "capture" or "results" not in line or analysis is None:
@@ -154,7 +156,11 @@ def _results(case: Case, named: dict[tuple[str, str], dict[str, str]], found: Ve
         found.open.append(Fault(f"results/{'/'.join(key)}", text))
     for key in sorted(there & named.keys()):
         found.results += 1
-        now = case.digests(*key)
+        try:
+            now = case.digests(*key)
+        except OSError as error:
+            found.faults.append(_unreadable(f"results/{'/'.join(key)}", error))
+            continue
         found.files += len(now)
         for name in sorted(now.keys() | named[key].keys()):
             if now.get(name) != named[key].get(name):
@@ -166,7 +172,8 @@ def altered(case: Case, analysis: str) -> list[str]:
     """The results under an analysis that are not as a run's custody says, or in none; each by its path."""
     named: dict[tuple[str, str], dict[str, str]] = {}
     for log in logs(case):
-        _run(case, log, Verdict(), named)
+        if not log.faults:  # a chain that is broken vouches for nothing
+            _run(case, log, Verdict(), named)
     told = {key: digests for key, digests in named.items() if key[1] == analysis}
     there = {(path.parent.name, analysis) for path in case.results.glob(f"*/{analysis}")}
     return [
@@ -176,12 +183,33 @@ def altered(case: Case, analysis: str) -> list[str]:
     ]
 
 
+def exchanged(case: Case) -> list[str]:
+    """The certificates that are not what their names say; each by its path."""
+    return [f"certificates/{path.name}" for path in sorted(case.certificates.iterdir()) if not _is_named(path)]
+
+
+def _is_named(path: Path) -> bool:
+    return path.suffix == ".der" and _bears(path, path.stem)
+
+
+def _bears(path: Path, digest: str) -> bool:
+    """Is it a file with this digest? One that cannot be read is not."""
+    try:
+        return _plain(path) and file_digest(path) == digest
+    except OSError:
+        return False
+
+
+def _unreadable(path: str, error: OSError) -> Fault:
+    return Fault(path, f"cannot be read: {error.strerror}")
+
+
 def _certificates(case: Case, told: set[str], found: Verdict) -> None:
     there = set()
     for path in sorted(case.certificates.iterdir()):
         there.add(path.stem)
         found.certificates += 1
-        if path.suffix != ".der" or not _plain(path) or file_digest(path) != path.stem:
+        if not _is_named(path):
             found.faults.append(Fault(f"certificates/{path.name}", "is not what its name says"))
     for digest in sorted(told - there):
         found.faults.append(Fault(f"certificates/{digest}.der", "is missing"))
@@ -198,7 +226,7 @@ def _captures(case: Case, told: set[str], found: Verdict) -> None:
     """Captures that were imported: the case has the only copy, so each is read each time, and must be there."""
     there = sorted(case.captures.iterdir()) if case.captures.is_dir() else []
     for path in there:
-        if not _plain(path) or file_digest(path) != path.stem:
+        if not _bears(path, path.stem):
             found.faults.append(Fault(f"captures/{path.name}", "is not what its name says"))
         elif path.name not in told:
             text = "is in no run's custody: import it again, and it will be"
@@ -248,7 +276,16 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
                 digest = line.get("container") or line["sha256"]
                 told.setdefault(digest, {})[path] = line
                 last[path] = digest
-    now = {path: file_digest(path) for path in last if path.is_file()}
+    now: dict[Path, str] = {}
+    for path in last:
+        try:
+            if path.is_file():
+                now[path] = file_digest(path)
+        except OSError as error:
+            found.faults.append(_unreadable(str(path), error))
+            for places in told.values():
+                places.pop(path, None)
+    told = {digest: places for digest, places in told.items() if places}
     found.originals += len(now)
     for path, digest in sorted(now.items()):
         line = told[last[path]][path]

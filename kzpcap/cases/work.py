@@ -236,6 +236,12 @@ OWN_WORDS = frozenset({"imported_from", "sealed_sha256", "scrubbed", "answers_lo
 """What custody itself says beside a capture: nobody else's file may say it."""
 
 
+def imported_from(beside: dict[str, Any] | None) -> str:
+    """Where a capture that the case keeps came from; empty for others."""
+    name = (beside or {}).get("imported_from")
+    return name if isinstance(name, str) else ""
+
+
 def sidecar(path: str) -> dict[str, Any] | None:
     """What a file beside the capture tells of how it was taken (tool, filter, interface, system, clock)."""
     beside = Path(path + SIDECAR)

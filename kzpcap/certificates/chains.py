@@ -333,7 +333,8 @@ class ChainJudge:
         known = in_turn(
             (one for pool in own for one in pool.named(last.issuer_key)), self.trust.roots_named(last.issuer_key)
         )
-        signed = [signed_by(last, one) for one in islice(known, MAX_CHECKS) if one.sha256 != last.sha256]
+        itself = (last,) if last.subject_key == last.issuer_key else ()
+        signed = [signed_by(last, one) for one in (*itself, *islice(known, MAX_CHECKS))]
         return "refused" if True in signed else "unchecked" if None in signed else ""
 
     def _product(self, shown: tuple[Certificate, ...]) -> Product | None:

@@ -138,6 +138,8 @@ def figures(across: dict[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
         strongest = _strongest(counts)
         if strongest:
             days.setdefault(there.date(), {})[there.hour] = strongest
+    if not days:
+        return
     shown = _days(days)
     yield (
         "hours",

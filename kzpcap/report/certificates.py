@@ -35,6 +35,8 @@ def standing(facts: ChainFacts, time_ns: int) -> str:
         return "linked to a trust anchor given on the command line"
     if facts.public and facts.standing:
         anchor = facts.public.anchor.common_name or facts.public.anchor.subject
+        if not time_ns:
+            return f'linked to "{anchor}"; whether that was public then cannot be judged: no time to rest on'
         if facts.standing.trusted:
             dates = facts.within_dates(time_ns)
             return f'publicly trusted by "{anchor}" ({facts.standing.release})' + (
@@ -86,6 +88,8 @@ def rows(report: Report) -> Iterator[Row]:
     for observation in report.spill:
         for place, name in enumerate(observation.chain):
             times.setdefault(name, (observation.chain[place:], observation.time_ns))
+        for place, name in enumerate(observation.other_chain):
+            times.setdefault(name, (observation.other_chain[place:], observation.time_ns))
         for place, name in enumerate(observation.client_chain):
             times.setdefault(name, (observation.client_chain[place:], observation.time_ns))
     surroundings = report.surroundings
@@ -93,7 +97,7 @@ def rows(report: Report) -> Iterator[Row]:
         chain, time_ns = times.get(name, ((name,), 0))
         facts = surroundings.facts_of(chain, time_ns)
         moment = surroundings.moment(time_ns)
-        words = standing(facts, moment) if facts and moment else "its standing cannot be judged: no time to rest on"
+        words = standing(facts, moment) if facts else "it cannot be read"
         frames = surroundings.certificates.frames_of(name)
         yield Row(certificate, frames, words, _timestamps(certificate, facts, report))
 

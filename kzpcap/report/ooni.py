@@ -18,6 +18,7 @@ from typing import Any
 from kzpcap.iana import CERTIFICATE_ALERTS, PROTOCOL, suite_name
 from kzpcap.report.document import Document
 from kzpcap.report.names import asked_for_it_alone, listed_name
+from kzpcap.report.probing import standing_alone
 
 QUIET: dict[str, Any] = {
     "certificates": [],
@@ -104,10 +105,11 @@ def measurements(
     tell = Telling(der, evidence, frozenset(known))
     probes: dict[tuple[str, int], list[dict[str, Any]]] = {_server(ladder): [] for ladder in document["ladders"]}
     shown: list[dict[str, Any]] = []
+    alone = standing_alone(document["ladders"])
     for one in document.connections():
         if one["time"] is None:
             continue  # there is no measurement without a time
-        if one["probe_ttl"] is not None:
+        if not alone(one):
             if _server(one) in probes:
                 probes[_server(one)].append(one)
         elif evidence or listed_name(one):
