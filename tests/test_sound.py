@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import json
 import random
@@ -269,6 +270,7 @@ def test_a_case_without_a_day_has_a_page_and_a_release(times, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "intercepted" in page
     assert "in Almaty from 1970" not in page
+    assert "No interception was seen" not in page
 
 
 def test_a_lone_probe_that_was_answered_is_a_connection(tmp_path):
@@ -292,3 +294,27 @@ def test_a_lone_probe_that_was_answered_is_a_connection(tmp_path):
     told = run("case", "report", tmp_path / "case", "-o", tmp_path / "page.html")
     assert told.returncode == 0
     assert "No interception was seen" not in (tmp_path / "page.html").read_text()
+
+
+def test_evidence_that_fails_has_a_digest_and_its_alteration_is_found(tmp_path):
+    """A file that cannot be unpacked is evidence as well; what is no capture is not read to its end."""
+    (tmp_path / "in").mkdir()
+    broken = tmp_path / "in" / "evidence.pcap.bz2"
+    broken.write_bytes(bz2.compress(random.Random(1).randbytes(500_000))[:40])
+    (tmp_path / "in" / "poem.txt").write_text("nothing")
+    judged(tmp_path / "case", tmp_path / "in")
+    case = Case(tmp_path / "case")
+    lines = {
+        line["name"]: line
+        for path in case.custody.iterdir()
+        for line in map(json.loads, path.read_text().splitlines())
+        if line["what"] == "capture"
+    }
+    assert lines[str(broken)]["container"] == file_digest(broken)
+    assert "container" not in lines.get(str(tmp_path / "in" / "poem.txt"), {})
+    found = verify(case, rehash=True)
+    assert (found.originals, found.faults, found.open) == (1, [], [])
+    broken.write_bytes(b"\0" + broken.read_bytes()[1:])
+    assert [fault.path for fault in verify(case, rehash=True).faults] == [str(broken)]
+    broken.unlink()
+    assert [fault.path for fault in verify(case, rehash=True).open] == [str(broken)]

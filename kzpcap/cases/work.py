@@ -123,7 +123,7 @@ class Worker:
         container: str | None = None
         for name, source, notes in open_all(path):
             member = name[len(path) + 1 :] if name != path else None
-            if member is not None:
+            if member is not None or (isinstance(source, CaptureError) and not isinstance(source, NotACapture)):
                 container = container or file_digest(Path(path))
             if isinstance(source, CaptureError):
                 yield Outcome(_kind(source), member, why=str(source), container=container, passing=_passing(source))
