@@ -11,11 +11,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 CAPTURES = ROOT / "captures"
 CORPUS = Path(os.environ.get("KZPCAP_CORPUS", ROOT.parent / "shared" / "corpus"))
 LAB = Path(os.environ.get("KZPCAP_LAB", ROOT.parent / "shared" / "lab"))
+
+settings.register_profile("loaded", deadline=None)  # a machine that is busy is no fault of the code's
+settings.load_profile("loaded")
 
 
 def corpus_files() -> list[Path]:

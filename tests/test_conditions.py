@@ -131,7 +131,7 @@ def test_an_authoritys_serial_is_its_keys_digest():
     facts = judge.judge((leaf, authority), 0)
     assert shaped_issuer(facts) is facts.links[1]
     other = facts.links[1]._replace(serial="1234")
-    assert shaped_issuer(facts._replace(links=(facts.links[0], other))) is None
+    assert shaped_issuer(facts._replace(shown=(facts.links[0], other))) is None
 
 
 def test_more_of_the_client_than_is_recorded_leaves_a_reset_open():

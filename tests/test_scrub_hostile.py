@@ -432,3 +432,11 @@ def test_many_connections_are_scrubbed_in_time(wire, shape):
     began = time.process_time()
     scrub(str(wire.path), SHIPPED, Choices("public")).output.close()
     assert time.process_time() - began < 8
+
+
+def test_whom_a_proxy_was_asked_for_stays_only_where_that_name_may(wire):
+    ahead = ((0, b"CONNECT private-clinic.example:443 HTTP/1.1\r\n\r\n"), (1, b"HTTP/1.1 200 OK\r\n\r\n"))
+    wire.tcp(*ahead, (0, hello()), (1, answer("vk.com")[0]), to=8080)
+    _, out = wire.scrub()
+    assert b"private-clinic" not in out
+    assert b"vk.com" in out

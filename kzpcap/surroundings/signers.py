@@ -11,6 +11,8 @@ from kzpcap.surroundings.briefs import FRESH_GENUINE, LISTED, LOWERED, NAMED, SI
 MAX_ISSUERS = 8
 MAX_USES = 64
 MANY = 1_024
+NOT_TOLD = 1 << 62
+"""Nanoseconds of a SYN or SYN-ACK that is not there, or where both have one time."""
 NEAR_US = 10_000
 """From a ClientHello to the ServerHello of who signs nearby, in microseconds: key generation and a signature."""
 
@@ -59,12 +61,12 @@ class Signers:
         rows, found = self.briefs, Signing()
         for row in of_client:
             flags = rows.flags[row]
-            found.slowest = max(found.slowest, rows.took[row])
+            found.slowest = max(found.slowest, rows.took[row] if rows.took[row] > 0 else NOT_TOLD)
             found.lowered = found.lowered or bool(flags & LOWERED)
             found.fresh_genuine = found.fresh_genuine or bool(flags & FRESH_GENUINE)
             if not flags & SIGNED:
                 continue
-            if rows.issuers[row] and rows.answer_took[row] <= NEAR_US and len(found.near) < MAX_ISSUERS:
+            if rows.issuers[row] and 0 < rows.answer_took[row] <= NEAR_US and len(found.near) < MAX_ISSUERS:
                 found.near.add(rows.issuers[row])
             if len(found.issuers) < MAX_ISSUERS:
                 found.issuers.add(rows.issuers[row])

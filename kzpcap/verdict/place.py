@@ -62,7 +62,7 @@ def _same_effect(verdict: Verdict, observation: Observation, surroundings: Surro
     """Did the connection get what the ladder drew, of the same? Who is named by no known key is told by who signed."""
     signed = ladder.effect in ("certificate", "suspected_certificate")
     if verdict.state is State.INTERFERED:
-        return not signed and EFFECTS.get(observation.failed or "", ladder.effect) == ladder.effect
+        return not signed and EFFECTS.get(observation.failed or "", "reset") == ladder.effect
     if not signed or verdict.interceptor is None:
         return False
     identity = verdict.interceptor.identity
@@ -171,7 +171,7 @@ def _own_link(observation: Observation) -> str | None:
     if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
         return None  # recorded at another point as well
     took = first.time_ns - syn.time_ns
-    if not 0 <= took < LAN_NS:
+    if not 0 < took < LAN_NS:
         return None
     return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
 

@@ -136,6 +136,8 @@ def _no_answer(observation: Observation, mark: Mark, what: str) -> Finding | Non
 def _late(asked_ns: int, mark: Mark, what: str) -> Finding | None:
     """Why a packet may not be for what was last sent before it; None where it may."""
     took = mark.time_ns - asked_ns
+    if not asked_ns or not mark.time_ns or took < -SWAPPED_NS:
+        return Finding(None, f"the packets have no times that tell whether the {what} came soon", (mark.frame,))
     if took > PROMPT_NS:
         says = (
             f"the {what} came {took // 1_000_000_000} s later: so does that of a balancer or firewall which gave up"
