@@ -249,7 +249,11 @@ def _told(scrubbed: Scrubbed, accept: bool) -> None:
     if not scrubbed.written.frames:
         undecided = len(scrubbed.chosen.undecided)
         why = (
-            f"--keep NAME hands on one of {undecided} names on no list" if undecided else "none is evidence of anything"
+            f"--keep NAME hands on one of {undecided} names on no list"
+            if undecided
+            else "evidence over QUIC stays in --profile evidence alone"
+            if scrubbed.chosen.over_quic
+            else "none is evidence of anything"
         )
         _fail(f"nothing was written: no connection in this capture stays: {why}")
     if proof.unexpected and not accept:

@@ -185,3 +185,22 @@ def test_any_bytes(first, second):
     quic.crypto_frames(first)
     assert quic.turns(Flow((0, b"\xc0" + first), (1, second)), 0).retry_frame in (None, 2)
     quic.negotiation(b"\x80\0\0\0\0" + first)
+
+
+@pytest.mark.parametrize("version", [quic.V1, quic.V2])
+def test_a_packet_that_was_opened_is_sealed_to_the_same_bytes(version):
+    label = "client in"
+    data = initial(crypto(0, b"x" * 60), 5, version)
+    header = quic.long_header(data, 0)
+    (keys,) = quic.initial_keys(version, DCID, label)
+    found = quic.opened(data, header, keys)
+    assert quic.sealed(found, data[1 : header.pn_offset], keys) == data
+
+
+def test_where_the_frames_of_an_initial_end():
+    known = crypto(0, b"one") + bytes(5) + crypto(3, b"two")
+    frames, end = quic.placed_crypto_frames(known + b"\x1c\0\0\6reason")
+    assert [(offset, data) for offset, data, _ in frames] == [(0, b"one"), (3, b"two")]
+    assert all(known[at : at + len(data)] == data for _, data, at in frames)
+    assert end == len(known)
+    assert quic.placed_crypto_frames(known)[1] == len(known)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
 import io
 import ipaddress
 import json
 import os
 import random
+import socket
 import sys
 import time
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from kzpcap import analyze, cli_scrub, reference
 from kzpcap.scrub.choose import Choices
-from kzpcap.scrub.work import scrub
+from kzpcap.scrub.prove import Proof, look_for_leaks
+from kzpcap.scrub.work import doubtful_issuers, scrub, words
 from tests.build import certificate_body, client_hello_body, extension, message, record, server_hello_body, vector
-from tests.conftest import CAPTURES
+from tests.conftest import CAPTURES, run
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import qaznet_chain
-from recipes.packets import SPRING_2026
-from recipes.tls import Authority
+from recipes.packets import ACK, PSH, SPRING_2026, Capture, Connection
+from recipes.tls import Authority, client_hello, rsa_handshake, server_flight
 
 SHIPPED = reference.load()
 
@@ -440,3 +446,154 @@ def test_whom_a_proxy_was_asked_for_stays_only_where_that_name_may(wire):
     _, out = wire.scrub()
     assert b"private-clinic" not in out
     assert b"vk.com" in out
+
+
+def test_of_quic_neither_token_nor_private_protocol_stays(tmp_path, monkeypatch):
+    """Servers write the client's address into their tokens; what anyone can open is masked as over TCP."""
+    pytest.importorskip("aioquic")
+    quic, made = pytest.importorskip("recipes.quic"), pytest.importorskip("recipes.packets")
+    token, app = b"quiche" + socket.inet_aton("95.56.77.88"), "anna-private-app"
+    real = quic.encode_quic_retry
+    monkeypatch.setattr(quic, "encode_quic_retry", lambda **told: real(**{**told, "retry_token": token}))
+    capture = made.Capture(made.SPRING_2026)
+    key, leaf = Authority.make("LAB public root", made.SPRING_2026).issue(["vk.com"], made.SPRING_2026, strong=True)
+    client = quic.client("vk.com")
+    client._configuration.alpn_protocols = ["h3", app]
+    quic.answered(quic.Datagrams(capture, 50_001, "87.240.190.67"), client, key, leaf, retry=True)
+    capture.write(tmp_path / "quic.pcapng")
+    before = (tmp_path / "quic.pcapng").read_bytes()
+    assert token in before
+    done = run("scrub", tmp_path / "quic.pcapng", "-o", tmp_path / "out.pcapng")
+    assert done.returncode == 0, done.stderr
+    assert token not in (tmp_path / "out.pcapng").read_bytes()
+    hellos = [analyzed(tmp_path / name)["connections"][0] for name in ("quic.pcapng", "out.pcapng")]
+    assert [one["server_name"] for one in hellos] == ["vk.com", "vk.com"]
+    assert [one["ja4"] for one in hellos] == [hellos[0]["ja4"]] * 2
+    assert [app in json.dumps(one) for one in hellos] == [True, False]
+    assert len(hellos[1]["alpn_offered"]) == 2
+
+
+def analyzed(path):
+    return json.loads(run("analyze", "--json", path).stdout)
+
+
+def test_a_carriers_page_that_lies_in_a_certificates_place_does_not_stay(tmp_path):
+    """Its pieces and the server's, one after the other: read in turns, the page is in the middle of the handshake."""
+    root = Authority.make("LAB public root", SPRING_2026)
+    (tmp_path / "root.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    _, leaf = root.issue(["vk.com"], SPRING_2026, strong=True)
+    chain = [one.public_bytes(Encoding.DER) for one in (leaf, *[root.certificate] * 5)]
+    flight = server_flight(chain, 0x009C, random.Random(4))
+    page = b"HTTP/1.1 403 Forbidden\r\n\r\n".ljust(1_400, b".") + b"<p>Subscriber IVANOVA, contract 87011234567</p>"
+    for order in ("page page server", "page server page", "server page page", "page2 server page"):
+        capture = Capture(SPRING_2026)
+        link = Connection(capture, 50_001)
+        link.open()
+        link.send(0, client_hello("vk.com", random.Random(1)))
+        start, pieces = link.seq[1], [(0, page[:1_400]), (1_400, page[1_400:])]
+        for what in order.split():
+            if what == "server":
+                parts, ttl = [(at, flight[at : at + 1_400]) for at in range(0, len(flight), 1_400)], 57
+            else:
+                parts, ttl = [pieces.pop(-1 if what == "page2" else 0)], 60
+            for at, body in parts:
+                link.seq[1] = start + at
+                link.packet(1, PSH | ACK, body, wait=0.004, ttl=ttl)
+        capture.write(tmp_path / "page.pcapng")
+        for profile in ("evidence", "public"):
+            data = reference.load(None, None, [tmp_path / "root.pem"])
+            scrubbed = scrub(str(tmp_path / "page.pcapng"), data, Choices(profile))
+            with scrubbed.output:
+                out = scrubbed.output.read()
+            assert (b"IVANOVA" in out, scrubbed.proof.leaks, scrubbed.proof.wrong) == (False, [], []), order
+
+
+def test_what_would_show_more_than_it_does_is_left_out_and_the_rest_stays(tmp_path):
+    """Two copies of encrypted bytes that differ: with zeros in place of both, nothing is in dispute any more."""
+    capture = Capture(SPRING_2026)
+    rsa_handshake(Connection(capture, 50_001), "www.facebook.com", qaznet_chain(), random.Random(5))
+    link = Connection(capture, 50_002)
+    link.open()
+    link.send(0, client_hello("vk.com", random.Random(6)))
+    root = Authority.make("LAB public root", SPRING_2026)
+    (tmp_path / "root.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    leaf = root.issue(["vk.com"], SPRING_2026, strong=True)[1].public_bytes(Encoding.DER)
+    link.send(1, server_flight([leaf], 0x009C, random.Random(6)), wait=0.03)
+    link.send(0, record(22, message(16, bytes(258))) + record(20, b"\1") + record(22, bytes(40)))
+    start = link.seq[1]
+    for byte in (b"\1", b"\2"):
+        link.seq[1] = start
+        link.send(1, record(20, b"\1") + record(22, byte * 40), wait=0.03)
+    link.send(0, record(23, bytes(200)))
+    link.close()
+    capture.write(tmp_path / "two.pcapng")
+    data = reference.load(None, None, [tmp_path / "root.pem"])
+    before = analyze(str(tmp_path / "two.pcapng"), data)
+    states = [one.verdict.state.value for one in before.connections()]
+    before.close()
+    scrubbed = scrub(str(tmp_path / "two.pcapng"), data, Choices("evidence"))
+    scrubbed.output.close()
+    assert states == ["intercepted", "undetermined"]
+    assert (scrubbed.chosen.stronger, scrubbed.proof.wrong, scrubbed.made.names) == (1, [], {"www.facebook.com"})
+    assert scrubbed.manifest["dropped"]["stronger"] == 1
+    assert any("would show more than it does" in line for line in words(scrubbed))
+
+
+@pytest.mark.parametrize("authority", ["Root of ANNA-LAPTOP", "Company CA"])
+def test_whoever_issued_what_stays_is_told_whatever_the_state(authority, tmp_path):
+    """A personal CA over every name is the usual case, and its state is undetermined."""
+    own = Authority.make(authority, SPRING_2026)
+    chain = [one.public_bytes(Encoding.DER) for one in (own.issue(["vk.com"], SPRING_2026)[1], own.certificate)]
+    capture = Capture(SPRING_2026)
+    rsa_handshake(Connection(capture, 50_001), "vk.com", chain, random.Random(5))
+    capture.write(tmp_path / "own.pcapng")
+    scrubbed = scrub(str(tmp_path / "own.pcapng"), SHIPPED, Choices("evidence"))
+    scrubbed.output.close()
+    assert [state.value for state in scrubbed.chosen.states.values()] == ["undetermined"]
+    assert doubtful_issuers(scrubbed) == [f"CN={authority}"]
+
+
+def test_a_genuine_name_stays_beside_a_copy_that_bears_it_and_not_by_a_wildcard(tmp_path):
+    root, box = (Authority.make(name, SPRING_2026) for name in ("LAB public root", "LAB box"))
+    (tmp_path / "root.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    box_der = box.certificate.public_bytes(Encoding.DER)
+    private, key, hours = "anna.mail.ru", rsa.generate_private_key(3, 2_048), datetime.timedelta(hours=6)
+    for names, stays in ((["mail.ru", "*.mail.ru"], False), (["mail.ru", private], True)):
+        genuine = root.issue(names, SPRING_2026 - datetime.timedelta(minutes=42), strong=True)[1]
+        begins, ends = genuine.not_valid_before_utc - hours, genuine.not_valid_after_utc - hours
+        builder = x509.CertificateBuilder(box.name, genuine.subject, key.public_key(), genuine.serial_number + 0xADB3)
+        builder = builder.not_valid_before(begins).not_valid_after(ends)
+        held = genuine.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        forged = builder.add_extension(held, critical=False).sign(box.key, hashes.SHA256())
+        capture = Capture(SPRING_2026)
+        for number, (name, leaf) in enumerate(((private, genuine), ("mail.ru", forged))):
+            link = Connection(capture, 50_001 + number, f"203.0.113.{80 + number}")
+            rsa_handshake(link, name, [leaf.public_bytes(Encoding.DER), box_der], random.Random(number))
+        capture.write(tmp_path / "twin.pcapng")
+        data = reference.load(None, None, [tmp_path / "root.pem"])
+        scrubbed = scrub(str(tmp_path / "twin.pcapng"), data, Choices("evidence"))
+        scrubbed.output.close()
+        assert "intercepted" in [state.value for state in scrubbed.chosen.states.values()]
+        assert scrubbed.made.names == ({"mail.ru", private} if stays else {"mail.ru"})
+        assert scrubbed.chosen.undecided == ({} if stays else {private: 1})
+
+
+def test_the_public_manifest_has_no_digest_of_a_forged_leaf(tmp_path):
+    path = CAPTURES / "kz-2019-rcku" / "capture.pcapng"
+    scrubbed = scrub(str(path), SHIPPED, Choices("public"))
+    scrubbed.output.close()
+    (told,) = (one["forged_leaf"] for one in scrubbed.manifest["judged"] if one["forged_leaf"])
+    assert set(told) == {"issuer", "key", "exponent"}
+
+
+@pytest.mark.parametrize(
+    ("address", "told"), [("95.56.77.88", 1), ("2a01:5f0::77", 1), ("192.168.0.1", 0), ("fd00::7", 0)]
+)
+def test_an_address_for_which_a_certificate_was_issued_is_told_and_asked(address, told):
+    """A subjectAltName holds its octets (RFC 5280 section 4.2.1.6)."""
+    raw = ipaddress.ip_address(address).packed
+    proof = Proof()
+    look_for_leaks(b"der " + raw, b"", (), [raw], b"", proof, frozenset({raw}))
+    assert (len(proof.unexpected), proof.leaks) == (told, [])
+    look_for_leaks(address.encode(), b"", (), [raw], b"", proof, frozenset({raw}))
+    assert proof.leaks == [f"the address {address}"]

@@ -55,10 +55,18 @@ class Chosen:
     known: dict[int, frozenset[str]] = field(default_factory=dict)
     """Those whose chain leads to a public root, a supplied one, or an interception CA: none is a volunteer's own. With
     the SHA-256 of the CAs on that way."""
+    verified: dict[int, frozenset[str]] = field(default_factory=dict)
+    """Of those whose server's bytes came in several versions: the SHA-256 of the certificates whose signatures fit. A
+    mixture of versions may hold anything in a certificate's place."""
     undecided: dict[str, int] = field(default_factory=dict)
     """Names (or addresses) on no list that are not in order, with a count: the volunteer decides."""
     left_out: int = 0
     """Connections that do not stay."""
+    over_quic: int = 0
+    """Those to listed names that do not stay because they are over QUIC."""
+    stronger: int = 0
+    """Of them, those that would show more without what is taken out of them than they do."""
+
     beside: Counter[tuple[str, int]] = field(default_factory=Counter)
     servers: set[tuple[str, int]] = field(default_factory=set)
     clients: set[str] = field(default_factory=set)
@@ -66,6 +74,14 @@ class Chosen:
     """The names that were asked for by name and are there."""
     near: dict[str, str] = field(default_factory=dict)
     """Name that was asked for -> one below it that is there."""
+
+    def leave(self, frame: int) -> None:
+        """Let a connection go after all."""
+        del self.roles[frame], self.observations[frame], self.states[frame]
+        self.known.pop(frame, None)
+        self.verified.pop(frame, None)
+        self.left_out += 1
+        self.stronger += 1
 
 
 def label(observation: Observation) -> str:
@@ -123,6 +139,20 @@ def _take(chosen: Chosen, observation: Observation, role: Role, state: State, re
     issuers = _known_issuers(observation, report)
     if issuers is not None:
         chosen.known[frame] = issuers
+    if observation.conflicts:
+        chosen.verified[frame] = _verified(observation, report)
+
+
+def _verified(observation: Observation, report: Report) -> frozenset[str]:
+    """The certificates of both versions of a chain whose signatures fit."""
+    found: set[str] = set()
+    for chain in (observation.chain, observation.other_chain):
+        facts = report.surroundings.facts_of(chain, observation.time_ns)
+        if facts is not None:
+            links = facts.links[:-1] if facts.issuer_missing else facts.links
+            paths = [path.certificates for path in (facts.public, facts.supplied, facts.interception) if path]
+            found.update(one.sha256 for certificates in (links, *paths) for one in certificates)
+    return frozenset(found)
 
 
 def _known_issuers(observation: Observation, report: Report) -> frozenset[str] | None:
@@ -139,6 +169,7 @@ def _by_itself(
 ) -> Role | None:
     """The role of a connection by its own name and verdict."""
     if observation.transport != "tcp" and choices.profile == "public":
+        chosen.over_quic += observation.transport == "quic" and observation.target is not None
         return None
     name = label(observation)
     if name in choices.drop:
@@ -199,9 +230,12 @@ def _beside(
     nameless = nameless and (not observation.chain or _known_issuers(observation, report) is not None)
     seen = observation.chain_seen.frame if observation.chain_seen else 0
     if seen in wanted and observation.server_name is not None:
-        # The forged certificate holds the same names already: the genuine one beside it tells nothing more.
+        # The forged certificate holds this very name already: the genuine one beside it tells nothing more.
         copies = (report.surroundings.certificates[digest] for digest in wanted[seen])
-        return Role("twin", named or any(carries(copy, observation.server_name) for copy in copies))
+        if named or any(observation.server_name in copy.dns_names for copy in copies):
+            return Role("twin", True)
+        chosen.undecided[name] = chosen.undecided.get(name, 0) + 1
+        return None
     if (
         observation.probe_ttl is not None
         and observation.server in chosen.servers

@@ -1,8 +1,8 @@
-"""What of QUIC stays: the Initial packets of the one connection that named the target, Retry and Version Negotiation.
+"""What of QUIC stays: the Initial packets of the one connection that named the target, Retry, Version Negotiation.
 
-RFC 9000 section 17.2. Anyone can read the name in an Initial, so a datagram of any other connection between the same
-ports must not stay: each packet's connection ids are followed from the first Initial on. What is coalesced behind an
-Initial, and every short header, is zero or dropped.
+RFC 9000 section 17.2. Of a Retry the token is zero: servers write the client's address into it. Anyone can read the
+name in an Initial, so a datagram of any other connection between the same ports must not stay: each packet's ids are
+followed from the first Initial on. What is coalesced behind an Initial, and every short header, is zero or dropped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def read(data: bytes) -> Long | None:
         kind = head >> 4 & 3
         kind = (kind - 1) & 3 if version in V2 else kind
         if kind == RETRY:
-            return Long(RETRY, to, of, len(data))
+            return Long(RETRY, to, of, reader.pos)
         if kind == INITIAL:
             reader.take(_varint(reader))
         length = _varint(reader)

@@ -89,6 +89,8 @@ class Policy:
     key: bytes = b""
     """Of the digests; thrown away afterwards."""
     issuers: frozenset[str] = frozenset()
+    verified: frozenset[str] | None = None
+    """The certificates that may stay, where not every one of a list may."""
 
     def digest(self, value: bytes, purpose: bytes = b"value") -> bytes:
         """Bytes of the same length that are equal where the originals are, and say nothing else of them."""
@@ -437,6 +439,17 @@ def server_hello(body: bytes, policy: Policy) -> Iterator[Change]:
         yield Change(min(reader.pos, len(body)), len(body))
 
 
+def _stays(der: bytes, is_leaf: bool, policy: Policy) -> bool:
+    if policy.certificates == "all" and policy.verified is None:
+        return True
+    digest = hashlib.sha256(der).hexdigest()
+    if policy.verified is not None and digest not in policy.verified:
+        return False
+    return policy.certificates == "all" or (
+        policy.certificates == "issuers" and not is_leaf and digest in policy.issuers
+    )
+
+
 def certificate_list(body: bytes, policy: Policy) -> Iterator[Change]:
     """The certificates as the policy has them; the lengths stay (RFC 5246 section 7.4.2).
 
@@ -450,8 +463,7 @@ def certificate_list(body: bytes, policy: Policy) -> Iterator[Change]:
             length = reader.uint(3)
             begin, whole = reader.pos, length <= reader.left()
             der = reader.take(min(length, reader.left()))
-            stays = policy.certificates == "issuers" and hashlib.sha256(der).hexdigest() in policy.issuers
-            if not whole or (policy.certificates != "all" and (first or not stays)):
+            if not whole or not _stays(der, first, policy):
                 yield Change(begin, reader.pos)
             first = False
     except ShortRead:

@@ -27,7 +27,7 @@ from kzpcap.dns import answers
 from kzpcap.flows import Run, Stream, both_directions, distance, versions
 from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.icmp import read as read_icmp
-from kzpcap.scrub import datagrams, quotes
+from kzpcap.scrub import datagrams, initials, quotes
 from kzpcap.scrub.addresses import Addresses, near, packed
 from kzpcap.scrub.apply import Edit, Plan, Turn
 from kzpcap.scrub.choose import Choices, Chosen, Role, told
@@ -208,7 +208,7 @@ class Planner:
         if flow.protocol == UDP:
             hello = self.chosen.observations[flow.first_frame].hello_first_frame
             stays = datagrams.kept(flow.packets, client, hello)
-            kept.data = {frame: (ranges, ()) for frame, ranges in stays.items()}
+            kept.data = initials.masked(flow.packets, client, stays, self.policy(role, flow.first_frame))
         elif handshake is not None:
             kept.until = self._tcp(flow, handshake, client, kept, role)
         size = len(first.src)
@@ -257,7 +257,9 @@ class Planner:
             certificates = "issuers" if frame in self.chosen.known else "none"
         names = self.raw_names if role.named else frozenset()
         issuers = self.chosen.known.get(frame, frozenset())
-        return Policy(names, self.exact and role.named, certificates, self.key, issuers)
+        return Policy(
+            names, self.exact and role.named, certificates, self.key, issuers, self.chosen.verified.get(frame)
+        )
 
     def _tcp(self, flow: Flow, handshake: Handshake, client: int, kept: Kept, role: Role) -> int:
         """The bytes that stay of a TCP flow; gives the frame after which nothing more of it is needed."""

@@ -7,7 +7,9 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import IO, Any
 
 from kzpcap import __version__
@@ -15,6 +17,7 @@ from kzpcap.analysis import Report, analyze
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from kzpcap.capture.unpack import Source, mapped
+from kzpcap.certificates.certificate import Certificate
 from kzpcap.errors import CaptureError
 from kzpcap.observations import Observation
 from kzpcap.reference import Reference
@@ -25,6 +28,8 @@ from kzpcap.scrub.prove import Proof, compare, look_for_leaks
 
 MAX_LOOKED_FOR = 50_000
 MAX_TOLD = 20
+MAX_AGAIN = 2
+"""How often connections are left out that would show more than they do, and all is done again without them."""
 PROFILES = ("evidence", "public")
 
 
@@ -67,6 +72,21 @@ def _again(source: Source) -> Source:
 
 def _scrubbed(original: Source, before: Report, reference: Reference, choices: Choices, at: int | None) -> Scrubbed:
     chosen = choose(before, choices, reference.harmless_controls)
+    for _ in range(MAX_AGAIN):
+        scrubbed = _written(original, before, reference, choices, at, chosen)
+        stronger = {loss.frame for loss in scrubbed.proof.wrong} & chosen.roles.keys()
+        if not stronger:
+            return scrubbed
+        scrubbed.output.close()
+        for frame in stronger:
+            chosen.leave(frame)
+    return _written(original, before, reference, choices, at, chosen)
+
+
+def _written(
+    original: Source, before: Report, reference: Reference, choices: Choices, at: int | None, chosen: Chosen
+) -> Scrubbed:
+    """The capture of what was chosen, and what it proves."""
     made = make(lambda: _again(original), chosen, choices)
     output: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - the caller's
     try:
@@ -81,7 +101,8 @@ def _scrubbed(original: Source, before: Report, reference: Reference, choices: C
                 manifest = _manifest(before, chosen, made, written, proof, choices, size)
                 names = [name for name in _names(before) if name not in made.names]
                 spoken = json.dumps(manifest, ensure_ascii=False).encode()
-                look_for_leaks(body[:], spoken, names, made.addresses.replaced, _allowed(before, chosen, made), proof)
+                allowed, held = _allowed(before, chosen, made), _addresses_in_certificates(before, chosen)
+                look_for_leaks(body[:], spoken, names, made.addresses.replaced, allowed, proof, held)
             finally:
                 body.close()
         finally:
@@ -164,7 +185,11 @@ def _manifest(
             "wrong_checksums_kept_wrong": len(written.wrong_checksums),
             "time": "to the day" if choices.profile == "public" else "exact",
         },
-        "dropped": {"connections": chosen.left_out, "packets": dict(sorted(made.dropped.items()))},
+        "dropped": {
+            "connections": chosen.left_out,
+            "stronger": chosen.stronger,
+            "packets": dict(sorted(made.dropped.items())),
+        },
         "names": sorted(made.names),
         "undecided": len(chosen.undecided),
         "judged": judged,
@@ -213,7 +238,10 @@ def _kind(made: Made, raw: bytes) -> str:
 
 
 def _traits(report: Report, frame: int, chosen: Chosen) -> dict[str, Any] | None:
-    """What the public profile tells of a certificate that it does not hold: its digest and who issued it how."""
+    """What the public profile tells of a certificate that it does not hold: who issued it, how.
+
+    Not its digest: an operator who logged what was made for whom would find the subscriber by it.
+    """
     chain = chosen.observations[frame].chain
     if not chain or chosen.states[frame].value not in ("intercepted", "suspected"):
         return None
@@ -222,23 +250,41 @@ def _traits(report: Report, frame: int, chosen: Chosen) -> dict[str, Any] | None
     # Names of an issuer are told where a known key stands behind them: products put the user's own into theirs.
     known = facts is not None and facts.interception_ca is not None and facts.interception_ca.generation is not None
     issuer = leaf.issuer if known else None
-    return {"sha256": leaf.sha256, "issuer": issuer, "key": leaf.key, "exponent": leaf.exponent}
+    return {"issuer": issuer, "key": leaf.key, "exponent": leaf.exponent}
+
+
+def _kept_certificates(report: Report, chosen: Chosen) -> list[Certificate]:
+    """Those of connections that stay under their name."""
+    kept = {digest for frame, role in chosen.roles.items() if role.named for digest in chosen.observations[frame].chain}
+    return [report.surroundings.certificates[digest] for digest in sorted(kept)]
+
+
+def _addresses_in_certificates(report: Report, chosen: Chosen) -> frozenset[bytes]:
+    """The addresses, packed, for which kept certificates were issued (RFC 5280 section 4.2.1.6)."""
+    held = set()
+    for certificate in _kept_certificates(report, chosen):
+        for text in certificate.ip_addresses:
+            with suppress(ValueError):
+                held.add(ip_address(text).packed)
+    return frozenset(held)
 
 
 def _allowed(report: Report, chosen: Chosen, made: Made) -> bytes:
     """What may be read: the certificates of connections that stay under their name, and these names."""
-    kept = {digest for frame, role in chosen.roles.items() if role.named for digest in chosen.observations[frame].chain}
-    ders = [report.surroundings.certificates[digest].der for digest in sorted(kept)]
+    ders = [certificate.der for certificate in _kept_certificates(report, chosen)]
     return b"\0".join([*ders, *(name.encode("ascii", "backslashreplace") for name in sorted(made.names))])
 
 
 def doubtful_issuers(scrubbed: Scrubbed) -> list[str]:
-    """Who issued the kept certificates that are not genuine: tools on one's own computer put its name, or one's own."""
+    """Who issued the kept certificates that are not genuine, or lead to no root that is known from elsewhere: tools on
+    one's own computer, and companies, put names into them, maybe one's own.
+    """
     return sorted(
         {
             scrubbed.issuers[frame]
             for frame, state in scrubbed.chosen.states.items()
-            if state.value in ("intercepted", "suspected") and frame in scrubbed.issuers
+            if frame in scrubbed.issuers
+            and (state.value in ("intercepted", "suspected") or frame not in scrubbed.chosen.known)
         }
     )
 
@@ -269,10 +315,16 @@ def words(scrubbed: Scrubbed) -> list[str]:
     wrong = manifest["changed"]["wrong_checksums_kept_wrong"]
     if wrong:
         said.append(f"{wrong:,} packets had a wrong checksum and have one again: it may be a mark of injection")
+    if scrubbed.chosen.stronger:
+        said.append(
+            f"{scrubbed.chosen.stronger:,} of what was dropped would show more than it does, without what must be taken"
+            " out of it"
+        )
     issuers = doubtful_issuers(scrubbed)
     if issuers and manifest["profile"] == "evidence":
         said.append(
-            f"kept certificates that are not genuine are issued by: {'; '.join(issuers[:8])} (your own name in it?)"
+            f"kept certificates of issuers that are not publicly trusted, by: {'; '.join(issuers[:8])}"
+            " (your own name in it?)"
         )
     if proof.names_in_certificates:
         said.append(

@@ -196,8 +196,22 @@ def _mask(keys: Keys, sample: bytes) -> bytes:
     return Cipher(algorithms.AES(keys.hp), modes.ECB()).encryptor().update(sample)
 
 
+class Unprotected(NamedTuple):
+    """A packet in clear: its first byte, its packet number as sent, its payload."""
+
+    first: int
+    number: bytes
+    payload: bytes
+
+
 def unprotect(data: bytes, header: LongHeader, keys: Keys) -> bytes | None:
-    """The payload of a long-header packet (RFC 9001 sections 5.3 and 5.4); None where the keys do not fit.
+    """The payload of a long-header packet; None where the keys do not fit."""
+    found = opened(data, header, keys)
+    return None if found is None else found.payload
+
+
+def opened(data: bytes, header: LongHeader, keys: Keys) -> Unprotected | None:
+    """A long-header packet in clear (RFC 9001 sections 5.3 and 5.4); None where the keys do not fit.
 
     Packet numbers are taken as sent: a handshake does not get so far that they are cut short.
     """
@@ -211,20 +225,43 @@ def unprotect(data: bytes, header: LongHeader, keys: Keys) -> bytes | None:
     size = (first & 3) + 1
     number = bytes(data[header.pn_offset + i] ^ mask[1 + i] for i in range(size))
     aad = bytes([first]) + data[header.start + 1 : header.pn_offset] + number
-    nonce = (int.from_bytes(keys.iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
+    sealed = data[header.pn_offset + size : header.end]
     try:
-        plain: bytes = aead(keys.kind, keys.key).decrypt(nonce, data[header.pn_offset + size : header.end], aad)
+        plain: bytes = aead(keys.kind, keys.key).decrypt(_nonce(keys, number), sealed, aad)
     except InvalidTag:
         return None
-    return plain
+    return Unprotected(first, number, plain)
+
+
+def sealed(found: Unprotected, rest: bytes, keys: Keys) -> bytes:
+    """The packet of what was opened; `rest` is its header behind the first byte, up to the packet number."""
+    head = bytes([found.first]) + rest + found.number
+    made = bytearray(head + aead(keys.kind, keys.key).encrypt(_nonce(keys, found.number), found.payload, head))
+    at = len(head) - len(found.number)
+    mask = _mask(keys, bytes(made[at + 4 : at + 20]))
+    made[0] ^= mask[0] & 0x0F
+    for index in range(len(found.number)):
+        made[at + index] ^= mask[1 + index]
+    return bytes(made)
+
+
+def _nonce(keys: Keys, number: bytes) -> bytes:
+    return (int.from_bytes(keys.iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
 
 
 def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
     """(offset, data) of the CRYPTO frames of an Initial packet's payload."""
+    return [(offset, data) for offset, data, _ in placed_crypto_frames(payload)[0]]
+
+
+def placed_crypto_frames(payload: bytes) -> tuple[list[tuple[int, bytes, int]], int]:
+    """The same, each with the position of its data in the payload; and up to where there are frames of an Initial."""
     reader = Reader(payload)
-    found: list[tuple[int, bytes]] = []
+    end = 0
+    found: list[tuple[int, bytes, int]] = []
     try:
         while reader.left() > 0:
+            end = reader.pos
             if padding := PADDING.match(payload, reader.pos):  # most of a client's first datagram
                 reader.pos = padding.end()
                 continue
@@ -242,12 +279,14 @@ def crypto_frames(payload: bytes) -> list[tuple[int, bytes]]:
                         varint(reader)
             elif kind in (6, 8):  # 8 in T050 and T051; elsewhere it is STREAM, which no Initial may hold
                 offset = varint(reader)
-                found.append((offset, reader.take(varint(reader))))
+                data = reader.take(varint(reader))
+                found.append((offset, data, reader.pos - len(data)))
             else:
-                break
+                return found, end
+        end = reader.pos
     except ShortRead:
         pass
-    return found
+    return found, end
 
 
 def is_gquic(flow: Flow) -> bool:

@@ -19,6 +19,8 @@ from typing import Any
 from kzpcap.upload import cage
 
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL, EXIT_UNDECIDED = 3, 4, 5, 6, 7, 8
+EXIT_UNLIKE = 9
+"""What was made says more than the original does."""
 
 
 def wants_room(error: BaseException | None) -> bool:
@@ -66,8 +68,10 @@ def _main(arguments: list[str]) -> int:
     except CaptureError as error:
         return EXIT_NO_ROOM if wants_room(error.__cause__) else EXIT_NOT_A_CAPTURE
     with scrubbed.output:
-        if scrubbed.proof.wrong or scrubbed.proof.leaks:
+        if scrubbed.proof.leaks:
             return EXIT_LEAK
+        if scrubbed.proof.wrong:
+            return EXIT_UNLIKE
         result: dict[str, Any] = {"advice": scrubbed.advice, "undecided": len(scrubbed.chosen.undecided)}
         if not scrubbed.written.frames:
             (folder / "result.json").write_text(json.dumps(result))

@@ -125,7 +125,7 @@ class Service:
         here = "/" + request.url.path.lstrip("/\\") if request.method == "GET" else "/"
         text = self.pages.get_template(template).render(
             lang=lang, w=WORDS[lang], names=NAMES, config=self.config,
-            path=here, megabytes=self.config.max_file >> 20, **values,
+            path=here, megabytes=self._megabytes(), **values,
         )  # fmt: skip
         return HTMLResponse(text, status)
 
@@ -133,8 +133,11 @@ class Service:
         """A page that says one thing."""
         said = WORDS[self.language(request)][why]
         if why == "too_large":
-            said = said % (self.config.max_file >> 20)
+            said = said % self._megabytes()
         return self.page(request, "message.html", status, said=said)
+
+    def _megabytes(self) -> str:
+        return f"{self.config.max_file / (1 << 20):.4g}"
 
     def between(self, request: Request) -> bool:
         """Did somebody else open this TLS connection, as far as its ClientHello shows?"""
