@@ -79,7 +79,7 @@ def without(*reports):
         ({"time": "2019-07-20T09:00:00.000001234Z"}, True),
         ({"client": {"address": "95.56.0.0/16", "port": 50_002}}, False),
         ({"time": "2019-07-20T09:00:00.000002Z"}, False),
-        ({"certificates": []}, False),
+        ({"certificates": []}, True),
         ({"probe_ttl": 5}, False),
         ({"time": None}, False),
     ],
@@ -89,7 +89,7 @@ def without(*reports):
         "in nanoseconds",
         "another port",
         "another time",
-        "another answer",
+        "cut before its certificate",
         "a probe",
         "no time",
     ],
@@ -116,3 +116,17 @@ def test_the_capture_that_says_more_is_counted():
     assert without([weak], [strong]) == [[7], []]
     other = connection(frame=9, time="2019-07-20T09:01:00Z")
     assert without([weak], [connection(), other]) == [[7], []], "of equals the larger capture"
+
+
+def test_a_copy_that_ends_early_counts_no_connection_twice(tmp_path):
+    (tmp_path / "in").mkdir()
+    raw = RCKU.read_bytes()
+    (tmp_path / "in" / "whole.pcapng").write_bytes(raw)
+    (tmp_path / "in" / "part.pcapng").write_bytes(raw[:9_000])
+    judged(tmp_path / "case", tmp_path / "in")
+    found = total(Case.open(tmp_path / "case"))
+    assert (found.captures, found.connections) == (2, 3)
+    assert found.states["intercepted"] == 1
+    assert run("case", "release", str(tmp_path / "case"), "-o", str(tmp_path / "out")).returncode == 0
+    with (tmp_path / "out" / "connections.csv").open() as file:
+        assert [row["state"] for row in csv.DictReader(file)] == ["intercepted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import hashlib
 import json
+import os
 import random
 import shutil
 import sys
@@ -318,3 +319,19 @@ def test_evidence_that_fails_has_a_digest_and_its_alteration_is_found(tmp_path):
     assert [fault.path for fault in verify(case, rehash=True).faults] == [str(broken)]
     broken.unlink()
     assert [fault.path for fault in verify(case, rehash=True).open] == [str(broken)]
+
+
+def test_a_small_file_is_written_wholly_or_not_at_all(tmp_path, monkeypatch):
+    from kzpcap.cases import store
+
+    old, new = tmp_path / ".old", tmp_path / ".new"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    monkeypatch.setattr(store, "sync", lambda path: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        store.write_whole(b"{}", tmp_path / "a.json")
+    assert list(tmp_path.iterdir()) == [new], "of another process, which may go on"
+    monkeypatch.undo()
+    store.write_whole(b"{}", tmp_path / "a.json")
+    assert (tmp_path / "a.json").read_bytes() == b"{}"

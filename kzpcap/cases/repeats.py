@@ -76,11 +76,10 @@ class Repeats:
 def _same(one: dict[str, Any]) -> int | None:
     """What the same packets have in every capture of them; None where they have no time, and nothing tells them apart.
 
-    Not the client's address: a copy may tell another, or none.
+    Not the client's address: a copy may tell another, or none. Nor the certificate: a copy may end before it.
     """
     if one["time"] is None:
         return None
-    leaf = one["certificates"][0] if one["certificates"] else ""
     server = one["server"]["address"], one["server"]["port"]
-    what = one["time"].rstrip("Z")[:MICROSECONDS], one["client"]["port"], *server, one["server_name"], one["ja3"], leaf
+    what = one["time"].rstrip("Z")[:MICROSECONDS], one["client"]["port"], *server, one["server_name"], one["ja3"]
     return hash((*what, one["probe_ttl"]))

@@ -6,7 +6,6 @@ judgements/<SHA-256 of the file>.json       what `case judge` found, each with t
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.cases.crossings import TRUSTED_RULES, network_of, vantages
-from kzpcap.cases.store import Case, canonical, file_digest, sync
+from kzpcap.cases.store import Case, canonical, file_digest, write_whole
 from kzpcap.certificates.certificate import Certificate, parse
 from kzpcap.certificates.linkage import signed_by
 from kzpcap.report.document import Document
@@ -177,11 +176,7 @@ def keep(case: Case, analysis: str, judged: list[dict[str, Any]]) -> Path:
     folder.mkdir(exist_ok=True)
     place = folder / f"{hashlib.sha256(raw).hexdigest()}.json"
     if not place.exists():
-        aside = folder / f".{uuid.uuid4().hex}"
-        aside.write_bytes(raw)
-        sync(aside)
-        aside.replace(place)
-        sync(folder)
+        write_whole(raw, place)
     return place
 
 

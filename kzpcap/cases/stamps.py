@@ -9,7 +9,6 @@ custody digest that `batch` prints, hashed with SHA-256: openssl ts says the sam
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kzpcap.cases.custody import Log
-from kzpcap.cases.store import Case, file_digest, sync
+from kzpcap.cases.store import Case, file_digest, write_whole
 from kzpcap.certificates.certificate import load
 from kzpcap.errors import CaseError, WitnessMissing
 
@@ -54,11 +53,7 @@ def take(case: Case, path: Path, logs: list[Log]) -> Stamp:
     stamp = _read(raw, str(path), _digests(logs), ())
     folder = case.folder / FOLDER
     folder.mkdir(exist_ok=True)
-    aside = folder / f".{uuid.uuid4().hex}"
-    aside.write_bytes(raw)
-    sync(aside)
-    aside.replace(folder / f"{hashlib.sha256(raw).hexdigest()}.tsr")
-    sync(folder)
+    write_whole(raw, folder / f"{hashlib.sha256(raw).hexdigest()}.tsr")
     return stamp
 
 

@@ -20,8 +20,10 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -151,6 +153,26 @@ def file_digest(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+LEFT_SECONDS = 3_600
+
+
+def write_whole(raw: bytes, place: Path) -> None:
+    """Write a small file wholly or not at all; what was cut off while it did so, an hour ago or more, goes."""
+    for left in place.parent.glob(".*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                left.unlink()
+    aside = place.parent / f".{uuid.uuid4().hex}"
+    try:
+        aside.write_bytes(raw)
+        sync(aside)
+        aside.replace(place)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync(place.parent)
 
 
 def sync(path: Path) -> None:
