@@ -16,6 +16,7 @@ from kzpcap.spill import Spill
 from kzpcap.surroundings import Surroundings, briefs
 from kzpcap.surroundings.attempts import CONTROL_WINDOW
 from kzpcap.surroundings.briefs import Groups
+from kzpcap.surroundings.signers import NOT_TOLD
 from tests.conftest import CAPTURES
 
 MINUTE = 60_000_000_000
@@ -172,13 +173,13 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             if one.server[0] == mine.server[0] and one.syn_ack.time_ns > one.syn.time_ns
         ]
         assert around.briefs.shortest_syn(mine.server[0]) == (min(took) if took else None)
+        waits = [
+            one.syn_ack.time_ns - one.syn.time_ns
+            for one in everyone
+            if one.client[0] == mine.client[0] and one.transport == "tcp"
+        ]
         assert around.signers.of(mine.client[0]).slowest == max(
-            [0]
-            + [
-                one.syn_ack.time_ns - one.syn.time_ns
-                for one in everyone
-                if one.client[0] == mine.client[0] and one.transport == "tcp"
-            ]
+            [wait if wait > 0 else NOT_TOLD for wait in waits] or [0]
         )
 
 
