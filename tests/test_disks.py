@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -12,8 +13,11 @@ import subprocess
 import tarfile
 import time
 import zipfile
+import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kzpcap import analyze, reference
 from kzpcap.capture import archive, tars
@@ -279,3 +283,51 @@ def test_a_size_beyond_the_file_hides_no_later_member(tmp_path):
     found = opened(tmp_path / "a.tar")
     assert found["/rcku.pcapng"] == RCKU
     assert "/(archive)" in found
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("behind", [False, True], ids=["sizes before", "sizes behind"])
+def test_a_zip_that_was_cut_short_gives_what_is_there(tmp_path, method, behind):
+    """Without its directory each member is found by the header before it."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(Unseekable(whole) if behind else whole, "w", method) as made:
+        for name, data in (("one.pcap", RCKU), ("folder/", b""), ("два.pcap", CLEAN)):
+            made.writestr(name, data)
+    raw = whole.getvalue()
+    if behind and method == zipfile.ZIP_STORED:
+        (tmp_path / "a.zip").write_bytes(raw[:-30])
+        (found,) = [one for name, one in opened(tmp_path / "a.zip").items() if name == "/one.pcap"]
+        assert "told in the directory alone" in found[0]
+        return
+    (tmp_path / "a.zip").write_bytes(raw[:-30])
+    found = opened(tmp_path / "a.zip")
+    assert (found["/one.pcap"], found["/два.pcap"]) == (RCKU, CLEAN)
+    assert "has lost its directory" in found["/(archive)"][0]
+    (tmp_path / "a.zip").write_bytes(raw[: raw.index("два".encode()) + 200])
+    found = opened(tmp_path / "a.zip")
+    assert found["/one.pcap"] == RCKU
+    assert CLEAN.startswith(found["/два.pcap"]) or "cannot" in str(found["/два.pcap"])
+
+
+class Unseekable(io.RawIOBase):
+    """A stream: what is written to it has its size behind it."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        return self.file.write(data)
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_break_the_reading_of_local_headers(raw):
+    from kzpcap.capture import zips
+
+    for _, found in zips.members(io.BytesIO(b"PK\3\4" + raw)):
+        if not isinstance(found, CaptureError):
+            with contextlib.suppress(EOFError, zlib.error):
+                while found.read1(100):
+                    pass

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from kzpcap.capture import zips
 from kzpcap.capture.health import Notes
 from kzpcap.capture.tars import is_tar, tar_members
 from kzpcap.capture.unpack import MAX_DICTIONARY, MAX_UNPACKED, Source, copy, unpack
@@ -44,7 +45,18 @@ def members(source: Source, kind: str) -> Iterator[tuple[str, Source | CaptureEr
             yield "(archive)", CaptureError(f"the zip archive is not unpacked: {error}"), Notes()
             return
     try:
-        if kind == "zip":
+        if kind == "zip" and not zipfile.is_zipfile(file):
+            for number, (name, part) in enumerate(zips.members(file)):
+                if number >= MAX_MEMBERS:
+                    yield "(archive)", _too_many(None), Notes()
+                    break
+                if isinstance(part, CaptureError):
+                    yield name, part, Notes()
+                    continue
+                member, notes, size = _member(lambda: part, source.size, spent)  # noqa: B023
+                spent += size
+                yield name, member, notes
+        elif kind == "zip":
             with zipfile.ZipFile(file) as archive:
                 entries = archive.infolist()
                 begin = min((entry.header_offset for entry in entries), default=source.size)
