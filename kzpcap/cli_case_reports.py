@@ -340,6 +340,8 @@ def _exchanged(case: Case) -> list[str]:
 
 
 def _outside(path: Path, case: Path) -> None:
+    if str(path) == "-":
+        raise typer.BadParameter("a file is wanted: this is not written to standard output", param_hint="--output")
     if case.resolve() in (path.resolve(), *path.resolve().parents):
         raise typer.BadParameter(f"{path} would be in the case, where nothing else belongs", param_hint="--output")
 

@@ -256,6 +256,8 @@ def test_nothing_is_written_into_a_case(case):
         for place in ("out", "custody/x.jsonl"):
             done = run("case", command, case.folder, "-o", case.folder / place)
             assert (done.returncode, b"would be in the case" in done.stderr) == (2, True)
+        done = run("case", command, case.folder, "-o", "-")
+        assert (done.returncode, b"a file is wanted" in done.stderr) == (2, True)
     assert verify(case).faults == []
 
 
