@@ -20,13 +20,15 @@ from kzpcap.cases.claims import Gathered
 from kzpcap.cases.public import _keys
 from kzpcap.cases.tomography import near
 from kzpcap.certificates.names import carries
+from kzpcap.certificates.public_trust import Partial
 from kzpcap.observations import Absent, Mark
 from kzpcap.scrub.mask import MAX_LISTED, Policy, _is_list, certificate_list
 from kzpcap.scrub.mask import client_hello as masked_hello
+from kzpcap.scrub.prove import Proof, look_for_leaks
 from kzpcap.surroundings.profiles import Profile, differences
 from kzpcap.verdict.facts.interception import _was_intercepted
 from kzpcap.verdict.facts.marks import _private
-from kzpcap.verdict.facts.senders import _same, other_chain_by_interception_key
+from kzpcap.verdict.facts.senders import _another_sender, _same, other_chain_by_interception_key
 from kzpcap.verdict.judge import Interceptor
 from kzpcap.verdict.place import _same_effect
 from kzpcap.verdict.rules import State
@@ -38,6 +40,7 @@ from tests.test_place import SILENT, forged_from, genuine_from, routers, series
 from tests.test_place import judged as ladder_of
 
 sys.path.insert(0, str(CAPTURES))
+from recipes.built import genuine_chain
 from recipes.packets import ACK, FIN, PSH, RST, SPRING_2026, SYN, Capture, Connection
 from recipes.tls import Authority, client_hello, der, message, record, rsa_handshake, server_flight, vector
 
@@ -351,3 +354,50 @@ def test_a_list_longer_than_any_is_none():
 
     assert _is_list(10, body(MAX_LISTED))
     assert not _is_list(10, body(MAX_LISTED + 1))
+
+
+# more of the same, by the function alone
+
+
+def test_headers_that_were_rebuilt_show_no_second_sender():
+    syn_ack, reset = (Mark("x", frame, 1, ttl, 0, True) for frame, ttl in ((2, 57), (5, 250)))
+    observation = SimpleNamespace(syn_ack=syn_ack)
+    found = _another_sender(observation, SimpleNamespace(rebuilt="an app made the headers"), reset, "reset")
+    assert (found.value, found.says) == (None, "an app made the headers")
+
+
+@pytest.mark.parametrize(("seconds", "rule"), [(0.03, "handshake-reset-by-another-sender"), (60, None)])
+def test_a_reset_long_behind_the_servers_hello_is_a_balancers(seconds, rule, tmp_path):
+    capture, connection = asked("rcku.kz")
+    connection.send(1, server_flight(genuine_chain(), 0x009C, RANDOM), 0.03)
+    connection.packet(1, RST | ACK, b"", seconds, ttl=FOREIGN)
+    (found,) = judged(tmp_path, capture)
+    assert (found.verdict.rule.id == "handshake-reset-by-another-sender") is (rule is not None)
+
+
+def test_a_private_ca_that_signs_a_name_on_no_list_signs_not_for_targets_only(tmp_path):
+    company, public = (Authority.make(name, SPRING_2026) for name in ("Company CA", "LAB public root"))
+    for extra, expected in ((), True), (("shop.example",), False):
+        capture = Capture(SPRING_2026)
+        names = ("vk.com", "www.facebook.com", "www.youtube.com", *extra)
+        served = [(name, company) for name in names] + [(f"{word}.example", public) for word in ("a", "b", "c")]
+        for number, (name, authority) in enumerate(served):
+            _, leaf = authority.issue([name], SPRING_2026, strong=True)
+            chain = [der(leaf), der(authority.certificate)]
+            rsa_handshake(Connection(capture, 50_001 + number, f"203.0.113.{80 + number}"), name, chain, RANDOM)
+        found = judged(tmp_path, capture, [public])
+        assert ("private-issuer-for-targets-only" in rules(found)) is expected
+
+
+def test_a_disputed_root_stays_trusted_below_an_excepted_issuer():
+    one = Partial("x", frozenset({"root"}), 0, None, None, frozenset({"Good CA"}), "disputed", "a test")
+    root, leaf = SimpleNamespace(sha256="root", common_name="Root"), SimpleNamespace(not_before=1, common_name="leaf")
+    for name, applies in (("Good CA", False), ("Other CA", True)):
+        middle = SimpleNamespace(common_name=name)
+        assert one.applies((leaf, middle, root), 1) is applies
+
+
+def test_what_the_manifest_says_is_searched_for_names():
+    proof = Proof()
+    look_for_leaks(b"", b'{"names": ["private-clinic.example"]}', {"private-clinic.example"}, [], b"", proof)
+    assert proof.leaks == ["the name private-clinic.example"]
