@@ -178,9 +178,8 @@ def test_what_lies_around_is_what_plain_loops_find(observations):
             for one in everyone
             if one.client[0] == mine.client[0] and one.transport == "tcp"
         ]
-        assert around.signers.of(mine.client[0]).slowest == max(
-            [wait if wait > 0 else NOT_TOLD for wait in waits] or [0]
-        )
+        coarse = 0 in waits or 2 * sum(wait < 0 for wait in waits) > len(waits)
+        assert around.signers.of(mine.client[0]).slowest == (NOT_TOLD if coarse else max([0, *waits]))
 
 
 def test_a_connection_takes_less_than_200_bytes():

@@ -143,14 +143,23 @@ def test_a_box_that_forged_one_handshake_is_no_known_responder(tmp_path):
         ({"twin": True}, True),
         ({"twin": True, "public": object()}, False),
         ({"twin": True, "supplied": object()}, False),
+        ({"product": object()}, True),
+        ({"product": object(), "private": True}, False),
+        ({"product": object(), "complete": False}, False),
     ],
 )
 def test_what_a_full_handshake_shows_of_those_that_resume_it(facts, intercepted):
     told = {"sha1_generation": None, "interception": None, "public": None, "supplied": None, "product": None} | facts
     of = SimpleNamespace(leaf=SimpleNamespace(spki_sha256="key"), **told)
-    full = SimpleNamespace(chain=("leaf",), time_ns=1, possession=None)
+    full = SimpleNamespace(
+        chain=("leaf",), time_ns=1, possession=None,
+        chain_complete=facts.get("complete", True), on_private_network=facts.get("private", False),
+    )  # fmt: skip
     surroundings = SimpleNamespace(
-        facts_of=lambda *_: of, interception_leaves={}, twin=lambda _: facts.get("twin"), likeness=lambda _: None
+        facts_of=lambda *_: of,
+        interception_leaves={},
+        twin=lambda _: facts.get("twin"),
+        likeness=lambda _: facts.get("product"),
     )
     assert _was_intercepted(full, surroundings) is intercepted
 

@@ -28,7 +28,7 @@ from tests.conftest import CAPTURES, run
 
 sys.path.insert(0, str(CAPTURES))
 from recipes.built import qaznet_chain
-from recipes.packets import ACK, PSH, SPRING_2026, Capture, Connection
+from recipes.packets import ACK, OTHER, PSH, SPRING_2026, Capture, Connection
 from recipes.tls import Authority, client_hello, rsa_handshake, server_flight
 
 SHIPPED = reference.load()
@@ -511,7 +511,8 @@ def test_a_carriers_page_that_lies_in_a_certificates_place_does_not_stay(tmp_pat
 def test_what_would_show_more_than_it_does_is_left_out_and_the_rest_stays(tmp_path):
     """Two copies of encrypted bytes that differ: with zeros in place of both, nothing is in dispute any more."""
     capture = Capture(SPRING_2026)
-    rsa_handshake(Connection(capture, 50_001), "www.facebook.com", qaznet_chain(), random.Random(5))
+    rsa_handshake(Connection(capture, 50_001, OTHER), "www.facebook.com", qaznet_chain(), random.Random(5))
+    rsa_handshake(Connection(capture, 50_003), "secret-clinic.kz", qaznet_chain(), random.Random(7))
     link = Connection(capture, 50_002)
     link.open()
     link.send(0, client_hello("vk.com", random.Random(6)))
@@ -533,7 +534,8 @@ def test_what_would_show_more_than_it_does_is_left_out_and_the_rest_stays(tmp_pa
     before.close()
     scrubbed = scrub(str(tmp_path / "two.pcapng"), data, Choices("evidence"))
     scrubbed.output.close()
-    assert states == ["intercepted", "undetermined"]
+    assert states == ["intercepted", "intercepted", "undetermined"]
+    assert not scrubbed.chosen.servers & {(link.ends[1][0], 443)}, "nor does its server's address, for others"
     assert (scrubbed.chosen.stronger, scrubbed.proof.wrong, scrubbed.made.names) == (1, [], {"www.facebook.com"})
     assert scrubbed.manifest["dropped"]["stronger"] == 1
     assert any("would show more than it does" in line for line in words(scrubbed))

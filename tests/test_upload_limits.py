@@ -290,6 +290,10 @@ def test_kept_files_are_counted_once_a_minute_and_what_comes_meanwhile_is_added(
     with pytest.raises(Refused, match="full"):
         gate.room(50)
     assert len(counts) == 1
+    now[0] += 2
+    gate.room(50)
+    assert len(counts) == 2, "before it refuses it counts anew: what was deleted has its room again"
+    gate.room(50)
     now[0] += 61
     gate.room(50)
-    assert len(counts) == 2
+    assert len(counts) == 3

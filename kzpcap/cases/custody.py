@@ -250,13 +250,10 @@ class Chain:
         self.named = last_heads(others)
         self.add("begin", heads=self.named, **first)
         for log in others:
-            if (log.torn or not log.lines) and not is_running(case, log.run):
+            if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"
                 log = read(path, True)  # it may have gone on, and ended, since
-                if not log.torn and not log.lines:
-                    path.unlink()
-                    self.add("torn", of=log.run, bytes=0, hex="")
-                elif log.torn:
+                if log.torn:
                     with path.open("rb") as file:
                         file.seek(log.end)
                         torn = file.read()

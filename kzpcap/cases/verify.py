@@ -96,7 +96,7 @@ def _run(case: Case, log: Log, found: Verdict, named: dict[tuple[str, str], dict
     if log.head:
         found.heads[log.run] = log.head
     elif not log.lines and not log.torn and not goes_on:
-        found.open.append(Fault(name, "has no line: the run was cut off, or it was emptied since"))
+        found.open.append(Fault(name, "has no line: the run was cut off as it began, or it was emptied since"))
     analysis = log.lines[0].get("analysis") if log.lines else None
     for line in log.lines:
         if line["what"] != "capture" or "results" not in line or analysis is None:

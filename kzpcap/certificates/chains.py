@@ -20,6 +20,7 @@ from kzpcap.certificates.linkage import (
     Path,
     Pool,
     fits,
+    likely_first,
     paths_to,
     signed_by,
     signed_itself,
@@ -308,21 +309,16 @@ class ChainJudge:
 
     def _climb(self, leaf: Certificate, pools: tuple[Pool, ...]) -> tuple[Certificate, ...]:
         """The leaf and its issuers as far as verified signatures go."""
-        path, seen = [leaf], {leaf.sha256}
+        path, seen, left = [leaf], {leaf.sha256}, MAX_CHECKS
         while not signed_itself(path[-1]) and len(path) < MAX_DEPTH:
-            issuer = next(
-                (
-                    candidate
-                    for pool in pools
-                    for candidate in pool.named(path[-1].issuer_key)
-                    if candidate.sha256 not in seen and signed_by(path[-1], candidate)
-                ),
-                None,
-            )
-            if issuer is None:
+            named = in_turn.from_iterable(likely_first(path[-1], pool.named(path[-1].issuer_key)) for pool in pools)
+            fit = [one for one in named if one.sha256 not in seen and fits(path[-1], one)][:left]
+            tried = next((at for at, one in enumerate(fit) if signed_by(path[-1], one)), None)
+            if tried is None:
                 break
-            seen.add(issuer.sha256)
-            path.append(issuer)
+            left -= tried + 1
+            seen.add(fit[tried].sha256)
+            path.append(fit[tried])
         return tuple(path)
 
     def _gap(self, last: Certificate, pools: tuple[Pool, ...]) -> str:

@@ -142,7 +142,7 @@ def paths_to(
         path = queue.pop(0)
         last = path[-1]
         below = sum(not certificate.self_named for certificate in path[1:])
-        for anchor in _likely_first(last, anchors_named(last.issuer_key)):
+        for anchor in likely_first(last, anchors_named(last.issuer_key)):
             if anchor.sha256 != last.sha256 and anchor.path_length is not None and anchor.path_length < below:
                 continue
             if anchor.sha256 == last.sha256 or signed_by(last, anchor):
@@ -152,7 +152,7 @@ def paths_to(
         seen = {certificate.sha256 for certificate in path}
         signer = ""
         for pool in pools:
-            for issuer in _likely_first(last, pool.named(last.issuer_key)):
+            for issuer in likely_first(last, pool.named(last.issuer_key)):
                 if issuer.sha256 in seen or not may_issue(issuer, below):
                     continue
                 seen.add(issuer.sha256)
@@ -165,7 +165,7 @@ def paths_to(
     return found
 
 
-def _likely_first(child: Certificate, issuers: Iterable[Certificate]) -> list[Certificate]:
+def likely_first(child: Certificate, issuers: Iterable[Certificate]) -> list[Certificate]:
     """Those first whose key id the child names (RFC 5280 section 4.2.1.1): an order, and no proof."""
     named = child.authority_key_id
     return sorted(issuers, key=lambda issuer: named is None or issuer.subject_key_id != named)

@@ -75,14 +75,6 @@ class Chosen:
     near: dict[str, str] = field(default_factory=dict)
     """Name that was asked for -> one below it that is there."""
 
-    def leave(self, frame: int) -> None:
-        """Let a connection go after all."""
-        del self.roles[frame], self.observations[frame], self.states[frame]
-        self.known.pop(frame, None)
-        self.verified.pop(frame, None)
-        self.left_out += 1
-        self.stronger += 1
-
 
 def label(observation: Observation) -> str:
     """By what name the volunteer knows a connection: its server's name, else its address."""
@@ -96,9 +88,14 @@ def told(observation: Observation, role: Role) -> str | None:
     return observation.target.name if role.why == "target" and observation.target else observation.server_name
 
 
-def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen:
-    """Choose over all connections of a report; of large captures only what stays is held."""
-    chosen = Chosen()
+def choose(
+    report: Report, choices: Choices, harmless: frozenset[str], stronger: frozenset[int] = frozenset()
+) -> Chosen:
+    """Choose over all connections of a report; of large captures only what stays is held.
+
+    None of `stronger` by first frame: what they would keep beside them does not stay for them either.
+    """
+    chosen = Chosen(stronger=len(stronger))
     wanted: dict[int, tuple[str, ...]] = {}
     for connection in report.connections():
         observation, verdict = connection.observation, connection.verdict
@@ -108,7 +105,7 @@ def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen
             elif label(observation).endswith(f".{name}"):
                 chosen.near.setdefault(name, label(observation))
         role = _by_itself(observation, verdict.state, choices, chosen, report.surroundings.certificates)
-        if role is None:
+        if role is None or observation.first_frame in stronger:
             continue
         _take(chosen, observation, role, verdict.state, report)
         chosen.servers.add(observation.server)
@@ -124,7 +121,7 @@ def choose(report: Report, choices: Choices, harmless: frozenset[str]) -> Chosen
         if frame in chosen.roles:
             continue
         role = _beside(observation, controls, wanted, report, choices, harmless, chosen)
-        if role is not None:
+        if role is not None and frame not in stronger:
             _take(chosen, observation, role, judge(observation, report.surroundings).state, report)
         else:
             chosen.left_out += 1

@@ -71,16 +71,16 @@ def _again(source: Source) -> Source:
 
 
 def _scrubbed(original: Source, before: Report, reference: Reference, choices: Choices, at: int | None) -> Scrubbed:
-    chosen = choose(before, choices, reference.harmless_controls)
-    for _ in range(MAX_AGAIN):
+    stronger: frozenset[int] = frozenset()
+    for again in range(MAX_AGAIN + 1):
+        chosen = choose(before, choices, reference.harmless_controls, stronger)
         scrubbed = _written(original, before, reference, choices, at, chosen)
-        stronger = {loss.frame for loss in scrubbed.proof.wrong} & chosen.roles.keys()
-        if not stronger:
-            return scrubbed
+        found = {loss.frame for loss in scrubbed.proof.wrong} & chosen.roles.keys()
+        if not found or again == MAX_AGAIN:
+            break
         scrubbed.output.close()
-        for frame in stronger:
-            chosen.leave(frame)
-    return _written(original, before, reference, choices, at, chosen)
+        stronger |= found
+    return scrubbed
 
 
 def _written(

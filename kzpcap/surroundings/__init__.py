@@ -51,6 +51,8 @@ class Issued(NamedTuple):
     possession: Possession | None
     finished_ok: bool | None
     conflicts: tuple[tuple[int, int], ...]
+    chain_complete: bool = False
+    on_private_network: bool = False
 
 
 @dataclass
@@ -350,6 +352,8 @@ class Surroundings:
                     issued.possession,
                     issued.finished_ok,
                     issued.conflicts,
+                    issued.chain_complete,
+                    issued.on_private_network,
                 )
             observation = issued
         return None

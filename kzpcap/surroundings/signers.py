@@ -12,7 +12,7 @@ MAX_ISSUERS = 8
 MAX_USES = 64
 MANY = 1_024
 NOT_TOLD = 1 << 62
-"""Nanoseconds of a SYN or SYN-ACK that is not there, or where both have one time."""
+"""Nanoseconds, where a SYN and its SYN-ACK have one time, or most of them are not in the capture."""
 NEAR_US = 10_000
 """From a ClientHello to the ServerHello of who signs nearby, in microseconds: key generation and a signature."""
 
@@ -59,9 +59,12 @@ class Signers:
 
     def _work_out(self, of_client: array[int]) -> Signing:
         rows, found = self.briefs, Signing()
+        untold = sum(rows.took[row] < 0 for row in of_client)
+        if any(rows.took[row] == 0 for row in of_client) or 2 * untold > len(of_client):
+            found.slowest = NOT_TOLD
         for row in of_client:
             flags = rows.flags[row]
-            found.slowest = max(found.slowest, rows.took[row] if rows.took[row] > 0 else NOT_TOLD)
+            found.slowest = max(found.slowest, rows.took[row])
             found.lowered = found.lowered or bool(flags & LOWERED)
             found.fresh_genuine = found.fresh_genuine or bool(flags & FRESH_GENUINE)
             if not flags & SIGNED:

@@ -26,6 +26,7 @@ CHECKED = 8 << 20
 HURRY_SECONDS = 10
 COUNTED_SECONDS = 60
 """So long the sum of what is kept is taken from memory, with what came since added to it."""
+REFUSED_SECONDS = 1
 LEAST_RATE = 4_096
 """Bytes a second below which an upload gives up its place, where all are taken: a phone in Tor Browser brings more."""
 
@@ -97,7 +98,10 @@ class Gate:
         config = self.config
         if size > config.max_file:
             raise Refused("too_large", 413)
-        if self.store.received_today() + size > config.max_day or self._used() + size - landed > config.max_kept:
+        size_beside = size - landed
+        if self._used() + size_beside > config.max_kept and self._used(REFUSED_SECONDS) + size_beside > config.max_kept:
+            raise Refused("full", 507)  # counted anew before that: what was deleted since has its room again
+        if self.store.received_today() + size > config.max_day:
             raise Refused("full", 507)
         if self.store.free() - size < config.min_free:
             raise Refused("full", 507)
@@ -106,11 +110,11 @@ class Gate:
         """So many bytes more are on the disk."""
         self._since += size
 
-    def _used(self) -> int:
-        """Bytes that are kept: by a count that may be a minute old, and what came since."""
+    def _used(self, old: int = COUNTED_SECONDS) -> int:
+        """Bytes that are kept: by a count that may be so many seconds old, and what came since."""
         with self._counting:
             now = time.monotonic()
-            if now - self._counted > COUNTED_SECONDS:
+            if now - self._counted > old:
                 self._since = 0  # before the count: what comes while it lasts may count twice
                 self._sum, self._counted = self.store.used(), now
             return self._sum + self._since

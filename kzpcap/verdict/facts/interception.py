@@ -215,6 +215,8 @@ def _was_intercepted(full: Issued, surroundings: Surroundings) -> bool:
         return False
     if facts.leaf.spki_sha256 in surroundings.interception_leaves and full.possession is Possession.PROVED:
         return True
-    return surroundings.twin(facts) is not None or (
-        facts.product is not None and surroundings.likeness(facts) is not None
-    )
+    if surroundings.twin(facts) is not None:
+        return True
+    # As with resigned-by-product: names of a product on its own page, or over a part of a chain, say nothing.
+    named = facts.product is not None and full.chain_complete and not full.on_private_network
+    return named and surroundings.likeness(facts) is not None
