@@ -240,16 +240,6 @@ def test_what_cannot_be_read_hides_no_other_fault(case, monkeypatch):
     }
 
 
-def test_a_run_whose_lines_are_gone_stays_open_and_no_other_run_clears_it_away(case):
-    lone = case.custody / "20190720T000000Z-00000000.jsonl"
-    lone.touch()
-    (open_,) = verify(case).open
-    assert (open_.path, "has no line" in open_.says) == (f"custody/{lone.name}", True)
-    assert run("case", "verify", case.folder).returncode == 8
-    judged(case.folder, CAPTURES / "kz-2019-rcku")
-    assert [fault.path for fault in verify(case).open] == [f"custody/{lone.name}"]
-
-
 def test_a_run_whose_first_line_is_damaged_stays_as_it_is(case):
     (path,) = case.custody.iterdir()
     raw = path.read_bytes()
