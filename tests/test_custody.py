@@ -172,7 +172,7 @@ def test_the_original_of_a_member_is_its_archive(disk, tmp_path):
 @pytest.fixture
 def chain(tmp_path):
     case = Case.create(tmp_path / "case")
-    return custody.Chain(case, custody.new_run(), {"analysis": "a"})
+    return custody.Chain(case, custody.new_run(), {"analysis": "a"}, case.runs)
 
 
 @pytest.mark.parametrize("where", ["before the bytes", "behind them", "behind all of it"])
@@ -258,7 +258,7 @@ def test_runs_name_the_last_heads_alone_and_vouch_for_all(tmp_path):
 def test_the_run_that_saw_all_others_is_the_last_whatever_its_clock_says(tmp_path, monkeypatch):
     case = Case.create(tmp_path / "case")
     for name, analysis in (("20300101T000000Z-00000001", "first"), ("20260101T000000Z-00000002", "second")):
-        one = custody.Chain(case, name, {"analysis": analysis})
+        one = custody.Chain(case, name, {"analysis": analysis}, case.runs)
         one.add("end", outcomes={}, heads={})
         one.close()
         path = case.custody / f"{name}.jsonl"
@@ -279,10 +279,33 @@ def test_runs_of_one_second_are_in_the_order_in_which_they_came(tmp_path, monkey
     case = Case.create(tmp_path / "case")
     names = [f"20261128T060500Z-{number:08x}" for number in (7, 3, 9, 1, 5)]
     for name in names:
-        custody.Chain(case, name, {"analysis": name}).close()
+        custody.Chain(case, name, {"analysis": name}, case.runs).close()
     assert [log.run for log in custody.logs(case)] == names
     (case.custody / "20261128T060500Z-00000000.jsonl").write_bytes(b"")
     assert [log.run for log in custody.logs(case)] == ["20261128T060500Z-00000000", *names]
+
+
+def test_a_run_whose_file_was_emptied_is_told_and_no_run_leaves_it_so(tmp_path, monkeypatch):
+    case = Case.create(tmp_path / "case")
+    for name in ("first", "last"):
+        begun = custody.Chain(case, name, {"analysis": "a"}, case.runs)
+        begun.add("end")
+        begun.close()
+    assert not verify(case).faults
+    (case.custody / "last.jsonl").write_bytes(b"")
+    (fault,) = verify(case).faults
+    assert fault == custody.Fault("custody/last.jsonl", "has no line, and no run leaves it so")
+
+    def cut(chain, what, **more):
+        raise KeyboardInterrupt
+
+    (case.custody / "last.jsonl").unlink()
+    monkeypatch.setattr(custody.Chain, "add", cut)
+    (case.runs / "cut").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        custody.Chain(case, "cut", {"analysis": "a"}, case.runs / "cut")
+    assert not (case.custody / "cut.jsonl").exists(), "it appears with its first line"
+    assert not verify(case).faults
 
 
 def test_runs_that_name_each_other_are_all_read(tmp_path):
@@ -324,7 +347,7 @@ def test_of_an_archive_what_was_not_read_for_want_of_time_is_tried_again(tmp_pat
     case = Case.create(tmp_path / "case")
     file = {"size": 5, "mtime_ns": 7}
     for run_name, outcomes in (("1-a", [("failed", False), ("failed", True)]), ("2-b", [("failed", False)])):
-        one = custody.Chain(case, run_name, {"analysis": "a"})
+        one = custody.Chain(case, run_name, {"analysis": "a"}, case.runs)
         for outcome, passing in outcomes:
             one.add("capture", name="/x.zip", file=file, outcome=outcome, **({"passing": True} if passing else {}))
         one.close()
@@ -364,7 +387,7 @@ def test_a_failure_that_was_mended_is_none(tmp_path):
     case = Case.create(tmp_path / "case")
 
     def run_of(name, *told):
-        one = custody.Chain(case, name, {"analysis": "a"})
+        one = custody.Chain(case, name, {"analysis": "a"}, case.runs)
         for what, more in told:
             one.add(what, **more)
         one.close()
@@ -434,7 +457,7 @@ def test_files_that_are_no_captures_take_little(tmp_path, disk):
     """A disk has millions of them."""
     judged(tmp_path / "case", disk)
     case = Case.open(tmp_path / "case")
-    chain = custody.Chain(case, custody.new_run(), {"analysis": custody.latest(case)})
+    chain = custody.Chain(case, custody.new_run(), {"analysis": custody.latest(case)}, case.runs)
     file = {"size": 1, "mtime_ns": 1}
     for number in range(20_000):
         chain.add("capture", name=f"/disk/home/user/pictures/{number:08}.jpg", file=file, outcome="not a capture")

@@ -22,7 +22,7 @@ from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
-from kzpcap.cases.store import Case, canonical, is_running
+from kzpcap.cases.store import Case, canonical, is_running, sync
 from kzpcap.errors import CaseError
 
 SYNC_EVERY = 1.0
@@ -236,9 +236,9 @@ def last_heads(runs: Sequence[Log]) -> dict[str, str]:
 
 
 class Chain:
-    """The file of the run that goes on."""
+    """The file of the run that goes on. It appears in custody with its first line: one without a line was emptied."""
 
-    def __init__(self, case: Case, run: str, first: dict[str, Any]) -> None:
+    def __init__(self, case: Case, run: str, first: dict[str, Any], workshop: Path) -> None:
         self.case = case
         self.run = run
         self.last = Last(0, None, 0)
@@ -246,9 +246,19 @@ class Chain:
         """What `last` is once the line that is being written is."""
         self.synced = time.monotonic()
         others = logs(case)
-        self.file = (case.custody / f"{run}.jsonl").open("xb", buffering=WHOLE)
+        aside, place = workshop / f"{run}.jsonl", case.custody / f"{run}.jsonl"
+        self.file = aside.open("xb", buffering=WHOLE)
         self.named = last_heads(others)
-        self.add("begin", heads=self.named, **first)
+        try:
+            self.add("begin", heads=self.named, **first)
+            self.sync()
+            if place.exists():
+                raise CaseError(f"{place} is there already")
+            aside.rename(place)
+        except BaseException:
+            self.file.close()
+            raise
+        sync(case.custody)
         for log in others:
             if log.torn and not is_running(case, log.run):
                 path = case.custody / f"{log.run}.jsonl"

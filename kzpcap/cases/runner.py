@@ -146,7 +146,7 @@ def batch(
     if progress is not None:
         threading.Thread(target=count, args=(paths, case.folder, tally), daemon=True).start()
     with workshop(case, tally.run) as folder:
-        run = Run(case, analysis, tally, retry, {**what, "paths": [full(path) for path in paths]})
+        run = Run(case, analysis, tally, retry, {**what, "paths": [full(path) for path in paths]}, folder)
         try:
             if brought is not None:
                 run.beside = brought.beside
@@ -179,12 +179,14 @@ def batch(
 class Run:
     """What the parent of a run knows: which files are out, what came of them, and the chain that is told of it."""
 
-    def __init__(self, case: Case, analysis: str, tally: Tally, retry: bool, first: dict[str, Any]) -> None:
+    def __init__(
+        self, case: Case, analysis: str, tally: Tally, retry: bool, first: dict[str, Any], workshop: Path
+    ) -> None:
         self.case = case
         self.tally = tally
         self.gone_before = set() if retry else failed_before(case, analysis)
         self.vouched = named_results(case, analysis)
-        self.chain = Chain(case, tally.run, {"analysis": analysis, **first})
+        self.chain = Chain(case, tally.run, {"analysis": analysis, **first}, workshop)
         self.before: dict[str, dict[str, Any]] = {}
         self.held: dict[str, list[Outcome]] = {}
         self.beside: dict[str, dict[str, Any]] = {}
