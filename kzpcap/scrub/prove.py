@@ -18,7 +18,7 @@ from kzpcap.observations import Absent
 from kzpcap.paths.hops import candidates
 from kzpcap.scrub.apply import Written
 from kzpcap.scrub.choose import SHOWN, Chosen, told
-from kzpcap.scrub.plan import Made
+from kzpcap.scrub.kept import Made
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.routers import Hop
 from kzpcap.verdict.rules import State

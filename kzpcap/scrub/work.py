@@ -23,7 +23,8 @@ from kzpcap.observations import Observation
 from kzpcap.reference import Reference
 from kzpcap.scrub.apply import Written, apply
 from kzpcap.scrub.choose import Choices, Chosen, choose, told
-from kzpcap.scrub.plan import Made, make
+from kzpcap.scrub.kept import Made
+from kzpcap.scrub.plan import make
 from kzpcap.scrub.prove import Proof, compare, look_for_leaks
 
 MAX_LOOKED_FOR = 50_000
