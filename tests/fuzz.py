@@ -34,7 +34,7 @@ with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap.reference import DATA, read_pem
     from kzpcap.scrub.choose import Choices
     from kzpcap.scrub.work import scrub
-    from kzpcap.tls import compressed, dtls, handshake, messages, quic, upgrade
+    from kzpcap.tls import compressed, dtls, handshake, messages, quic, quic_packet, upgrade
 
 REFERENCE = reference.load()
 LINKS = (1, 0, 101, 113, 276, 127, 105, 9, 104, 107, 239, 258, 192, 51, 50, 10, 11, 12, 117, 138, 226, 274)
@@ -121,8 +121,8 @@ def datagrams(raw):
     flow = Datagrams(raw)
     quic.read(flow)
     dtls.read(flow)
-    quic.crypto_frames(raw)
-    quic.negotiation(raw)
+    quic_packet.crypto_frames(raw)
+    quic_packet.negotiation(raw)
     quic.turns(flow, 0)
 
 

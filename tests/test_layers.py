@@ -42,7 +42,7 @@ ROWS = [
     ["__main__"],
 ]
 HOMES = {
-    "cryptography": ("certificates", "tls.quic", "tls.secrets"),
+    "cryptography": ("certificates", "tls.quic_packet", "tls.secrets"),
     "orjson": ("report.json",),
     "ijson": ("report.document",),
     "typer": ("__main__", "cli", "cli_cases", "cli_case_reports", "cli_common", "cli_scrub", "cli_serve"),

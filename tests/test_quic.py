@@ -7,23 +7,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.packet import Packet
-from kzpcap.tls import quic
+from kzpcap.tls import quic, quic_packet
 from tests.build import client_hello_body, message, vector
 
 DCID = bytes.fromhex("8394c8f03e515708")
 
 
 def test_keys_of_rfc_9001_appendix_a():
-    client = quic.initial_keys(quic.V1, DCID, "client in")[0]
+    client = quic_packet.initial_keys(quic_packet.V1, DCID, "client in")[0]
     assert client.key.hex() == "1f369613dd76d5467730efcbe3b1a22d"
     assert client.iv.hex() == "fa044b2f42a3fd3b46fb255c"
     assert client.hp.hex() == "9f50449e04a0e810283a1e9933adedd2"
-    server = quic.initial_keys(quic.V1, DCID, "server in")[0]
+    server = quic_packet.initial_keys(quic_packet.V1, DCID, "server in")[0]
     assert server.key.hex() == "cf3a5331653c364c88f0f379b6067e37"
 
 
 def test_keys_of_rfc_9369_appendix_a():
-    client = quic.initial_keys(quic.V2, DCID, "client in")[0]
+    client = quic_packet.initial_keys(quic_packet.V2, DCID, "client in")[0]
     assert client.key.hex() == "8b1a0bc121284290a29e0971b5cd045d"
     assert client.hp.hex() == "45b95e15235d6f45a6b19cbcb0294ba9"
 
@@ -32,14 +32,14 @@ def varint(value):
     return (value | 0x4000).to_bytes(2, "big")
 
 
-def initial(frames, number, version=quic.V1, dcid=DCID, which=-1, label="client in"):
+def initial(frames, number, version=quic_packet.V1, dcid=DCID, which=-1, label="client in"):
     """A protected client Initial."""
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    keys = quic.initial_keys(version, dcid, label)[which]
+    keys = quic_packet.initial_keys(version, dcid, label)[which]
     plain = frames + b"\0" * max(0, 40 - len(frames))
-    kind = 0xD0 if version in quic.V2_TYPES else 0xC0
+    kind = 0xD0 if version in quic_packet.V2_TYPES else 0xC0
     head = bytes([kind]) + version.to_bytes(4, "big") + vector(dcid, 1) + vector(b"", 1) + b"\0"
     head += varint(len(plain) + 16 + 1) + bytes([number])
     nonce = (int.from_bytes(keys.iv, "big") ^ number).to_bytes(12, "big")
@@ -66,7 +66,7 @@ class Flow:
 
 def test_a_hello_in_pieces_out_of_order_and_coalesced():
     hello = message(1, client_hello_body(b"quic.example"))
-    for version in (quic.V1, quic.V2, 0xFF00001D, 0xFACEB002, 0x54303531, 0xFF020000, 0x0A0A0A0A):
+    for version in (quic_packet.V1, quic_packet.V2, 0xFF00001D, 0xFACEB002, 0x54303531, 0xFF020000, 0x0A0A0A0A):
         late, early = crypto(40, hello[40:]), crypto(0, hello[:40])
         one = initial(late, 1, version) + initial(early, 2, version)
         client, server, direction = quic.read(Flow((0, one)))
@@ -93,7 +93,7 @@ def test_a_server_that_was_recorded_before_the_client_is_read(monkeypatch):
         assert server.messages[0].body == answer[4:]
     assert quic.read(Flow(*servers)) is None
     tries = []
-    real = quic.unprotect
+    real = quic_packet.unprotect
     monkeypatch.setattr(quic, "unprotect", lambda *given: tries.append(1) or real(*given))
     quic.read(Flow(*servers * 2_000, *clients))
     assert len(tries) <= 2 * 2 * (quic.MAX_FAILED + 1)
@@ -121,14 +121,14 @@ def test_other_keys_open_nothing():
 
 def test_version_negotiation_and_retry():
     refusal = b"\x80\0\0\0\0" + vector(DCID, 1) + vector(b"", 1) + bytes.fromhex("00000001 6b3343cf")
-    assert quic.negotiation(refusal) == (quic.V1, quic.V2)
+    assert quic_packet.negotiation(refusal) == (quic_packet.V1, quic_packet.V2)
     for cut in (refusal[:-1], refusal[:7], b"\x00" + refusal[1:], b"\x80\0\0\0\1" + refusal[5:]):
-        assert quic.negotiation(cut) is None
+        assert quic_packet.negotiation(cut) is None
     retry = b"\xf0\0\0\0\1" + vector(b"", 1) + vector(DCID, 1) + b"token" + b"\0" * 16
     hello = initial(crypto(0, message(1, client_hello_body())), 1)
     found = quic.turns(Flow((0, hello), (1, refusal), (0, hello), (1, retry)), 0)
-    assert found == quic.Turns(quic.V1, 4, 2, (quic.V1, quic.V2))
-    assert quic.turns(Flow((0, hello), (0, refusal), (0, retry)), 0) == quic.Turns(quic.V1)
+    assert found == quic.Turns(quic_packet.V1, 4, 2, (quic_packet.V1, quic_packet.V2))
+    assert quic.turns(Flow((0, hello), (0, refusal), (0, retry)), 0) == quic.Turns(quic_packet.V1)
 
 
 def test_a_version_that_is_not_known_does_not_hide_the_next_with_the_same_connection_id():
@@ -146,8 +146,8 @@ def test_a_server_may_switch_to_a_compatible_version():
     client, server, _ = quic.read(
         Flow(
             (0, initial(crypto(0, hello), 1)),
-            (1, initial(crypto(0, answer), 1, quic.V2, label="server in")),
-            (0, initial(b"\x02\0\0\0\0", 2, quic.V2)),
+            (1, initial(crypto(0, answer), 1, quic_packet.V2, label="server in")),
+            (0, initial(b"\x02\0\0\0\0", 2, quic_packet.V2)),
         )
     )
     assert client.messages[0].body == hello[4:]
@@ -182,25 +182,25 @@ def test_what_no_key_opens_is_tried_a_bounded_number_of_times(monkeypatch):
 @given(st.binary(max_size=300), st.binary(max_size=100))
 def test_any_bytes(first, second):
     assert quic.read(Flow((0, b"\xc0\0\0\0\1" + first), (1, second))) is None
-    quic.crypto_frames(first)
+    quic_packet.crypto_frames(first)
     assert quic.turns(Flow((0, b"\xc0" + first), (1, second)), 0).retry_frame in (None, 2)
-    quic.negotiation(b"\x80\0\0\0\0" + first)
+    quic_packet.negotiation(b"\x80\0\0\0\0" + first)
 
 
-@pytest.mark.parametrize("version", [quic.V1, quic.V2])
+@pytest.mark.parametrize("version", [quic_packet.V1, quic_packet.V2])
 def test_a_packet_that_was_opened_is_sealed_to_the_same_bytes(version):
     label = "client in"
     data = initial(crypto(0, b"x" * 60), 5, version)
-    header = quic.long_header(data, 0)
-    (keys,) = quic.initial_keys(version, DCID, label)
-    found = quic.opened(data, header, keys)
-    assert quic.sealed(found, data[1 : header.pn_offset], keys) == data
+    header = quic_packet.long_header(data, 0)
+    (keys,) = quic_packet.initial_keys(version, DCID, label)
+    found = quic_packet.opened(data, header, keys)
+    assert quic_packet.sealed(found, data[1 : header.pn_offset], keys) == data
 
 
 def test_where_the_frames_of_an_initial_end():
     known = crypto(0, b"one") + bytes(5) + crypto(3, b"two")
-    frames, end = quic.placed_crypto_frames(known + b"\x1c\0\0\6reason")
+    frames, end = quic_packet.placed_crypto_frames(known + b"\x1c\0\0\6reason")
     assert [(offset, data) for offset, data, _ in frames] == [(0, b"one"), (3, b"two")]
     assert all(known[at : at + len(data)] == data for _, data, at in frames)
     assert end == len(known)
-    assert quic.placed_crypto_frames(known)[1] == len(known)
+    assert quic_packet.placed_crypto_frames(known)[1] == len(known)

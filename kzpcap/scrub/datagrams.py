@@ -11,11 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kzpcap.capture.packet import Packet
-from kzpcap.wire import Reader, ShortRead
+from kzpcap.tls.quic_packet import INITIAL, RETRY, long_header, negotiation
+from kzpcap.wire import Reader
 
-V2 = frozenset({0x6B3343CF, 0x709A50C4})
-"""QUIC version 2 and its last drafts count their packet types from Retry on (RFC 9369 section 3.2)."""
-INITIAL, RETRY = 0, 3
 NS = 10 * 1_000_000_000
 
 
@@ -31,30 +29,14 @@ class Long:
 
 def read(data: bytes) -> Long | None:
     """The first packet of a datagram; None where it has no long header of a version with the known layout."""
-    reader = Reader(data)
-    try:
-        head, version = reader.uint(1), reader.uint(4)
-        if not head & 0x80:
-            return None
-        to, of = reader.vector(1), reader.vector(1)
-        if version == 0:
-            return Long(None, to, of, len(data))
-        kind = head >> 4 & 3
-        kind = (kind - 1) & 3 if version in V2 else kind
-        if kind == RETRY:
-            return Long(RETRY, to, of, reader.pos)
-        if kind == INITIAL:
-            reader.take(_varint(reader))
-        length = _varint(reader)
-        return Long(kind, to, of, min(len(data), reader.pos + length))
-    except ShortRead:
+    header = long_header(data, 0)
+    if header is not None:
+        end = header.pn_offset if header.kind == RETRY else header.end
+        return Long(header.kind, header.dcid, header.scid, end)
+    if negotiation(data) is None:
         return None
-
-
-def _varint(reader: Reader) -> int:
-    first = reader.uint(1)
-    size = 1 << (first >> 6)
-    return (first & 0x3F) << 8 * (size - 1) | (reader.uint(size - 1) if size > 1 else 0)
+    reader = Reader(data, 5)
+    return Long(None, reader.vector(1), reader.vector(1), len(data))
 
 
 @dataclass

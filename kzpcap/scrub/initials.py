@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kzpcap.capture.packet import Packet
 from kzpcap.scrub.mask import Policy, client_hello
-from kzpcap.tls import quic
+from kzpcap.tls import quic, quic_packet
 from kzpcap.wire import Reader
 
 Range = tuple[int, int]
@@ -28,8 +28,8 @@ class Initial:
     frame: int
     rest: bytes
     """Its header behind the first byte, up to the packet number, with zeros for the token."""
-    keys: quic.Keys
-    found: quic.Unprotected
+    keys: quic_packet.Keys
+    found: quic_packet.Unprotected
     pieces: list[tuple[int, int, int]]
     end: int
     """Where its frames end: what stands behind is not known."""
@@ -45,8 +45,8 @@ def masked(
     for packet in packets:
         if packet.frame not in stays:
             continue
-        header = quic.long_header(packet.payload, 0)
-        if header is None or header.kind != quic.INITIAL:
+        header = quic_packet.long_header(packet.payload, 0)
+        if header is None or header.kind != quic_packet.INITIAL:
             kept[packet.frame] = stays[packet.frame], ()
             continue
         if packet.direction != client:
@@ -64,18 +64,18 @@ def masked(
         for offset, at, length in initial.pieces:
             payload[at : at + length] = change[offset : offset + length].ljust(length, b"\0")
         payload[initial.end :] = bytes(len(payload) - initial.end)  # PADDING
-        made = quic.sealed(initial.found._replace(payload=bytes(payload)), initial.rest, initial.keys)
+        made = quic_packet.sealed(initial.found._replace(payload=bytes(payload)), initial.rest, initial.keys)
         kept[initial.frame] = (), ((0, made),)
     return kept
 
 
-def _opened(packet: Packet, header: quic.LongHeader, ids: list[bytes]) -> Initial | None:
+def _opened(packet: Packet, header: quic_packet.LongHeader, ids: list[bytes]) -> Initial | None:
     for dcid in ids:
-        for keys in quic.initial_keys(header.version, dcid, "client in"):
-            found = quic.opened(packet.payload, header, keys)
+        for keys in quic_packet.initial_keys(header.version, dcid, "client in"):
+            found = quic_packet.opened(packet.payload, header, keys)
             if found is not None:
                 head = _without_token(packet.payload[: header.pn_offset])
-                frames, end = quic.placed_crypto_frames(found.payload)
+                frames, end = quic_packet.placed_crypto_frames(found.payload)
                 pieces = [(offset, at, len(data)) for offset, data, at in frames]
                 return Initial(packet.frame, head[1:], keys, found, pieces, end)
     return None
@@ -86,7 +86,7 @@ def _without_token(head: bytes) -> bytes:
     reader = Reader(head, 5)
     reader.vector(1)
     reader.vector(1)
-    length = quic.varint(reader)
+    length = quic_packet.varint(reader)
     return head[: reader.pos] + bytes(length) + head[reader.pos + length :]
 
 
