@@ -82,6 +82,8 @@ def _without_hello(handshake: Handshake, flow: Flow) -> Absent:
     if handshake.server_data or handshake.server_cipher_change or handshake.client_hello is None:
         return Absent.NOT_CAPTURED
     answered = flow.side(1 - handshake.client_direction).bytes
-    if answered and not handshake.alerts and not handshake.plain_answer:
+    # The client's own alerts are no answer, and one that is encrypted came behind a ServerHello.
+    alerted = any(not alert.from_client and alert.code is not None for alert in handshake.alerts)
+    if answered and not alerted and not handshake.plain_answer:
         return Absent.NOT_CAPTURED
     return Absent.NOT_REACHED

@@ -38,6 +38,7 @@ from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
 from kzpcap.tls.seen import Handshake
+from kzpcap.unanswered import Unanswered
 from kzpcap.verdict.judge import Verdict, judge
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.place import LadderIndex, on_the_volunteers_side, place_of, placed
@@ -256,13 +257,16 @@ def analyze(
         files.callback(spill.close)
         vantage = Vantage()
         probes = Probes()
+        unanswered = Unanswered()
         anchors = Anchors()
         for flow, handshake in reading.flows(progress):
             if handshake is None and flow.protocol != TCP:
                 continue
             observation = observer.observe(flow, handshake)
             if observation is None:
-                probes.syn(lone_syn(flow))
+                syn = lone_syn(flow)
+                probes.syn(syn)
+                unanswered.add(syn)
                 continue
             if handshake is not None and (handshake.full or handshake.client_full):
                 reading.notes.add(
@@ -296,7 +300,9 @@ def analyze(
         survey(surroundings)
         errors = reading.icmp_errors()
         found = ladders(probes, surroundings, errors, reading.echoes(), reading.route_probes(), reading.notes)
-        health = capture_health(reading.source, reading.records, reading.scanner, reading.notes, vantage, surroundings)
+        health = capture_health(
+            reading.source, reading.records, reading.scanner, reading.notes, vantage, unanswered, surroundings
+        )
         report = Report(reference, health, surroundings, spill, errors, found, networks)
         files.pop_all()  # the report's from here on
         return report

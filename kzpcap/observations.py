@@ -191,6 +191,11 @@ class Observation(NamedTuple):
         return bool(self.other_names) and self.possession is not Possession.PROVED
 
     @property
+    def name_known(self) -> bool:
+        """Is it known what name was asked for, or that none was? Two whose names are not known are not of one name."""
+        return self.name_status == "seen" or self.name_status == "absent"
+
+    @property
     def on_private_network(self) -> bool:
         """Is the server's address private? A proxy's says nothing of where the server is."""
         return not self.proxied and is_local(self.server[0])
@@ -243,9 +248,12 @@ class Observation(NamedTuple):
             return "alert"
         if self.absent is Absent.NOT_CAPTURED or self.absent is Absent.TRUNCATED:
             return None  # an answer came, and is not in the capture
+        closed = self.server_closed
+        if closed is not None and self.resets and closed.frame < self.resets[0].frame:
+            return "closed"  # and reset what the client sent to nobody then, as every system does
         if self.reset_taken and not self._closed_before(self.resets[0]):
             return "reset"
-        if self.server_closed is not None:
+        if closed is not None:
             return "closed"
         if self.server_bytes or not self.waited:
             return None

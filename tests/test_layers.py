@@ -23,7 +23,7 @@ ROWS = [
     ["observations"],
     ["marks"],
     ["absent"],
-    ["observer"],
+    ["observer", "unanswered"],
     ["surroundings.profiles", "spill"],
     ["surroundings.briefs", "surroundings.uses"],
     ["surroundings.attempts", "surroundings.responders", "surroundings.signers"],

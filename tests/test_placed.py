@@ -10,7 +10,9 @@ from kzpcap.paths.ladders import HOUR_NS
 from kzpcap.verdict.place import LadderIndex, place_of
 from kzpcap.verdict.rules import State
 
-CONNECTION = SimpleNamespace(client=("c", 1), server=("s", 443), server_name="n", time_ns=100 * HOUR_NS, failed=None)
+CONNECTION = SimpleNamespace(
+    client=("c", 1), server=("s", 443), server_name="n", name_known=True, time_ns=100 * HOUR_NS, failed=None
+)
 
 
 def placed_by(ladders, identity="unknown", signer="key 1"):

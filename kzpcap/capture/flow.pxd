@@ -38,6 +38,8 @@ cdef class Flow:
     cdef void _first_protected(self, Side own, Side other) except *
     @cython.locals(size="long long", at="long long", stop="long long", apart="long long", begins=bint, other=Packet)
     cdef bint repeats(self, Packet p, const unsigned char[::1] data) except -1
+    @cython.locals(first=Packet)
+    cdef bint is_copy_of_first(self, Packet p) except -1
 
 @cython.locals(end="long long", found="long long", kind="long long", size="long long")
 cdef long long records_of(const unsigned char[::1] data, long long at, long long length) except -1

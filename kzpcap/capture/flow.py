@@ -138,6 +138,25 @@ class Flow:
                 answered = True
         return answered
 
+    def is_copy_of_first(self, p: Packet) -> bool:
+        """Is this the first SYN once more, recorded by a second machine after a short connection was over?"""
+        first = self.packets[0] if self.packets else p
+        if (
+            first is not p
+            and p.seq == first.seq
+            and p.seq == self.isn
+            and p.flags == first.flags
+            and p.direction == first.direction
+            and p.ip_id == first.ip_id
+            and p.ip_id != 0
+            and 0 <= first.ttl - p.ttl <= 1
+            and p.window == first.window
+            and 0 <= p.time_ns - first.time_ns <= limits.QUEUED_NS
+        ):
+            self.two_points = True
+            return True
+        return False
+
     def owner(self, p: Packet) -> Flow:
         """This connection or the older one between the same ports: whose a packet is, by the client's numbers."""
         older = self.older

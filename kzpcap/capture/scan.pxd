@@ -41,7 +41,7 @@ cdef class Scanner:
     cdef void _finish(self, Flow flow, bint early) except *
     @cython.locals(flow=Flow, quiet="long long")
     cdef void _sweep(self, long long now, Flow current) except *
-    @cython.locals(flow=Flow, newest=Flow, older=Flow, flags="long long", reused=bint, closed=bint)
+    @cython.locals(flow=Flow, newest=Flow, older=Flow, flags="long long", reused=bint, closed=bint, again=bint)
     cdef void _tcp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(wanted="long long")
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
@@ -49,10 +49,14 @@ cdef class Scanner:
     cdef void _store(self, Flow flow, Packet p, const unsigned char[::1] data) except *
     @cython.locals(head="long long", known=bint, flow=Flow)
     cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
+    @cython.locals(head="long long", size="long long", at="long long", l4="long long")
+    cdef bint _answers(self, Packet p, const unsigned char[::1] data) except -1
     @cython.locals(kind="long long", wanted=bint, echo=bint)
     cdef void _icmp(self, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(datagram=bytes, outcome="long long")
+    @cython.locals(datagram=bytes, outcome="long long", deep="long long")
     cdef void _fragment(self, Packet p) except *
+
+cdef long long _within(Packet p, bytes datagram) except? -1
 
 @cython.locals(flow=Flow)
 cpdef long long last_frame_of(Flow flow) except? -1

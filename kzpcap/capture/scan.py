@@ -31,6 +31,8 @@ MAX_SIDE_PACKETS = 32_768
 ICMP_KEPT = 256
 """Bytes of an ICMP message that are kept: an error with its quote and extensions."""
 MAX_PROBE_TTL = 40
+MAX_DEEP = 4
+"""Times that what came out of fragments is a fragment again."""
 PCAPDROID = b"\x01\x07\x20\x21"
 """How the trailers begin that PCAPdroid puts behind each packet."""
 
@@ -170,12 +172,14 @@ class Scanner:
         datagram = self.fragments.add(p, self.data)
         if not datagram:
             return
-        p.version = 0
-        p.tunnels = 0
-        try:
-            outcome = decode_ip(p, datagram, 0, len(datagram))
-        except IndexError:
-            outcome = codes.MALFORMED
+        outcome = _within(p, datagram)
+        deep = 0
+        while outcome == codes.FRAGMENT and deep < MAX_DEEP:  # of a datagram that a tunnel carried in fragments
+            deep += 1
+            datagram = self.fragments.add(p, datagram)
+            if not datagram:
+                return
+            outcome = _within(p, datagram)
         if outcome == codes.OK:
             self.fragments.reassembled += 1
             self._decoded(p, datagram)
@@ -294,7 +298,12 @@ class Scanner:
                     p.seq != flow.isn if p.direction == 0 else flow.b.packets == 0 or flow.is_over(p.time_ns)
                 )
                 closed = flow.reset or flow.a.fin or flow.b.fin
-                if (flow.isn < 0 and (flow.a.packets or flow.b.packets)) or reused or (closed and flow.has_data):
+                again = closed and flow.has_data and flow.is_copy_of_first(p)  # of all of it, recorded late
+                if (
+                    (flow.isn < 0 and (flow.a.packets or flow.b.packets))
+                    or reused
+                    or (closed and flow.has_data and not again)
+                ):
                     if p.direction == 0 or not flow.is_simultaneous():
                         key = flow.key if p.direction == 0 else flow.reverse
                         reverse = flow.reverse if p.direction == 0 else flow.key
@@ -371,7 +380,7 @@ class Scanner:
             self._keep(p, data)
             self.ntp.append(p)
             return
-        if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690:
+        if p.ttl <= MAX_PROBE_TTL and 33_434 <= p.dport <= 33_690 and not self._answers(p, data):
             if len(self.probes) < MAX_SIDE_PACKETS:
                 p.captured = 0  # of a traceroute's probe nothing but the headers is used
                 self._keep(p, data)
@@ -399,6 +408,18 @@ class Scanner:
         else:
             self._give_up(flow)
 
+    def _answers(self, p: Packet, data: bytes) -> bool:
+        """Is it from a well-known port, or what a QUIC or DTLS flow goes on with? Then no traceroute sent it."""
+        if p.sport < 1_024:
+            return True
+        head = data[p.payload_at] if p.captured else 0
+        if not head & 0x80 and not 20 <= head <= 26:
+            return False
+        size = 4 if p.version == 4 else 16
+        at = p.address_at
+        l4 = p.l4_at
+        return (pieces.joined(data, at, at + size + size, l4, l4 + 4) + b"u") in self.sides
+
     def _icmp(self, p: Packet, data: bytes) -> None:
         """Keep errors and echoes, as much of each as is used."""
         if p.captured < 8:
@@ -419,6 +440,16 @@ class Scanner:
             p.captured = ICMP_KEPT
         self._keep(p, data)
         self.icmp.append(p)
+
+
+def _within(p: Packet, datagram: bytes) -> int:
+    """Decode what fragments were put together to."""
+    p.version = 0
+    p.tunnels = 0
+    try:
+        return decode_ip(p, datagram, 0, len(datagram))
+    except IndexError:
+        return codes.MALFORMED
 
 
 def last_frame_of(flow: Flow) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from kzpcap.cases.crossings import EXACT, Crossing, Edge, vantages
+from kzpcap.cases.crossings import EXACT, NOT_KNOWN, Crossing, Edge, vantages
 from kzpcap.cases.tomography import active_times, near
 
 MAX_EXAMPLES = 20
@@ -167,10 +167,13 @@ def mostly(rows: Sequence[Row]) -> Mostly | None:
 
 
 def disagreements(crossings: Sequence[Crossing]) -> list[str]:
-    """Pairs of exact ladders from one network to one server and name that name different edges."""
+    """Pairs of exact ladders from one network to one server and name that name different edges.
+
+    Who is in a network that is not known may have come from elsewhere: there nothing disagrees.
+    """
     found: dict[tuple[str, str, str], set[Edge]] = defaultdict(set)
     for one in crossings:
-        if one.bound == EXACT and len(one.where) == 1:
+        if one.bound == EXACT and len(one.where) == 1 and one.network != NOT_KNOWN:
             found[one.network, one.server, one.name].update(one.where)
     return [
         f"ladders from {network} to {server} for {name} name different edges: {'; '.join(map(str, sorted(edges)))}"

@@ -19,6 +19,7 @@ from kzpcap.observations import Observation
 from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.report.text import decode, rfc3339, safe
 from kzpcap.surroundings import Surroundings
+from kzpcap.unanswered import Unanswered
 
 NO_LINK = frozenset({12, 14, 101, 228, 229})
 """Link types of bare IP packets (RAW, IPV4, IPV6)."""
@@ -101,7 +102,13 @@ class Vantage:
 
 
 def capture_health(
-    source: Source, records: Records, scanner: Scanner, notes: Notes, vantage: Vantage, surroundings: Surroundings
+    source: Source,
+    records: Records,
+    scanner: Scanner,
+    notes: Notes,
+    vantage: Vantage,
+    unanswered: Unanswered,
+    surroundings: Surroundings,
 ) -> dict[str, Any]:
     """The `capture` part of the report."""
     where, basis = vantage.answer(surroundings.rebuilt)
@@ -158,6 +165,10 @@ def capture_health(
         "vantage": {"where": where, "basis": basis},
         "both_directions": vantage.both_directions,
         "connections": vantage.connections,
+        "unanswered": {
+            "attempts": unanswered.attempts,
+            "first": [{"address": server, "port": port, "frame": frame} for server, port, frame in unanswered.first],
+        },
         "notes": [
             {"kind": note.kind, "text": note.text, "frame": note.frame, "offset": note.offset} for note in notes.kept
         ],
@@ -179,6 +190,8 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         said.append("no TCP handshakes were captured: senders cannot be compared")
     if vantage.connections and not vantage.both_directions:
         said.append("only one direction was captured")
+    if health["unanswered"]["attempts"]:
+        said.append(_unanswered(**health["unanswered"]))
     if packets["cut"]:
         said.append(
             f"{packets['cut']} packets were cut by the snapshot length: certificates may be missing"
@@ -214,3 +227,12 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     elif vantage.connections:
         said.append("every date rests on the capture's own clock, which nothing in it confirms")
     return said
+
+
+def _unanswered(attempts: int, first: list[dict[str, Any]]) -> str:
+    one, several = first[0], attempts > 1
+    count = (
+        f"{attempts:,} attempts to connect to TLS ports have" if several else "an attempt to connect to a TLS port has"
+    )
+    where = f"{one['address']}, port {one['port']}, frame {one['frame']}"
+    return f"{count} no answer in the capture ({'first: ' if several else ''}{where}); silence is not blocking"

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kzpcap.report.document import Document, written
-from kzpcap.report.ladders import EFFECTS, sentences
+from kzpcap.report.ladders import ANSWERS, EFFECTS, sentences
 from kzpcap.report.text import safe
 from kzpcap.report.whom import told
-from kzpcap.report.words import STATES
+from kzpcap.report.words import BY_ISSUER, STATES
 from kzpcap.verdict.identity import is_known
 from kzpcap.verdict.rules import NOTHING, RULES
 
@@ -54,6 +54,10 @@ def utc(text: str | None) -> str:
     return text[:19].replace("T", " ") if text else ""
 
 
+ANSWERED = {answer: f"({ANSWERS[answer]})" for answer in ("genuine", "trusted", "answered")}
+"""What stands in a router's place where the server's side answered as it should: that hop is no router's."""
+
+
 def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
     """A ladder as a figure: the routers in a row, the box between or at them, each with its AS."""
     k = ladder["interceptor_ttl"]
@@ -67,7 +71,7 @@ def path_figure(ladder: dict[str, Any]) -> dict[str, Any]:
         hops.append(
             {
                 "ttl": step["ttl"],
-                "address": safe(seen[0]) if seen else "not seen",
+                "address": safe(seen[0]) if seen else ANSWERED.get(answer, "not seen"),
                 "more": len(set(seen)) - 1 if seen else 0,
                 "network": safe(f"AS{asn} {routers[0]['network'] or ''}").strip() if asn else "",
                 "answer": answer,
@@ -117,7 +121,8 @@ class Rows:
         if state == "undetermined":
             self.reasons[one["rule_id"]] += 1
             tops = self.tops.setdefault(one["rule_id"], Counter())
-            if one["certificates"] and (len(tops) < MAX_TOPS or one["certificates"][-1] in tops):
+            named = one["certificates"] and one["rule_id"] in BY_ISSUER
+            if named and (len(tops) < MAX_TOPS or one["certificates"][-1] in tops):
                 tops[one["certificates"][-1]] += 1
         if not listed and state not in STATES[:3]:
             return

@@ -15,6 +15,7 @@ ANSWERS = {
     "suspected": "suspect certificate",
     "interfered": "blocked",
     "genuine": "genuine certificate",
+    "trusted": "trusted certificate",
     "answered": "TLS answer",
     "reset": "a reset",
     "closed": "closed",
@@ -143,9 +144,12 @@ def _cell(side: dict[str, object] | None, networks: Networks) -> str:
 def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     """What the ladder shows, in words, each bound and doubt told."""
     if ladder.interceptor_ttl is None:
-        said = ["nothing on this path answered for the server"]
-        if ladder.control_terminating_ttl is not None:
-            said.append(f"the control got a genuine certificate from TTL {ladder.control_terminating_ttl} on")
+        said = ["no answer to the target on this ladder shows an interceptor or a blocker"]
+        if (first := ladder.control_terminating_ttl) is not None:
+            said.append(
+                f"the control got a trusted certificate from TTL {first} on:"
+                " the server is there, or something that ends TCP for it"
+            )
         return [*said, *ladder.notes]
     k = ladder.interceptor_ttl
     said = []
@@ -196,7 +200,10 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
 
 
 def _asymmetry(ladder: Ladder) -> list[str]:
-    """Routers whose answers came back over another number of hops than the probes went, by every initial TTL."""
+    """Routers whose answers came back over another number of hops than the probes went, by every initial TTL.
+
+    In a tunnel of MPLS an answer first goes on to the tunnel's end: that too is a longer way back.
+    """
     found = []
     for step in ladder.steps:
         entries: Any = step.target["time_exceeded"] if step.target else ()
@@ -208,7 +215,7 @@ def _asymmetry(ladder: Ladder) -> list[str]:
     if not found:
         return []
     more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-    return [f"the way back is another one: {'; '.join(found[:3])}{more}"]
+    return [f"by their TTLs, over another way back or through MPLS: {'; '.join(found[:3])}{more}"]
 
 
 def _surer(ladder: Ladder) -> list[str]:

@@ -16,6 +16,8 @@ from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
 from kzpcap.report.whom import told
+from kzpcap.report.words import BY_ISSUER
+from kzpcap.report.words import count as counted
 from kzpcap.verdict.facts import chain_is_specimen
 from kzpcap.verdict.identity import is_known, parts
 from kzpcap.verdict.judge import Verdict
@@ -95,7 +97,8 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
         if len(alike) > 1:
             frames = ", ".join(str(connection.observation.first_frame) for connection in alike[1:9])
             more = " ..." if len(alike) > 9 else ""
-            out(wrap(f"{len(alike) - 1} more with this server, name and rule, from frames {frames}{more}", 2, 4) + "\n")
+            which = f"{len(alike) - 1} more with this server, name and rule, from frame{'s' if len(alike) > 2 else ''}"
+            out(wrap(f"{which} {frames}{more}", 2, 4) + "\n")
     for ladder in report.ladders[:MAX_TREES]:
         draw(ladder, report.networks, out)
     if collected.trees_left:
@@ -136,7 +139,7 @@ def _collect(report: Report, options: Options, summary: Summary) -> Collected:
             _whom_and_where(report, connection, collected)
         else:
             collected.grouped.setdefault(verdict.rule.id, Counter())["targets" if exact else "others"] += 1
-            if verdict.rule.id in ("private-root", "issuer-missing", "self-signed") and observation.chain:
+            if verdict.rule.id in BY_ISSUER and observation.chain:
                 facts = report.surroundings.chain_facts(observation)
                 end = (facts.last_shown if facts.issuer_missing else facts.end) if facts else None
                 if end is not None:
@@ -180,7 +183,7 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
     out(_row("seen from", f"{capture['vantage']['where']}: {capture['vantage']['basis']}"))
     has = []
     if capture["syn"]:
-        has.append("TCP handshakes")
+        has.append("TCP handshakes" if capture["connections"] else "SYNs of TCP")
     if capture["connections"]:
         has.append("both directions" if capture["both_directions"] else "one direction only")
     has.append(f"{packets['cut']:,} of {packets['read']:,} packets cut short" if packets["cut"] else "whole packets")
@@ -202,7 +205,7 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
         wrong, checked = capture["checksums"]["wrong"], capture["checksums"]["checked"]
         out(_row("checksums", f"{wrong:,} of {checked:,} kept packets are wrong (offloading may do that)"))
     if capture["duplicates"]:
-        out(_row("duplicates", f"packets captured twice, and counted once: {capture['duplicates']:,}"))
+        out(_row("duplicates", f"packets captured or sent twice at once, counted once: {capture['duplicates']:,}"))
     for sentence in capture["means"]:
         out(_row("so", sentence))
 
@@ -219,7 +222,7 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         packets = report.capture["packets"]
         unread = packets["read"] and not packets["decoded"]
         nothing = "none of its packets could be read: nothing is known of what is in them"
-        out(f"  {nothing if unread else 'no TLS in this capture, and no connection to a port where TLS is expected'}\n")
+        out(f"  {nothing if unread else 'no TLS in this capture, and no answer from a port where TLS is expected'}\n")
         return
     for state in SHOWN:
         count = states[state.value]
@@ -239,7 +242,7 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         if others > 0:
             parts.append(f"{others} other{'s' if others > 1 else ''}")
         if unnamed:
-            parts.append(f"{unnamed} whose name was not captured")
+            parts.append(f"{unnamed} whose name was not seen")
         out(_found(state.value, ", ".join(parts)))
         if state is not State.INTERFERED:
             for words in _counted(collected.identities.get(state, Counter())):
@@ -277,7 +280,7 @@ def _found(label: str, text: str) -> str:
 
 def _both(targets: int, others: int, unnamed: int) -> str:
     text = f"{targets} target{'' if targets == 1 else 's'}, {others} other{'' if others == 1 else 's'}"
-    return text + (f", {unnamed} whose name was not captured" if unnamed else "")
+    return text + (f", {unnamed} whose name was not seen" if unnamed else "")
 
 
 def _force(summary: Summary, name: str, counts: Counter[str]) -> str:
@@ -335,7 +338,7 @@ def _target_name(observation: Observation) -> str:
 def _sni(observation: Observation) -> str:
     if observation.server_name_raw is not None:
         return safe(decode(observation.server_name_raw)) + ("" if observation.name_status == "seen" else "~")
-    return {"absent": "(no name)", "cut": "(name cut off)"}.get(observation.name_status, "(not captured)")
+    return {"absent": "(no name)", "cut": "(name cut off)"}.get(observation.name_status, "(no name seen)")
 
 
 def _tree(report: Report, connection: Connection, out: Callable[[str], object]) -> None:
@@ -414,7 +417,7 @@ def _no_target(summary: Summary, collected: Collected) -> str:
     unnamed = collected.nameless.total()
     others = summary.connections - sum(summary.target_states.values()) - unnamed
     told = [f"{others:,} of them to no target"] if others or not unnamed else []
-    told += [f"{unnamed:,} whose name was not captured"] if unnamed else []
+    told += [f"{unnamed:,} whose name was not seen"] if unnamed else []
     return "".join(f", {text}" for text in told)
 
 
@@ -431,7 +434,8 @@ def _counts(report: Report, summary: Summary, collected: Collected, out: Callabl
     if summary.subdomains:
         out(
             _found(
-                "subdomains", f"{summary.subdomains} connections to subdomains of listed names (not counted as targets)"
+                "subdomains",
+                f"{counted(summary.subdomains, 'connection')} to subdomains of listed names (not counted as targets)",
             )
         )
     out(_found("connections", f"{summary.connections:,} with TLS or to TLS ports{_no_target(summary, collected)}"))

@@ -10,6 +10,8 @@ from kzpcap.report.text import safe, wrap
 NOT_EXCLUDED = "not excluded"
 """What is said of another explanation of a claim that no fact excludes."""
 
+BY_ISSUER = ("private-root", "issuer-missing", "self-signed")
+"""Rules of which a reader asks whose certificates those are."""
 STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
 """In the order in which they are told."""
 BOUNDS = {"exact": "exact", "at_or_beyond": "or beyond", "at_or_before": "or nearer"}

@@ -346,6 +346,7 @@ def words(scrubbed: Scrubbed) -> list[str]:
         if len(moved) > MAX_TOLD:
             said.append(f"  and {len(moved) - MAX_TOLD:,} more, in the manifest")
     if beside:
-        said.append(f"{beside} more things are lost by design, which rest on these certificates or on signatures")
+        more = f"{beside} more {'thing is' if beside == 1 else 'things are'} lost by design, resting"
+        said.append(f"{more} on these certificates or on signatures")
     said += [f"  frame {loss.frame}, {loss.name}: {loss.what}" for loss in lost[:MAX_TOLD]]
     return said

@@ -149,12 +149,20 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     effect = effect_of(target, hits, outcome_of)
     k = min(hits) if hits else None
     late: int | None = None
+    unseen = False
+    """Is the probe that was answered not in the capture?"""
     if target.shape == "one_connection" and k is not None:
         upper, lower = bounds_of_answer(target, outcome_of, effect not in CERTIFICATES)
         if upper is not None and lower < upper:
             late = upper
             notes.append(
                 f"one connection for all TTLs, and the answer came late: it belongs to a TTL from {lower} to {upper}"
+            )
+        unseen = upper is not None and lower > upper
+        if unseen:
+            notes.append(
+                f"the probe that drew the answer is not in the capture: the last one before it, with TTL {lower - 1},"
+                " expired on the way"
             )
         k = lower
     dropped = dropped_at(target, control, outcome_of) if k is None else None
@@ -175,10 +183,10 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             _steps(target, control, outcome_of),
         )  # fmt: skip
     destination = route.destination_ttl if route else None
-    beside = control if control is not None and together(target, control, k) else None
+    beside = control if not unseen and control is not None and together(target, control, k) else None
     further = outlives(beside, control_ttls, k)
     along = route is not None and same_way(route, target, k)
-    ends_here = destination == k and along and not further
+    ends_here = destination == k and along and not further and not unseen
     if destination == k and not along:
         notes.append("a traceroute ends at this TTL, and nothing shows that it went the probes' way")
     exact = further or ends_here
@@ -199,7 +207,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"{unclear} answers of routers fit probes of several TTLs, which one IP ID and sequence number do not tell"
             " apart: no hop is named by them"
         )
-    elif late is not None or copies:
+    elif late is not None or copies or unseen:
         exact = False
     elif past is not None:
         exact, beside = False, None
@@ -288,8 +296,7 @@ def _silent_from(target: Series, outcome_of: OutcomeOf) -> int | None:
     heard = [
         ttl
         for ttl, step in target.steps.items()
-        if step.hops
-        or any((o := outcome_of(index)) is not None and (o.answered or o.hit) for index in step.connections)
+        if step.hops or any((o := outcome_of(index)) is not None and (o.heard or o.hit) for index in step.connections)
     ]
     return min((ttl for ttl in target.steps if ttl > max(heard, default=0)), default=None)
 
@@ -377,8 +384,8 @@ def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, ob
             continue
         if outcome.hit:
             answer, frame = outcome.state.value, outcome.answer_frame
-        elif outcome.answered:
-            answer, frame = "genuine" if outcome.trusted else "answered", outcome.answer_frame
+        elif outcome.heard:
+            answer, frame = outcome.harmless, outcome.answer_frame
         elif outcome.failed in UNDECIDED and answer == "silence":
             answer, frame = outcome.failed, outcome.answer_frame
     if answer == "silence" and step.hops:

@@ -36,11 +36,25 @@ class Outcome(NamedTuple):
     answer_ns: int = 0
     round_trip_ns: int = 0
     """When the answer came, and how long the connection's SYN-ACK took; 0 where that was not seen."""
+    lost: bool = False
+    """An answer came, and is not, or not wholly, in the capture."""
 
     @property
     def hit(self) -> bool:
         """Did what came back show an interceptor or a blocker?"""
         return self.state in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
+
+    @property
+    def heard(self) -> bool:
+        """Did an answer come, whether or not it is in the capture?"""
+        return self.answered or self.lost
+
+    @property
+    def harmless(self) -> str:
+        """What an answer that shows nobody is called: a certificate may be trusted, and not for the name asked."""
+        if self.state is State.GENUINE:
+            return "genuine"
+        return "trusted" if self.trusted else "answered"
 
 
 OutcomeOf = Callable[[int], Outcome | None]
@@ -96,7 +110,7 @@ def _trusted(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:
 
 def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tuple[int | None, int]:
     """(upper, lower) of the answering TTL in one connection: the last TTL sent before the answer; one above the
-    highest that drew a Time Exceeded.
+    highest that drew a Time Exceeded. Where that is beyond it, the probe that was answered is not in the capture.
 
     Who answers from `beside` the path lets probes expire beyond it: then each that was sent within some round trips
     before the answer may have drawn it.
@@ -120,7 +134,7 @@ def bounds_of_answer(entry: Series, outcome_of: OutcomeOf, beside: bool) -> tupl
     upper = min(uppers, default=None)
     if beside and upper is not None:
         return upper, min(lowers)
-    return upper, 1 + max((ttl for ttl in expired if upper is None or ttl < upper), default=0)
+    return upper, 1 + max((ttl for ttl in expired if upper is None or ttl <= upper), default=0)
 
 
 def copies_ttl(entry: Series, hits: set[int], outcome_of: OutcomeOf) -> bool:
@@ -147,14 +161,14 @@ def effect_of(entry: Series, hits: set[int], outcome_of: OutcomeOf) -> str | Non
 
 
 def answered_at(entry: Series | None, outcome_of: OutcomeOf, trusted: bool = False) -> list[int]:
-    """The TTLs at which a series got a TLS answer (with `trusted`, a publicly trusted chain)."""
+    """The TTLs at which a series got an answer that is no alert or reset (with `trusted`, a publicly trusted chain)."""
     if entry is None:
         return []
     found = []
     for ttl, step in entry.steps.items():
         for index in step.connections:
             outcome = outcome_of(index)
-            if outcome is None or not (outcome.trusted if trusted else outcome.answered):
+            if outcome is None or not (outcome.trusted if trusted else outcome.heard):
                 continue
             if reached(entry, ttl, index, outcome):
                 found.append(ttl)
@@ -184,8 +198,7 @@ def dropped_at(target: Series, control: Series | None, outcome_of: OutcomeOf) ->
     silent = [
         ttl
         for ttl, step in sorted(target.steps.items())
-        if not step.hops
-        and not any((o := outcome_of(i)) is not None and (o.answered or o.hit) for i in step.connections)
+        if not step.hops and not any((o := outcome_of(i)) is not None and (o.heard or o.hit) for i in step.connections)
     ]
     heard = [ttl for ttl in target.steps if ttl not in silent]
     last = max(heard, default=0)

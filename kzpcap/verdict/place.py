@@ -43,7 +43,7 @@ def place_of(
     The nearest in time of the same client, to the same server and name, within the hour, which drew the same from the
     same: a reset is placed by no ladder of certificates, nor one signer by another's.
     """
-    if verdict.state not in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED):
+    if verdict.state not in (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED) or not observation.name_known:
         return None
     asked = (observation.client[0], observation.server[0], observation.server_name)
     near = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet
-from kzpcap.observations import Observation
+from kzpcap.observations import Absent, Observation
 from kzpcap.paths.icmp import Echo, IcmpError, address
 from kzpcap.paths.ladders import RouteProbe, Sent, Series, find_routes, find_series
 from kzpcap.surroundings import Surroundings
@@ -25,6 +25,8 @@ class Probes:
         self.sent: list[Sent] = []
         self.routes: list[RouteProbe] = []
         self.targets: set[str | None] = set()
+        self.nameless = 0
+        """Connections with a lowered TTL of which it is not known what they asked for: they are of no ladder."""
         self.left_out = 0
         """Probes of ladders and of TCP traceroutes that were too many."""
 
@@ -33,6 +35,9 @@ class Probes:
         if observation.transport != "tcp" or observation.tunnels or observation.proxied:
             return
         if observation.probe_ttl is None:
+            return
+        if not observation.name_known:
+            self.nameless += 1
             return
         if len(self.sent) < MAX_PROBED:
             self._add(observation)
@@ -92,6 +97,13 @@ def ladders(
     left_out = probes.left_out + sum(entry.left_out for entry in series)
     if left_out:
         notes.add("limit", f"{left_out:,} probes of ladders or traceroutes, more than are kept: hops may be missing")
+    if probes.nameless:
+        one = probes.nameless == 1
+        said = "a connection" if one else f"{probes.nameless:,} connections"
+        notes.add(
+            "names",
+            f"{said} with a lowered TTL, and a name that is not whole here, {'is' if one else 'are'} of no ladder",
+        )
     if not series:
         return ()
     asked = [RouteProbe(e.dst, e.ttl, e.frame, 0, e.key, 1) for e in echoes if e.request and e.ttl <= MAX_ROUTE_TTL]
@@ -127,6 +139,7 @@ def _outcome(observation: Observation, surroundings: Surroundings) -> Outcome:
         surroundings.signer_of(observation),
         _when(observation, min(frames, default=None)),
         _round_trip(observation),
+        observation.absent in (Absent.NOT_CAPTURED, Absent.TRUNCATED),
     )
 
 

@@ -31,7 +31,8 @@ def one_key_for_several_names(observation: Observation, surroundings: Surroundin
     use = surroundings.keys.get(leaf.spki_sha256)
     if use is None or not use.shared_key:
         return Finding(False, "no other certificate here has this key")
-    names = ", ".join(sorted(use.names)[:3])
+    more = f", and {len(use.names) - 3} more" if len(use.names) > 3 else ""
+    names = ", ".join(sorted(use.names)[:3]) + more
     says = f"one key in {len(use.leaves)} certificates for {len(use.names)} names ({names})"
     return Finding(True, says, tuple(use.frames[:MAX_FRAMES]))
 
