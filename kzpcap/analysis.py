@@ -34,6 +34,7 @@ from kzpcap.report.health import Vantage, capture_health
 from kzpcap.spill import Spill
 from kzpcap.surroundings import Surroundings, survey, take_given
 from kzpcap.surroundings.anchors import Anchors
+from kzpcap.tls.handshake import connections
 from kzpcap.tls.handshake import read as read_handshake
 from kzpcap.tls.keylog import KeyLog
 from kzpcap.tls.quic import is_gquic
@@ -157,11 +158,16 @@ class Reading:
                 if flow.protocol == TCP and not flow.has_data:  # a scan's SYNs may be millions
                     yield flow, None
                     continue
-                handshake = read_handshake(flow, self.keys)
-                if handshake is None and flow.protocol != TCP and is_gquic(flow):
-                    self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", flow.first_frame)
+                if flow.protocol != TCP:
+                    for part in connections(flow):
+                        handshake = read_handshake(part, self.keys)
+                        if handshake is None and is_gquic(part):
+                            self.notes.add("gquic", "Google QUIC, which is not TLS, is not read", part.first_frame)
+                            continue
+                        yield part, handshake
                     continue
-                if handshake is None and flow.protocol == TCP:
+                handshake = read_handshake(flow, self.keys)
+                if handshake is None:
                     self._date(flow)
                 yield flow, handshake
             self.source.release(self.records.pos)

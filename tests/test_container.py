@@ -34,6 +34,55 @@ def pcap(order="<", magic=0xA1B2C3D4, extra=b"", link=1, packets=PACKETS):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
+def test_one_wrong_bit_of_a_length_costs_two_packets_at_most(order):
+    """Of each bit of each record's captured length: what stands behind it is found again, and nothing else is."""
+    sizes = (54, 66, 1_514, 60, 583, 74, 66, 1_200, 54, 60)
+    packets = [(1_563_613_200 + n, n * 31_000 + 7, bytes([65 + n]) * size) for n, size in enumerate(sizes)]
+    raw, at = pcap(order, packets=packets), 24
+    for _, _, data in packets:
+        for bit in range(32):
+            damaged = bytearray(raw)
+            damaged[at + 8 + bit // 8] ^= 1 << bit % 8
+            _, found, _ = records(bytes(damaged))
+            there = {body for _, _, body in packets} & {entry[3] for entry in found}
+            assert len(there) >= len(packets) - 2, (at, bit)
+            assert len(found) <= len(packets)
+        at += 16 + len(data)
+
+
+@pytest.mark.parametrize("lost", [1, 4, 7, 16])
+def test_bytes_that_are_lost_cost_no_more_than_the_packet_they_were_in_and_its_neighbour(lost):
+    packets = [(1_563_613_200 + n, n * 31_000 + 7, bytes([65 + n]) * (500 - n)) for n in range(12)]
+    raw = pcap(packets=packets)
+    for at in range(24, 24 + 5 * 500, 97):
+        _, found, _ = records(raw[:at] + raw[at + lost :])
+        there = {body for _, _, body in packets} & {entry[3] for entry in found}
+        assert len(there) >= len(packets) - 2, at
+
+
+@pytest.mark.parametrize("bit", range(2, 32))
+def test_one_wrong_bit_of_a_block_length_is_no_end_of_the_file(bit):
+    """Near the end of a file too: a block that claims more than is left may be cut, or its length may be wrong."""
+    blocks = [section("<"), interface("<", 1), *(enhanced("<", 0, n, bytes([65 + n]) * 200) for n in range(20))]
+    damaged = bytearray(b"".join(blocks[:8]))
+    at = len(damaged)
+    damaged += b"".join(blocks[8:])
+    damaged[at + 4 + bit // 8] ^= 1 << bit % 8
+    _, found, notes = records(bytes(damaged))
+    assert len({entry[3] for entry in found}) >= 19
+    assert [note.kind for note in notes.kept][:1] == ["damaged"]
+
+
+def test_a_capture_that_was_cut_off_inside_of_its_last_block_is_cut():
+    whole = section("<") + interface("<", 1) + b"".join(enhanced("<", 0, n, b"q" * 200) for n in range(3))
+    for left in range(1, 231):
+        reader, found, notes = records(whole[:-left])
+        assert reader.truncated
+        assert len(found) == 2
+        assert [note.kind for note in notes.kept] == ["cut-short"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize(
     ("magic", "tick", "extra"),
     [(0xA1B2C3D4, 1_000, b""), (0xA1B23C4D, 1, b""), (0xA1B2CD34, 1_000, b"\0" * 8)],

@@ -164,3 +164,28 @@ def test_what_quic_says_to_a_port_of_traceroutes_is_quic(port, ttl, tmp_path):
     ]
     assert kinds[0] == kinds[1]
     assert kinds[0]
+
+
+def test_one_socket_for_all_quic_connections_is_read_as_each_for_itself(tmp_path):
+    """A client may keep its port, and two names may be at one address: the ids tell the connections apart."""
+    head, found = records("lab-quic")
+    _, before = judged(tmp_path / "before.pcap", head, found, "lab-quic")
+    moved = []
+    for time, data, wire in found:
+        raw = bytearray(data)
+        if raw[12:14] == b"\x08\0" and raw[23] == 17 and b"\x01\xbb" in (raw[34:36], raw[36:38]):
+            from_server = raw[34:36] == b"\x01\xbb"
+            raw[slice(36, 38) if from_server else slice(34, 36)] = b"\x9c\x40"
+            raw[slice(26, 30) if from_server else slice(30, 34)] = bytes([142, 250, 74, 46])
+        moved.append([time, bytes(raw), wire])
+    _, after = judged(tmp_path / "after.pcap", head, moved, "lab-quic")
+    kinds = [
+        sorted(
+            (one.observation.server_name or "", one.observation.history, one.verdict.rule.id)
+            for one in of
+            if one.observation.quic
+        )
+        for of in (before, after)
+    ]
+    assert len(kinds[0]) > 2
+    assert kinds[0] == kinds[1]

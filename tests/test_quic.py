@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from kzpcap.capture.packet import Packet
 from kzpcap.tls import quic, quic_packet
-from tests.build import client_hello_body, message, vector
+from tests.build import client_hello_body, message, server_hello_body, vector
 
 DCID = bytes.fromhex("8394c8f03e515708")
 
@@ -61,7 +61,80 @@ class Flow:
         for number, (direction, data) in enumerate(datagrams):
             packet = Packet()
             packet.frame, packet.direction, packet.payload = number + 1, direction, data
+            packet.sport, packet.dport = (443, 40_000) if direction else (40_000, 443)
             self.packets.append(packet)
+
+    def part(self, packets):
+        made = Flow()
+        made.packets = packets
+        return made
+
+
+def sealed_initial(dcid, scid, keys, frames):
+    found = quic_packet.Unprotected(0xC0, b"\1", frames + bytes(40))
+    length = len(found.payload) + 1 + 16
+    rest = quic_packet.V1.to_bytes(4, "big") + vector(dcid, 1) + vector(scid, 1) + b"\0" + varint(length)
+    return quic_packet.sealed(found, rest, keys)
+
+
+def asked(dcid, scid, name):
+    """The Initial of a client that calls itself `scid`, and the server `dcid`."""
+    keys = quic_packet.initial_keys(quic_packet.V1, dcid, "client in")[0]
+    return 0, sealed_initial(dcid, scid, keys, crypto(0, message(1, client_hello_body(name))))
+
+
+def answered(first, scid, chosen):
+    """That of a server that calls itself `chosen`, to a client that calls itself `scid` and it `first`."""
+    keys = quic_packet.initial_keys(quic_packet.V1, first, "server in")[0]
+    return 1, sealed_initial(scid, chosen, keys, crypto(0, message(2, server_hello_body())))
+
+
+@pytest.mark.parametrize(
+    ("own", "together"),
+    [(b"", False), (b"self", False), (b"me %d", False), (b"me %d", True)],
+    ids=["no id", "one id for all", "ids of their own", "and all at once"],
+)
+def test_a_client_may_keep_one_socket_for_many_connections(own, together):
+    """Each has ids of its own, or the server's tell: a hello is not laid beside the answer to another."""
+    clients, servers = [], []
+    for number in range(9):
+        first, chosen = bytes([number + 1]) * 8, bytes([number + 101]) * 8
+        mine = own.replace(b"%d", b"%d" % number)
+        clients.append(asked(first, mine, b"site%d.example" % number))
+        servers.append(answered(first, mine, chosen))
+    order = clients + servers if together else [one for pair in zip(clients, servers, strict=True) for one in pair]
+    parts = quic.connections(Flow(*order))
+    assert len(parts) == 9
+    for number, part in enumerate(parts):
+        client, server, direction = quic.read(part)
+        assert direction == 0
+        assert b"site%d.example" % number in client.messages[0].body
+        assert [one.kind for one in server.messages] == [2]
+
+
+def test_what_belongs_to_one_connection_is_not_taken_apart():
+    """After Retry and Version Negotiation a client goes on under other ids; so it does towards the server's own."""
+    first, token, chosen = b"first..1", b"retried2", b"server.3"
+    retry = b"\xf0" + quic_packet.V1.to_bytes(4, "big") + vector(b"me", 1) + vector(token, 1) + b"token" + bytes(16)
+    refused = b"\x80" + bytes(4) + vector(b"me", 1) + vector(first, 1) + b"\x0a\x0a\x0a\x0a"
+    begins, again = asked(first, b"me", b"a.example"), asked(token, b"me", b"a.example")
+    answer = answered(token, b"me", chosen)
+    assert len(quic.connections(Flow(begins, (1, retry), again, answer, asked(chosen, b"me", b"")))) == 1
+    anew = asked(b"anew...1", b"other", b"a.example")
+    assert len(quic.connections(Flow(begins, (1, refused), anew))) == 1
+    assert len(quic.connections(Flow(answer, begins, anew))) == 2, "an answer that was recorded before its question"
+    assert len(quic.connections(Flow(begins, asked(b"unseen.4", b"me", b"")))) == 1, "the server was not captured"
+
+
+def test_initials_that_are_made_up_do_not_hide_the_true_one():
+    junk = [(0, initial(b"", 1, dcid=bytes([number]) * 8)[:-16] + bytes(16)) for number in range(20, 60)]
+    true = asked(b"\1" * 8, b"", b"vk.com")
+    parts = [part for part in quic.connections(Flow(*junk, true)) if quic.read(part) is not None]
+    assert len(parts) == 1
+    assert b"vk.com" in quic.read(parts[0])[0].messages[0].body
+    one = quic.read(Flow(*junk, true))
+    assert one is not None
+    assert b"vk.com" in one[0].messages[0].body
 
 
 def test_a_hello_in_pieces_out_of_order_and_coalesced():

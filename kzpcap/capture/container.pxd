@@ -11,7 +11,7 @@ cdef class Records:
     cdef public object raw, notes
     cdef const unsigned char[::1] data
     cdef readonly Py_ssize_t size, pos, offset
-    cdef readonly bint big, swap_lengths, truncated
+    cdef readonly bint big, swap_lengths, truncated, searched
     cdef readonly long long tick, header, frame, captured, original, time_ns, before_ns, link_type
     cdef readonly long long skipped_bytes, sections, snaplen, secret_bytes, comments, private_blocks
     cdef readonly list interfaces, secrets
@@ -20,10 +20,10 @@ cdef class Records:
     cdef int _open(self) except -1
     cpdef object shorten(self, Py_ssize_t size)
     cpdef bint advance(self) except -1
-    @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long")
+    @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long", found="long long", strange=bint)
     cdef bint _next_pcap(self) except -1
     cdef void _pcap_header(self, Py_ssize_t at) except *
-    @cython.locals(usual="long long", size="long long", follow="long long")
+    @cython.locals(usual="long long", size="long long", at="long long", seconds="long long", count="long long")
     cdef long long _record_header(self) except -1
     cdef bint _another_pcap(self) except -1
     cdef bint _next_snoop(self) except -1
@@ -31,10 +31,14 @@ cdef class Records:
     cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
     @cython.locals(reference="long long", other="long long", stop="long long", at="long long", follow="long long", captured="long long")
     cdef Py_ssize_t _find_pcap(self) except -2
+    @cython.locals(captured="long long", original="long long", apart="long long")
+    cdef bint _lost_pcap(self, long long follow, long long seconds) except -1
     @cython.locals(start="long long", found="long long")
     cdef bint _resynchronise_pcap(self, str why) except -1
     @cython.locals(left="long long", kind="long long", length="long long", start="long long")
     cdef bint _next_block(self) except -1
+    @cython.locals(captured="long long")
+    cdef bint _is_cut(self, long long kind, long long length, long long left) except -1
     @cython.locals(limit="long long", body="long long", index="long long", original="long long", captured="long long", ticks_high="long long", ticks_low="long long", options="long long", interface=Interface)
     cdef bint _packet(self, long long kind, long long start, long long length) except -1
     @cython.locals(ticks="unsigned long long", seconds="long long", ns="long long")

@@ -18,6 +18,8 @@ FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"
 
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
+MAX_OPTIONS = 4_096
+"""Bytes of options behind a packet, so that a block of another length is one whose length is wrong."""
 MAX_SECRETS = 16 << 20
 
 MICRO, NANO = 1_000, 1
@@ -98,6 +100,8 @@ class Records:
         self.original = 0
         self.time_ns = 0
         self.before_ns = 0
+        self.searched = False
+        """Was it looked for records in vain?"""
         self.link_type = -1
         self.truncated = False
         self.skipped_bytes = 0
@@ -143,14 +147,21 @@ class Records:
         self.header = self._record_header()
 
     def _record_header(self) -> int:
-        """How long record headers are, where the magic leaves it open: so that two records stand in a row."""
+        """How long record headers are, where the magic leaves it open: so that three records stand in a row.
+
+        Two may by chance: of one whose length lost a bit.
+        """
         usual = self.header
         for size in LONGER.get((self.tick, usual), ()):
             self.header = size
-            if self._plausible_pcap(self.pos, 0) and self.pos + size < self.size:
-                follow = self.pos + size + pieces.u32(self.data, self.pos + 8, self.big)
-                if follow <= self.size and self._plausible_pcap(follow, pieces.u32(self.data, self.pos, self.big)):
-                    return size
+            at = self.pos
+            seconds = count = 0
+            while count < 3 and at < self.size and self._plausible_pcap(at, seconds):
+                count += 1
+                seconds = pieces.u32(self.data, at, self.big)
+                at += size + pieces.u32(self.data, at + 8, self.big)
+            if count == 3 or (count and at == self.size):
+                return size
         return usual
 
     def shorten(self, size: int) -> None:
@@ -185,11 +196,18 @@ class Records:
                 captured, original = original, captured
             if captured == 0 and original == 0 and self._another_pcap():
                 continue
+            start = self.pos + self.header
+            strange = captured > original or original > codes.MAX_CAPTURED or fraction >= 1_000_000_000 // self.tick
+            if strange and captured <= self.size - start and self._lost_pcap(start + captured, seconds):
+                found = self._find_pcap()
+                if found >= 0:
+                    self._go_on(self.pos, found, "a record that no other follows")
+                    continue
+                self.searched = True  # once is enough: what is there is read as it stands
             if captured > codes.MAX_CAPTURED:
                 if not self._resynchronise_pcap(f"a record claims {captured} captured bytes"):
                     return False
                 continue
-            start = self.pos + self.header
             if captured > self.size - start:
                 found = self._find_pcap()
                 if found < 0:
@@ -232,6 +250,22 @@ class Records:
             and captured <= original <= codes.MAX_CAPTURED
             and ticks < (1_000_000_000 // self.tick)
             and (reference == 0 or abs(seconds - reference) <= 86_400)
+        )
+
+    def _lost_pcap(self, follow: int, seconds: int) -> bool:
+        """Does nothing that may be a record stand behind one whose own numbers are strange?"""
+        if self.searched or follow == self.size:
+            return False
+        if follow + self.header > self.size:
+            return True
+        captured = pieces.u32(self.data, follow + 8, self.big)
+        original = pieces.u32(self.data, follow + 12, self.big)
+        apart = pieces.u32(self.data, follow, self.big) - seconds
+        return (
+            captured > codes.MAX_CAPTURED
+            or original > codes.MAX_CAPTURED
+            or pieces.u32(self.data, follow + 4, self.big) >= 1_000_000_000 // self.tick
+            or not -86_400 <= apart <= 86_400
         )
 
     def _find_pcap(self) -> int:
@@ -308,7 +342,7 @@ class Records:
                 continue
             length = pieces.u32(self.data, self.pos + 4, self.big)
             if length < 12 or length > left:
-                if left < length <= codes.MAX_CAPTURED + 65_536 and kind in (6, 2, 3) and left < 65_536:
+                if left < length and self._is_cut(kind, length, left):
                     self._cut("packet block", left)
                     self.pos = self.size
                     return False
@@ -327,6 +361,16 @@ class Records:
                     return True
             else:
                 self._other_block(kind, start, length)
+
+    def _is_cut(self, kind: int, length: int, left: int) -> bool:
+        """Is a packet block that claims more than there is the last one, its end lost? Or is its length wrong?"""
+        if kind not in (6, 2, 3) or length > codes.MAX_CAPTURED + 65_536 or left >= 65_536:
+            return False
+        if kind != 3 and left >= 24:
+            captured = pieces.u32(self.data, self.pos + 20, self.big)
+            if captured + 28 > left and 0 <= length - 32 - captured - (-captured & 3) <= MAX_OPTIONS:
+                return True
+        return self._find_block(self.pos, self.size - 12) < 0
 
     def _packet(self, kind: int, start: int, length: int) -> bool:
         """An Enhanced, obsolete or Simple Packet Block; `length` is what is there of it."""

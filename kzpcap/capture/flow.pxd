@@ -22,6 +22,8 @@ cdef class Flow:
     cdef void count(self, Packet p) except *
     @cython.locals(own=Side, cost="long long")
     cdef long long store(self, Packet p) except -1
+    @cython.locals(made=Flow, packet=Packet)
+    cpdef Flow part(self, list packets)
     cdef bint is_closed(self) except -1
     cdef bint is_over(self, long long now) except -1
     cdef bint is_simultaneous(self) except -1

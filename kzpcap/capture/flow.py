@@ -94,6 +94,16 @@ class Flow:
         self.cost += cost
         return cost
 
+    def part(self, packets: list[Packet]) -> Flow:
+        """A flow of some of the kept packets: one UDP socket may speak for many connections."""
+        made = Flow(packets[0], self.key, self.reverse)
+        for packet in packets:
+            made.count(packet)
+            made.store(packet)
+            if packet.length:
+                made.has_data = True
+        return made
+
     def is_closed(self) -> bool:
         """Both sides closed, or one reset the connection."""
         return self.reset or (self.a.fin and self.b.fin)

@@ -5,7 +5,8 @@ cdef enum:
     DATA = 32768
     BEHIND = 8192
     PACKETS = 4096
-    DATAGRAMS = 64
+    DATAGRAMS = 256
+    SHORT = 16
     FLOWS = 73728
     BUFFERED = 33554432
     PACKET_COST = 400

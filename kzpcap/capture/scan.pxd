@@ -47,7 +47,7 @@ cdef class Scanner:
     cdef void _consider(self, Flow flow, Packet p, const unsigned char[::1] data) except *
     cdef void _give_up(self, Flow flow) except *
     cdef void _store(self, Flow flow, Packet p, const unsigned char[::1] data) except *
-    @cython.locals(head="long long", known=bint, flow=Flow)
+    @cython.locals(head="long long", known=bint, flow=Flow, kept="long long")
     cdef void _udp(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(head="long long", size="long long", at="long long", l4="long long")
     cdef bint _answers(self, Packet p, const unsigned char[::1] data) except -1

@@ -397,13 +397,12 @@ class Scanner:
             known = True
         elif head == 1 and data[p.payload_at + 1] == 0 and 20 <= data[p.payload_at + 4] <= 26:  # DTLS in CAPWAP
             known = True
-        elif head & 0x08 and p.captured > 20 and (p.dport in (443, 80) or p.sport in (443, 80)):  # gQUIC public header
-            known = True
-        if not known:
-            return
+        elif not (head & 0x08 and p.captured > 20 and (p.dport in (443, 80) or p.sport in (443, 80))):
+            return  # nor gQUIC's public header
         flow = self._flow(p, data)
         flow.count(p)
-        if flow.side(p.direction).kept_packets < limits.DATAGRAMS:
+        kept = flow.side(p.direction).kept_packets
+        if kept < limits.DATAGRAMS and (known or kept < limits.SHORT):
             self._store(flow, p, data)
         else:
             self._give_up(flow)

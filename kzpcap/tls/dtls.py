@@ -14,7 +14,8 @@ from kzpcap.tls.records import HISTORY, Alert, Message, Side
 VERSIONS = (0xFEFF, 0xFEFD, 0xFEFC, 0x0100)
 MAX_MESSAGE = 1 << 17
 MAX_MESSAGES = 64
-
+MAX_CONNECTIONS = 256
+"""Of one flow."""
 MAX_BEGUN = 8
 
 
@@ -82,6 +83,27 @@ def _side(packets: list[Packet]) -> Side:
     if side.messages:
         side.begin = 0
     return side
+
+
+def connections(flow: Flow) -> list[Flow]:
+    """The handshakes of a flow: a ClientHello with another random begins one (RFC 6347 section 4.2.1 keeps it)."""
+    parts: list[list[Packet]] = [[]]
+    random = b""
+    for packet in flow.packets:
+        begins = _random_of(packet.payload)
+        if begins and random and begins != random and len(parts) < MAX_CONNECTIONS:
+            parts.append([])
+        random = begins or random
+        parts[-1].append(packet)
+    return [flow] if len(parts) < 2 else [flow.part(packets) for packets in parts]
+
+
+def _random_of(data: bytes) -> bytes:
+    """The random of a ClientHello that begins a datagram; empty for anything else."""
+    at = _start(data)
+    clear = data[at : at + 1] == b"\x16" and data[at + 3 : at + 5] == b"\0\0"
+    begins = data[at + 13 : at + 14] == b"\1" and data[at + 19 : at + 22] == b"\0\0\0"
+    return data[at + 27 : at + 59] if clear and begins and len(data) >= at + 59 else b""
 
 
 def _start(data: bytes) -> int:

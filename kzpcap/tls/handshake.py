@@ -54,6 +54,14 @@ def read(flow: Flow, keys: KeyLog | None = None) -> Handshake | None:
     return read_streams(streams, keys)
 
 
+def connections(flow: Flow) -> list[Flow]:
+    """The connections of a flow: of UDP there may be many between two ports, of TCP there is one."""
+    if flow.protocol != UDP:
+        return [flow]
+    parts = dtls.connections(flow)
+    return parts if len(parts) > 1 else quic.connections(flow)
+
+
 def _read_datagrams(flow: Flow, keys: KeyLog | None) -> Handshake | None:
     found = dtls.read(flow)
     if found is not None:
@@ -110,10 +118,11 @@ def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
 
     Nobody answers a handshake that was not begun: a download, or an upload, may hold the bytes of any. The client's
     side is whole from its SYN, in plain text; or it sent nothing, as the server acknowledges; or, where its side is not
-    whole, the port is one of plain text.
+    whole, the port is one of plain text. Who goes on as a client of TLS has begun as one, in bytes that show no hello
+    where one is looked for.
     """
     stream = client.stream
-    if client.begin is not None:
+    if client.begin is not None or _went_on(stream.packets):
         return False
     if stream.from_start and not stream.cut and len(stream.runs) == 1 and stream.runs[0].offset == 0:
         first = stream.runs[0].data[0]
@@ -122,6 +131,16 @@ def _talks_otherwise(client: records.Side, server: records.Side) -> bool:
         return True
     packets = server.stream.packets or stream.packets
     return bool(packets) and (packets[0].sport in PLAIN_PORTS or packets[0].dport in PLAIN_PORTS)
+
+
+def _went_on(packets: list[Packet]) -> bool:
+    """Does the client send a ClientKeyExchange and a change of the cipher, as it goes on in TLS 1.2?"""
+    exchanged = changed = False
+    for packet in packets:
+        head = packet.payload[:6]
+        exchanged = exchanged or (head[:2] == b"\x16\x03" and head[5:] == b"\x10")
+        changed = changed or b"\x14\x03" + head[2:3] + b"\0\1\1" in packet.payload
+    return exchanged and changed
 
 
 def _acknowledges_nothing(client: list[Packet], server: list[Packet]) -> bool:

@@ -34,6 +34,9 @@ MAX_MESSAGES = 17
 MAX_KEYS = 8
 MAX_FAILED = 128
 """Initials of a flow that no keys open, after which no more are tried."""
+WELL_KNOWN = 1_024
+MAX_CONNECTIONS = 256
+"""Of one flow."""
 MAX_TRIES = 8
 """Initials on which keys are tried that opened none."""
 
@@ -77,6 +80,76 @@ class Crypto:
             else:
                 runs.append((offset, bytearray(data), [(offset, packet)]))
         return [(begin, bytes(body), owners) for begin, body, owners in runs]
+
+
+@dataclass(eq=False, slots=True)
+class Begun:
+    """One of a flow's connections: the direction of who began it, the ids it goes by, and its packets."""
+
+    client: int
+    own: set[bytes] = field(default_factory=set)
+    """What the client is called."""
+    first: set[bytes] = field(default_factory=set)
+    """What the client called the server before that chose for itself."""
+    chosen: set[bytes] = field(default_factory=set)
+    refused: bool = False
+    """Version Negotiation was the last answer: the client begins anew."""
+    packets: list[Packet] = field(default_factory=list)
+
+    def goes_on(self, header: LongHeader) -> bool:
+        """Is a packet of the client's direction this connection's? Until the server's ids are seen, by the client's."""
+        if header.dcid in self.first or header.dcid in self.chosen or self.refused:
+            return True
+        return not self.chosen and header.scid in self.own and header.scid != b""
+
+
+def connections(flow: Flow) -> list[Flow]:
+    """The connections of a flow, by their ids (RFC 9000 section 7.2): a client may keep one socket for many."""
+    begun: list[Begun] = []
+    before: list[Packet] = []
+    for packet in flow.packets:
+        one = _whose(packet, begun)
+        (before if one is None else one.packets).append(packet)
+    if len(begun) < 2:
+        return [flow]
+    begun[0].packets[:0] = before
+    return [flow.part(one.packets) for one in begun if one.packets]
+
+
+def _whose(packet: Packet, begun: list[Begun]) -> Begun | None:
+    """The connection of a packet; one that it begins is added."""
+    header = long_header(packet.payload, 0)
+    latest = begun[-1] if begun else None
+    if latest is None and packet.sport < WELL_KNOWN <= packet.dport:
+        return None  # the server's, recorded before what it answers
+    if header is None:
+        if latest is not None and packet.direction != latest.client and negotiation(packet.payload) is not None:
+            latest.refused = True
+        return latest
+    if latest is not None and packet.direction != latest.client:
+        one = _answered(header, begun)
+        one.chosen.add(header.scid)
+        return one
+    found = next((old for old in reversed(begun) if old.goes_on(header)), None)
+    if found is None:
+        if header.kind != INITIAL or len(begun) >= MAX_CONNECTIONS:
+            return latest
+        found = Begun(packet.direction)
+        begun.append(found)
+    if found.refused or not found.first:
+        found.first.add(header.dcid)
+    found.own.add(header.scid)
+    found.refused = False
+    return found
+
+
+def _answered(header: LongHeader, begun: list[Begun]) -> Begun:
+    """The connection that the server answers: by its own id, else the newest of that client's id without an answer."""
+    asked = [old for old in reversed(begun) if header.dcid in old.own] or begun[::-1]
+    return next(
+        (old for old in asked if header.scid in old.chosen and header.scid != b""),
+        next((old for old in asked if not old.chosen), asked[0]),
+    )
 
 
 def is_gquic(flow: Flow) -> bool:
@@ -158,14 +231,17 @@ def _read(flow: Flow, client: int) -> tuple[Side, Side] | None:
                 if payload is not None:
                     break
             for dcid in (header.dcid,) if from_client else tuple(opened):  # RFC 9368 section 2.3
-                if payload is not None or (header.version, dcid) in tried or len(tried) >= MAX_KEYS:
+                if payload is not None or (header.version, dcid) in tried:
                     continue
+                if len(candidates) >= MAX_KEYS:
+                    del candidates[0]  # the first Initials may be made up, to hide the true one
                 tried.add((header.version, dcid))
                 found = (initial_keys(header.version, dcid, label) for label in ("client in", "server in"))
                 candidates += [Candidate(dcid, pair) for pair in zip(*found, strict=True)]
             for one in tuple(candidates) if payload is None else ():
                 payload = unprotect(packet.payload, header, one.keys[0 if from_client else 1])
                 if payload is not None:
+                    del keys[: len(keys) + 1 - MAX_KEYS]
                     keys.append(one.keys)
                     opened.append(one.dcid)
                     candidates.remove(one)
