@@ -160,7 +160,8 @@ class Gathered:
         for found, one in _intercepted(report, ladders):
             support = self.by_edge.setdefault(found.where[0], Support())
             self._support(support, capture, one, controls, anchored)
-            support.same_server.add(capture)  # an exact edge has a control that the server answered beyond it
+            if found.control_answered:
+                support.same_server.add(capture)
 
     def _again(self, one: dict[str, Any]) -> bool:
         """Was this connection in another capture, by another clock? Those of two networks that are known are two."""

@@ -74,6 +74,8 @@ class Crossing:
     """Of a ladder: how often it was gone up; 0 for a connection."""
     port: int = 0
     """The client's: by it the same connection is known in another capture."""
+    control_answered: bool = False
+    """Of a ladder: did its control get a trusted chain? A router beyond the box makes an edge exact as well."""
 
     @property
     def same(self) -> tuple[object, ...]:
@@ -270,6 +272,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
             ladder["effect"] if found else None,
             max(1, ladder["support"]["runs"]),
             probes[0]["client"]["port"],
+            ladder["control_terminating_ttl"] is not None,
         )
         yield _timed(told), path
     alone = standing_alone(report["ladders"])

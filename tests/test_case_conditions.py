@@ -1,0 +1,135 @@
+"""Single conditions of what a case claims and tells that no other test holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from kzpcap.cases import tomography
+from kzpcap.cases.claims import Gathered
+from kzpcap.cases.crossings import START, Edge, crossings
+from kzpcap.cases.public import public, published_keys
+from kzpcap.cases.store import Case
+from kzpcap.cases.summary import total
+from kzpcap.report.document import Document
+from tests.conftest import CAPTURES, judged, run
+from tests.test_across import crossing
+
+
+@pytest.fixture(scope="module")
+def report():
+    """The report of a ladder that found the box on one edge."""
+    return json.loads(run("analyze", "--json", str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")).stdout)
+
+
+def gathered(report):
+    found = Gathered()
+    found.add("c", Document(copy.deepcopy(report)))
+    return found
+
+
+def test_a_name_below_a_listed_one_supports_no_claim(report):
+    """The claims speak of listed names: what was intercepted on a subdomain alone is no support for them."""
+    assert [support.connections for support in gathered(report).by_identity.values()] == [6]
+    below = copy.deepcopy(report)
+    for one in below["connections"]:
+        if one["target"]:
+            one["target"]["match"] = "subdomain"
+    assert gathered(below).by_identity == {}
+
+
+@pytest.mark.parametrize(("bound", "edges"), [("exact", 1), ("at_or_beyond", 0), ("at_or_before", 0), (None, 0)])
+def test_only_an_exact_edge_supports_a_claim_of_place(report, bound, edges):
+    """A bound says on which side of a router the box is, and names no edge that may be published."""
+    other = copy.deepcopy(report)
+    for ladder in other["ladders"]:
+        ladder["bound"] = bound
+    assert len(gathered(other).by_edge) == edges
+
+
+@pytest.mark.parametrize("answered", [8, None])
+def test_a_control_that_only_routers_answered_shows_nothing_of_the_server(report, answered):
+    """An edge is exact where a router beyond it answered the control: that the name's server did is another thing."""
+    other = copy.deepcopy(report)
+    (ladder,) = other["ladders"]
+    ladder["control_terminating_ttl"] = answered
+    for one in other["connections"]:
+        if not one["target"]:
+            one.update(state="undetermined", rule_id="probe-unanswered", certificates=[])
+    (support,) = gathered(other).by_edge.values()
+    assert support.same_server == ({"c"} if answered else set())
+
+
+def test_a_bound_that_leaves_one_edge_supports_no_claim_of_place(report):
+    """Behind the last router that answered there is one edge alone: that the box is on it no control has shown."""
+    other = copy.deepcopy(report)
+    (ladder,) = other["ladders"]
+    ladder["steps"] = [one for one in ladder["steps"] if one["ttl"] <= 5]
+    for one in ladder["steps"]:
+        if one["ttl"] == 5:
+            one["control"] = one["control"] and {**one["control"], "time_exceeded": []}
+    ladder["bound"] = "at_or_beyond"
+    (found,) = [one for one, path in crossings("c", Document(copy.deepcopy(other))) if path is not None]
+    assert len(found.where) == 1
+    assert gathered(other).by_edge == {}
+
+
+def test_two_signers_on_one_ladder_place_neither(report):
+    """A box further on and a product at home may both answer a ladder's probes: its edge is then of neither."""
+    other = copy.deepcopy(report)
+    hits = [one for one in other["connections"] if one["state"] == "intercepted"]
+    assert len(hits) > 2
+    (found,) = [one for one, path in crossings("c", Document(copy.deepcopy(other))) if path is not None]
+    assert found.outcome == "intercepted"
+    assert len(found.where) == 1
+    hits[-1]["interceptor"]["identity"] = "known_generation:another"
+    (found,) = [one for one, path in crossings("c", Document(copy.deepcopy(other))) if path is not None]
+    assert found.where == ()
+    assert gathered(other).by_edge == {}
+
+
+def test_the_names_of_files_that_failed_are_counted_and_not_told(tmp_path):
+    """A volunteer's file name may be the volunteer's: others learn how many failed, and that names were left out."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "ivanov.pcap").write_bytes(b"\xd4\xc3\xb2\xa1" + bytes(7))
+    judged(tmp_path / "case", tmp_path / "disk", CAPTURES / "kz-2019-rcku")
+    document = total(Case.open(tmp_path / "case")).document()
+    assert len(document["captures"]["failed"]) == 1
+    shown, left = public(document, published_keys())
+    assert shown["captures"]["failed"] == 1
+    assert left["file names of captures that failed"] == 1
+    assert "ivanov" not in json.dumps(shown)
+    document["captures"]["failed"].clear()
+    shown, left = public(document, published_keys())
+    assert shown["captures"]["failed"] == 0
+    assert "file names of captures that failed" not in left
+
+
+def test_issuer_names_are_told_of_published_systems_alone(tmp_path):
+    """The CA of a product bears the name of a machine or a company; that of the state's system is in the papers."""
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
+    document = total(Case.open(tmp_path / "case")).document()
+    rows = document["across"]["interceptors"]
+    (known,) = copy.deepcopy(rows)
+    rows += [{**known, "identity": one, "issuer": "Root of IVANOV-PC"} for one in ("product:avast", "unknown")]
+    shown, left = public(document, published_keys())
+    assert [one["issuer"] for one in shown["across"]["interceptors"]] == [known["issuer"], "(not told)", "(not told)"]
+    assert left["issuer names of products and of unknown signers"] == 2
+
+
+def test_too_many_explanations_are_said_to_be(monkeypatch):
+    """Where not all were looked at, nobody may read that no other set of edges explains the case."""
+    path = [Edge(START, "a"), Edge("a", "b"), Edge("b", "c")]
+    every = [crossing(path, True, number, where=path[number : number + 2]) for number in range(2)]
+    assert not any("more explanations" in said for said in tomography.explain(every).contradictions)
+    monkeypatch.setattr(tomography, "MAX_EXPLANATIONS", 1)
+    found = tomography.explain([crossing(path[:1], True)])
+    assert len(found.explanations) <= 1
+    monkeypatch.setattr(tomography, "_hitting", lambda _: {frozenset({(path[0],)})})
+    found = tomography.explain([crossing(path[:1], True)])
+    assert any("more explanations" in said for said in found.contradictions)
+    monkeypatch.setattr(tomography, "MAX_EXPLANATIONS", 2)
+    found = tomography.explain([crossing(path[:1], True)])
+    assert not any("more explanations" in said for said in found.contradictions)
