@@ -7,11 +7,13 @@ RFC 5280; the shape of AuthorityKeyIdentifier and the order of extensions are ke
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
+from kzpcap.certificates.der import VERSION_TAG, der_length, fields, signed_bytes
+from kzpcap.certificates.lenient import rewritten
 from kzpcap.certificates.signature import MAX_EXPONENT_BITS
 from kzpcap.kept import kept
 
@@ -26,10 +28,6 @@ OBJECT = 100
 TEXT_LIMIT = 512
 LONG = 16_384
 """Bytes of a certificate beyond which nothing is remembered of it: a real one seldom has four thousand."""
-UTF8, PLAIN_TEXTS = 0x0C, frozenset({0x12, 0x13, 0x14, 0x16, 0x1A})
-"""Tags of texts: in UTF-8, and those for fewer characters (X.680 section 41)."""
-VERSION_TAG = 0xA0
-"""Of a TBSCertificate's first field, where it is not the serial number (RFC 5280 section 4.1)."""
 
 
 class Certificate(NamedTuple):
@@ -89,7 +87,7 @@ class Certificate(NamedTuple):
         """SubjectPublicKeyInfo as encoded; empty where it cannot be read."""
         try:
             tbs = signed_bytes(self.der)
-            return _spki_der(tbs, _fields(tbs))
+            return _spki_der(tbs, fields(tbs))
         except Exception:  # whatever the parser stumbles over
             return b""
 
@@ -130,7 +128,7 @@ def parse(der: bytes) -> Certificate:
     """Read one DER certificate; never raises for bad bytes. The captures of a run show the same few again and again."""
     fingerprint = digest(der)
     sha1 = hashlib.sha1(der, usedforsecurity=False).hexdigest()
-    for read in (load, _with_plain_names):
+    for read in (load, _rewritten):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # cryptography warns of odd serials and lengths; they are facts here
@@ -152,59 +150,17 @@ def load(der: bytes) -> Any:
         warnings.simplefilter("ignore")  # odd serials and lengths are facts here
         try:
             return x509.load_der_x509_certificate(der)
-        except ValueError:
-            trimmed = _der_length(der)
+        except (ValueError, x509.InvalidVersion):
+            trimmed = der_length(der)
             if 0 < trimmed < len(der):
                 return load(der[:trimmed])
-            return _with_plain_names(der)
+            return _rewritten(der)
 
 
-def _with_plain_names(der: bytes) -> Any:
-    """The certificate with every text in its names as UTF-8, for those that `cryptography` refuses and browsers take:
-    an asterisk is in no PrintableString (X.680 section 41.4), and Latin-1 in a TeletexString. Its signature is over
-    `signed_bytes` of the original.
-    """
+def _rewritten(der: bytes) -> Any:
     from cryptography import x509
 
-    out = bytearray(der)
-    begin, *_ = _place_of_tbs(der)
-    fields = _fields(signed_bytes(der))
-    first = 3 if fields and fields[0][1] == VERSION_TAG else 2
-    for number in (first, first + 2):
-        for at, tag, start, end in _texts(der, begin + fields[number][2], begin + fields[number][3]):
-            if tag in PLAIN_TEXTS:
-                out[at] = UTF8
-                if any(byte > 127 for byte in der[start:end]):
-                    out[start:end] = bytes(byte if byte < 128 else 63 for byte in der[start:end])
-    return x509.load_der_x509_certificate(bytes(out))
-
-
-def _texts(der: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    """(place, tag, start, end) of the values of a name: its sets, their pairs, the second of each."""
-    for _, _, start, end in _elements(der, at, stop):
-        for _, _, first, last in _elements(der, start, end):
-            yield from list(_elements(der, first, last))[1:2]
-
-
-def _elements(der: bytes, at: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-    for _ in range(MAX_NAMES):
-        element = _tlv(der, at) if at < stop else None
-        if element is None:
-            return
-        yield (at, *element)
-        at = element[2]
-
-
-def _place_of_tbs(der: bytes) -> tuple[int, int]:
-    outer = _tlv(der, 0)
-    inner = _tlv(der, outer[1]) if outer else None
-    return (outer[1], inner[2]) if outer and inner else (0, 0)
-
-
-def signed_bytes(der: bytes) -> bytes:
-    """The TBSCertificate as it was signed; empty where there is none."""
-    begin, end = _place_of_tbs(der)
-    return der[begin:end]
+    return x509.load_der_x509_certificate(rewritten(der))
 
 
 def _nanoseconds(moment: datetime) -> int:
@@ -214,9 +170,9 @@ def _nanoseconds(moment: datetime) -> int:
 def _read(der: bytes, cert: Any, fingerprint: str, sha1: str) -> Certificate:
     found: dict[str, Any] = {}
     tbs = signed_bytes(der)
-    fields = _fields(tbs)
+    parts = fields(tbs)
     key_name, exponent = "", None
-    spki = _spki_der(tbs, fields)
+    spki = _spki_der(tbs, parts)
     try:
         key = cert.public_key()
         key_name, exponent = _key(key)
@@ -227,7 +183,7 @@ def _read(der: bytes, cert: Any, fingerprint: str, sha1: str) -> Certificate:
         found = _extension_facts(cert)
     except Exception:
         found = {"problem": "its extensions are not well formed"}
-    serial = _serial(tbs, fields) or format(cert.serial_number & (1 << 160) - 1, "x")
+    serial = _serial(tbs, parts) or format(cert.serial_number & (1 << 160) - 1, "x")
     try:
         algorithm = cert.signature_hash_algorithm
         hash_name = algorithm.name if algorithm else cert.signature_algorithm_oid.dotted_string
@@ -235,7 +191,7 @@ def _read(der: bytes, cert: Any, fingerprint: str, sha1: str) -> Certificate:
         hash_name = cert.signature_algorithm_oid.dotted_string
     subject = cert.subject
     own = Names.of(subject)
-    issuer = _issuer(cert, tbs, fields)
+    issuer = _issuer(cert, tbs, parts)
     return Certificate(
         fingerprint,
         sha1,
@@ -278,12 +234,12 @@ MAX_ISSUERS = 1_024
 LONG_NAME = 1_024
 
 
-def _issuer(cert: Any, tbs: bytes, fields: list[tuple[int, int, int, int]]) -> Names:
+def _issuer(cert: Any, tbs: bytes, parts: list[tuple[int, int, int, int]]) -> Names:
     """The issuer's names; few issuers sign many certificates, so they are kept by their bytes."""
-    place = 3 if fields and fields[0][1] == VERSION_TAG else 2
-    if len(fields) <= place:
+    place = 3 if parts and parts[0][1] == VERSION_TAG else 2
+    if len(parts) <= place:
         return Names.of(cert.issuer)
-    der = tbs[fields[place][0] : fields[place][3]]
+    der = tbs[parts[place][0] : parts[place][3]]
     found = _ISSUERS.get(der)
     if found is None:
         found = Names.of(cert.issuer)
@@ -399,61 +355,20 @@ def _readers() -> dict[type, Callable[[Any], dict[str, Any]]]:
     }
 
 
-def _tlv(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """(tag, start of the value, its end) of the DER element at `at`."""
-    if len(data) - at < 2:
-        return None
-    tag, length, at = data[at], data[at + 1], at + 2
-    if length & 0x80:
-        count = length & 0x7F
-        if not 0 < count <= 4 or len(data) - at < count:
-            return None
-        length = int.from_bytes(data[at : at + count], "big")
-        at += count
-    return (tag, at, at + length) if at + length <= len(data) else None
-
-
-def _der_length(der: bytes) -> int:
-    element = _tlv(der, 0)
-    return element[2] if element else 0
-
-
-def _fields(tbs: bytes) -> list[tuple[int, int, int, int]]:
-    """(start, tag, value start, end) of the fields of a TBSCertificate."""
-    outer = _tlv(tbs, 0)
-    found: list[tuple[int, int, int, int]] = []
-    at = outer[1] if outer else len(tbs)
-    while outer and at < outer[2] and len(found) < 12:
-        element = _tlv(tbs, at)
-        if element is None:
-            break
-        found.append((at, *element))
-        at = element[2]
-    return found
-
-
-def bit_string(spki: bytes) -> bytes:
-    """The key itself inside a SubjectPublicKeyInfo: the BIT STRING's bytes without its count of unused bits."""
-    outer = _tlv(spki, 0)
-    algorithm = _tlv(spki, outer[1]) if outer else None
-    key = _tlv(spki, algorithm[2]) if algorithm else None
-    return spki[key[1] + 1 : key[2]] if key and key[0] == 3 else b""
-
-
-def _serial(tbs: bytes, fields: list[tuple[int, int, int, int]]) -> str:
+def _serial(tbs: bytes, parts: list[tuple[int, int, int, int]]) -> str:
     """The serial number's bytes as they stand in the certificate: leading zeros and length are traits."""
-    for _, tag, start, end in fields[:2]:
+    for _, tag, start, end in parts[:2]:
         if tag == 2:
             body = tbs[start:end]
             return (body[1:] if len(body) > 1 and body[0] == 0 else body).hex()
     return ""
 
 
-def _spki_der(tbs: bytes, fields: list[tuple[int, int, int, int]]) -> bytes:
+def _spki_der(tbs: bytes, parts: list[tuple[int, int, int, int]]) -> bytes:
     """SubjectPublicKeyInfo as encoded, also where the key itself cannot be loaded."""
-    if fields and fields[0][1] == VERSION_TAG:
-        fields = fields[1:]
-    if len(fields) < 6:
+    if parts and parts[0][1] == VERSION_TAG:
+        parts = parts[1:]
+    if len(parts) < 6:
         return b""
-    start, tag, _, end = fields[5]
+    start, tag, _, end = parts[5]
     return tbs[start:end] if tag == 0x30 else b""

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import Certificate, load, signed_bytes
+from kzpcap.certificates.certificate import Certificate, load
+from kzpcap.certificates.der import signed_bytes
 from kzpcap.certificates.signature import affordable, kind_of, verify
 from kzpcap.kept import by_digest
 

@@ -6,7 +6,8 @@ import warnings
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, bit_string, load, signed_bytes
+from kzpcap.certificates.certificate import LONG, load
+from kzpcap.certificates.der import bit_string, signed_bytes
 from kzpcap.certificates.signature import affordable, verify
 from kzpcap.certificates.transparency import octets
 from kzpcap.kept import kept

@@ -12,7 +12,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from kzpcap.certificates.certificate import LONG, Certificate, load, signed_bytes
+from kzpcap.certificates.certificate import LONG, Certificate, load
+from kzpcap.certificates.der import signed_bytes
 from kzpcap.certificates.signature import verify
 from kzpcap.kept import kept
 from kzpcap.wire import Reader, ShortRead
