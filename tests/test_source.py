@@ -18,7 +18,8 @@ import zlib
 
 import pytest
 
-from kzpcap.capture.unpack import Source, _lz4, _zstd
+from kzpcap.capture.health import Notes
+from kzpcap.capture.unpack import UNPACKERS, Source, _lz4, _zstd, copy
 from tests.conftest import CAPTURES, run
 
 QAZNET = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
@@ -213,3 +214,18 @@ print(found, reading.scanner.packets, [note.kind for note in reading.notes.kept]
     assert int(found) > 10
     assert int(packets) > 100
     assert rest.strip() == "['cut-short', 'cut-short'] True", "what the file lost, and the record that was cut by it"
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+@pytest.mark.parametrize("behind", [1, 3, 5])
+def test_a_wrong_byte_at_the_very_end_costs_next_to_nothing(pack, behind, tmp_path):
+    """It is the check of the whole that fails: what was unpacked before it is there, and is kept."""
+    noise = random.Random(5).randbytes(300_000)
+    damaged = bytearray(pack(noise))
+    damaged[-behind] ^= 1
+    notes, target = Notes(), io.BytesIO()
+    held = io.BytesIO(bytes(damaged))
+    opener = next(opener for magic, (_, opener) in UNPACKERS.items() if damaged.startswith(magic))
+    copy(opener(held), target, 1 << 30, None, notes)
+    assert len(target.getvalue()) > len(noise) - 4_096
+    assert noise.startswith(target.getvalue())

@@ -20,6 +20,8 @@ from kzpcap.capture.health import Notes
 from kzpcap.errors import CaptureError
 
 CHUNK = 1 << 20
+STEP = 4_096
+"""Bytes of one step of unpacking, as many as may be lost behind the last whole one."""
 MAX_UNPACKED = 64 << 30
 MAX_RATIO = 200
 RATIO_AFTER = 64 << 20
@@ -242,14 +244,15 @@ def _digest(raw: Any) -> str:
 def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: Notes, spent: int = 0) -> None:
     """Copy within limits; damage inside a compressed file keeps what came before it, up to the last byte.
 
-    So each read makes what one piece of the input gives (`read1`): a longer one that fails drops what it had.
+    So each read makes what one piece of the input gives (`read1`), and little of it: one that fails drops what it had,
+    and the check of a whole file may be what fails.
 
     `spent` is what other members of the same archive unpacked to: the ratio is that of the whole.
     """
-    written = 0
+    written = flushed = 0
     while True:
         try:
-            block = source.read1(CHUNK)
+            block = source.read1(STEP)
         except Exception as error:  # of the operating system, or whatever an unpacker makes of hostile bytes
             notes.add("damaged", f"the compressed data is damaged, or cut short: {error}", offset=written)
             break
@@ -263,6 +266,12 @@ def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: 
             )
         try:
             target.write(block)
-            target.flush()
+            if written - flushed >= CHUNK:
+                target.flush()
+                flushed = written
         except OSError as error:
             raise CaptureError(f"no room to unpack it: {error.strerror}", written) from error
+    try:
+        target.flush()
+    except OSError as error:
+        raise CaptureError(f"no room to unpack it: {error.strerror}", written) from error
