@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import struct
 import warnings
 
 import pytest
@@ -194,3 +195,29 @@ def test_dns_answers_and_icmp_are_set_aside():
     found, scanner = flows([answer])
     assert not found
     assert len(scanner.dns) == 1
+
+
+@pytest.mark.parametrize("cut", [0, 40])
+def test_each_packet_of_an_aggregated_frame_of_wifi_is_read(cut):
+    """An A-MSDU is one frame of several packets (IEEE 802.11 section 9.3.2.2.2), each padded to four bytes."""
+    sent = [
+        ip(number=1, flags="S", seq=1),
+        ip(1, number=2, flags="SA", seq=9),
+        ip(number=3, flags="PA", seq=2) / "hello",
+    ]
+    body = b""
+    for packet in sent:
+        inner = b"\xaa\xaa\x03\0\0\0\x08\0" + bytes(packet)
+        body += b"\2" * 12 + len(inner).to_bytes(2, "big") + inner
+        body += b"\0" * (-len(body) % 4)
+    frame = b"\x88\x01" + b"\0" * 22 + b"\x80\0" + body
+    kept = frame[: len(frame) - cut]
+    raw = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 105)
+    raw += struct.pack("<IIII", 1_700_000_000, 0, len(kept), len(frame)) + kept
+    notes = Notes()
+    scanner = scan.Scanner(Records(raw, notes), notes)
+    (flow,) = scanner.read(10)
+    assert (scanner.packets, scanner.decoded + sum(scanner.reasons.values())) == (1, 3)
+    assert scanner.syn_packets == 2
+    assert (flow.a.packets, flow.b.packets) == ((2, 1) if not cut else (1, 1))
+    assert flow.first_frame == flow.last_frame == 1

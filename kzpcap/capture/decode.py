@@ -28,6 +28,20 @@ REASONS = {
 
 def decode(p: Packet, data: bytes, at: int, captured: int, original: int, link_type: int) -> int:
     """Fill `p` from one captured packet; `captured` bytes at `at`, `original` bytes on the wire."""
+    _begin(p)
+    p.link_type = link_type
+    if captured == 0:
+        return codes.EMPTY
+    return _inner(p, data, links.link(p, data, link_type, at, at + captured, original - captured))
+
+
+def decode_more(p: Packet, data: bytes, at: int, end: int) -> int:
+    """Fill `p` from a further packet of the same frame, which `more_at` and `more_end` of the one before tell."""
+    _begin(p)
+    return _inner(p, data, links.subframe(p, data, at, end))
+
+
+def _begin(p: Packet) -> None:
     p.depth = 0
     p.tunnels = 0
     p.ppp = False
@@ -36,10 +50,7 @@ def decode(p: Packet, data: bytes, at: int, captured: int, original: int, link_t
     p.version = 0
     p.plain_udp = False
     p.trailer_at = 0
-    p.link_type = link_type
-    if captured == 0:
-        return codes.EMPTY
-    return _inner(p, data, links.link(p, data, link_type, at, at + captured, original - captured))
+    p.more_at = 0
 
 
 def decode_ip(p: Packet, data: bytes, at: int, end: int) -> int:

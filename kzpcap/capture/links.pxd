@@ -23,5 +23,7 @@ cdef long long frame_relay(Packet p, const unsigned char[::1] data, long long at
 cdef long long radiotap(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1
 @cython.locals(control="long long", flags="long long", header="long long", aggregate="long long")
 cdef long long wifi(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing, bint padded) except -1
+@cython.locals(stop="long long", follow="long long")
+cdef long long subframe(Packet p, const unsigned char[::1] data, long long at, long long end) except -1
 @cython.locals(length="long long")
 cdef long long nflog(Packet p, const unsigned char[::1] data, long long at, long long end, long long missing) except -1

@@ -337,9 +337,23 @@ def wifi(p: Packet, data: bytes, at: int, end: int, missing: int, padded: bool) 
     if padded:
         header = (header + 3) & 0xFFFC
     at += header
-    if aggregate:  # A-MSDU: the first subframe (addresses and length) is read
-        at += 14
+    if aggregate:
+        return subframe(p, data, at, end)
     return llc(p, data, at, end, missing)
+
+
+def subframe(p: Packet, data: bytes, at: int, end: int) -> int:
+    """One packet of an A-MSDU: addresses, length, LLC. Where another follows, `more_at` and `more_end` say where."""
+    if end - at < 14:
+        return codes.SHORT
+    stop = at + 14 + pieces.be16(data, at + 12)
+    follow = at + ((stop - at + 3) & 0x1FFFC)
+    if follow + 14 < end:
+        p.more_at = follow
+        p.more_end = end
+    if stop > end:
+        return llc(p, data, at + 14, end, stop - end)
+    return llc(p, data, at + 14, stop, 0)
 
 
 def nflog(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:

@@ -50,6 +50,8 @@ class Packet:
         self.depth = 0
         self.plain_udp = False
         self.trailer_at = 0
+        self.more_at = 0
+        self.more_end = 0
         self.direction = 0
         # bytes of its own, once kept
         self.src = b""

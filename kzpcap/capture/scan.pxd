@@ -2,7 +2,7 @@
 cimport cython
 from kzpcap.capture.container cimport Records
 from kzpcap.capture cimport codes, limits, pieces
-from kzpcap.capture.decode cimport decode, decode_ip
+from kzpcap.capture.decode cimport decode, decode_ip, decode_more
 from kzpcap.capture.packet cimport Packet, checksum_matches
 from kzpcap.capture.flow cimport Flow
 from kzpcap.capture.fragments cimport Fragments
@@ -28,8 +28,9 @@ cdef class Scanner:
 
     @cython.locals(records=Records, stop="long long")
     cpdef list read(self, long long count)
-    @cython.locals(p=Packet, outcome="long long", link_type="long long")
+    @cython.locals(p=Packet, outcome="long long", link_type="long long", more="long long", end="long long")
     cdef void _packet(self, Records records) except *
+    cdef void _came(self, Packet p, long long outcome, long long link_type) except *
     cdef void _count_links(self) except *
     cdef void _decoded(self, Packet p, const unsigned char[::1] data) except *
     @cython.locals(size="long long", fresh=Packet)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from kzpcap.capture import codes, limits, pieces
 from kzpcap.capture.container import Records
-from kzpcap.capture.decode import decode, decode_ip
+from kzpcap.capture.decode import decode, decode_ip, decode_more
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.fragments import Fragments
 from kzpcap.capture.health import Notes
@@ -142,6 +142,23 @@ class Scanner:
             outcome = decode(p, self.data, records.offset, records.captured, records.original, link_type)
         except IndexError:
             outcome = codes.MALFORMED
+        more = p.more_at
+        end = p.more_end
+        self._came(p, outcome, link_type)
+        while more:  # of an A-MSDU, which is one frame of many packets
+            p = self.packet
+            p.frame = records.frame
+            p.time_ns = records.time_ns
+            p.link_type = link_type
+            try:
+                outcome = decode_more(p, self.data, more, end)
+            except IndexError:
+                outcome = codes.MALFORMED
+            more = p.more_at
+            self._came(p, outcome, link_type)
+
+    def _came(self, p: Packet, outcome: int, link_type: int) -> None:
+        """Go on with what was decoded, or count why it was not."""
         if outcome == codes.OK:
             self._decoded(p, self.data)
         elif outcome == codes.FRAGMENT:

@@ -25,7 +25,7 @@ def _private(observation: Observation, surroundings: Surroundings) -> ChainFacts
 def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings) -> Finding:
     """The leaf has every structural mark of the forged leaves of July 2019 (FACTS of two published ones).
 
-    sslsplit shares the exponent, and the near serial of its copies; it keeps the authority key id plain.
+    Leaves of stock sslsplit 0.5.5 have them all (captures/lab-sslsplit): they are a family of software's, no state's.
     """
     if not observation.chain:
         return NO_CERTIFICATE
@@ -34,7 +34,10 @@ def leaf_shaped_as_in_2019(observation: Observation, surroundings: Surroundings)
         return Finding(False, "signed by somebody known or by itself, unreadable, or of a private network")
     marks = leaf_marks(facts.leaf)
     if all(marks):
-        says = "the leaf has every structural mark of the forged leaves of July 2019"
+        says = (
+            "the leaf has every structural mark of the forged leaves of July 2019, as leaves of ordinary software"
+            " (sslsplit) have: they point to that family of software, to no state"
+        )
         children = tuple(Finding(True, mark) for mark in LEAF_MARKS)
         return Finding(True, says, chain_frames(observation), children)
     return Finding(False, f"{sum(marks)} of {len(marks)} structural marks of the forged leaves of July 2019")
