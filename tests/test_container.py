@@ -73,6 +73,12 @@ def test_one_wrong_bit_of_a_block_length_is_no_end_of_the_file(bit):
     assert [note.kind for note in notes.kept][:1] == ["damaged"]
 
 
+def test_a_file_that_ends_in_its_own_header_holds_no_capture():
+    for raw in (pcap()[:20], section("<")[:27], section("<")[:8]):
+        with pytest.raises(CaptureError, match="header that is cut short"):
+            records(raw)
+
+
 def test_a_capture_that_was_cut_off_inside_of_its_last_block_is_cut():
     whole = section("<") + interface("<", 1) + b"".join(enhanced("<", 0, n, b"q" * 200) for n in range(3))
     for left in range(1, 231):

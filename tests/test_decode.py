@@ -50,6 +50,8 @@ PLAIN = {
     "radiotap": (127, RadioTap() / Dot11(type=2, subtype=8) / Dot11QoS() / LLC() / SNAP(code=0x0800) / V4),
     "wifi": (105, Dot11(type=2) / LLC() / SNAP(code=0x0800) / V4),
     "ppp": (9, PPP() / V4),
+    "pppd": (166, Raw(b"\1\3\0\x21") / V4),
+    "atm": (100, LLC() / SNAP(code=0x0800) / V4),
 }
 TUNNELS = {
     "gre": OUTER / GRE() / V4,

@@ -459,6 +459,8 @@ class Records:
 
     def _section(self) -> bool:
         if self.size - self.pos < 28:
+            if self.sections == 0:
+                raise CaptureError("a pcapng section header that is cut short", self.size)
             self._cut("section header", self.size - self.pos)
             return False
         order = pieces.u32(self.data, self.pos + 8, False)

@@ -83,7 +83,7 @@ def link(p: Packet, data: bytes, link_type: int, at: int, end: int, missing: int
         return frame_relay(p, data, at, end, missing)
     if link_type == 10:  # FDDI: frame control, two addresses
         return llc(p, data, at + 13, end, missing)
-    if link_type == 11:  # RFC 1483 over ATM
+    if link_type == 11 or link_type == 100:  # RFC 1483 over ATM
         return llc(p, data, at, end, missing)
     if link_type == 274:  # IEEE 802.3br mPackets: preamble and start delimiter, then the frame
         return ethernet(p, data, at + 8, end, missing)
@@ -250,9 +250,12 @@ def pppoe(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
 
 
 def ppp(p: Packet, data: bytes, at: int, end: int, missing: int) -> int:
-    """RFC 1661; address and control (RFC 1662) and a compressed protocol field are optional."""
+    """RFC 1661; address and control (RFC 1662) and a compressed protocol field are optional.
+
+    In place of the address pppd writes a direction, 0 or 1 (LINKTYPE_PPP_PPPD).
+    """
     p.ppp = True
-    if end - at >= 2 and data[at] == 0xFF and data[at + 1] == 3:
+    if end - at >= 2 and (data[at] == 0xFF or data[at] <= 1) and data[at + 1] == 3:
         at += 2
     if end - at < 2:
         return codes.SHORT

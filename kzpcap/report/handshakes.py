@@ -55,6 +55,7 @@ def row(file: str, flow: Flow, handshake: Handshake) -> dict[str, Any]:
     answer = answered.hello if answered else None
     chain = handshake.chains[0] if handshake.chains and handshake.chains[0].complete else None
     reason = absent_reason(handshake, flow)
+    when = seen.seen.time_ns if seen else flow.first_time
     return {
         "record": "handshake",
         "file": file,
@@ -64,7 +65,7 @@ def row(file: str, flow: Flow, handshake: Handshake) -> dict[str, Any]:
         "server_address": server[0],
         "server_port": server[1],
         "frame": seen.seen.frame if seen else flow.first_frame,
-        "time": rfc3339(seen.seen.time_ns if seen else flow.first_time),
+        "time": rfc3339(when) if when else None,
         "server_name": decode(hello.server_name) if hello and hello.server_name is not None else None,
         "alpn_protocols": [decode(name) for name in hello.alpn_protocols]
         if hello and hello.alpn_protocols is not None
