@@ -124,6 +124,8 @@ class Records:
             self._pcap_header(0)
             return codes.PCAP
         if magic == SHB:
+            if self.size < 28:
+                raise CaptureError("a pcapng section header that is cut short", self.size)
             return codes.PCAPNG
         if bytes(self.raw[:8]) == b"snoop\0\0\0":
             if self.size < 16:
@@ -459,8 +461,6 @@ class Records:
 
     def _section(self) -> bool:
         if self.size - self.pos < 28:
-            if self.sections == 0:
-                raise CaptureError("a pcapng section header that is cut short", self.size)
             self._cut("section header", self.size - self.pos)
             return False
         order = pieces.u32(self.data, self.pos + 8, False)
