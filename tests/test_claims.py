@@ -159,11 +159,11 @@ def test_a_connection_in_two_captures_counts_once(tmp_path):
     twice.add("another capture of it", Document(report))
     (name,) = once.by_identity
     assert twice.by_identity[name].connections == once.by_identity[name].connections == 1
-    assert twice.again == 1
+    assert twice.alike == 1
     for one in report["connections"]:
         one["client"]["address"] = "192.0.2.1"  # as in a copy that was scrubbed
     twice.add("a scrubbed copy of it", Document(report))
-    assert twice.again == 2
+    assert twice.alike == 2
     later = json.loads(json.dumps(report).replace("2019-07-20T09", "2019-07-20T11"))
     twice.add("two hours later", Document(later))
     assert twice.by_identity[name].connections == 2
@@ -183,7 +183,7 @@ def test_copies_by_clocks_that_hardly_differ_count_once(tmp_path, time, again):
     for stamp in ("2019-07-20T09:16:30Z", f"{time}Z"):
         one["time"] = stamp
         found.add(stamp, Document(json.loads(json.dumps(report))))
-    assert found.again == again
+    assert found.alike == again
 
 
 @pytest.mark.parametrize(

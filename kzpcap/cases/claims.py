@@ -127,6 +127,8 @@ class Gathered:
     laboratory: bool = False
     again: int = 0
     """Connections that another capture has too, and are counted there."""
+    alike: int = 0
+    """Those that a second machine may have recorded, by a clock of its own."""
     otherwise: int = 0
     """Captures of the case that were judged under other options alone, and are not in this."""
     altered: int = 0
@@ -173,7 +175,7 @@ class Gathered:
         network = network_of(one["client"]["address"])
         there = set[str]().union(*(self.seen.get(key, ()) for key in keys))
         if there and (network == NOT_KNOWN or there & {network, NOT_KNOWN}):
-            self.again += 1
+            self.alike += 1
             return True
         self.seen.setdefault(keys[1], set()).add(network)
         return False
@@ -389,6 +391,7 @@ def document(found: Gathered, made: list[Claim]) -> dict[str, Any]:
             "note": "volunteers are not a sample: this is a share of what was recorded",
         },
         "connections_counted_once_though_in_several_captures": found.again,
+        "connections_counted_once_since_they_may_be_the_same": found.alike,
         "captures_judged_otherwise": found.otherwise,
         "results_not_as_custody_says": found.altered,
         "laboratory": found.laboratory,

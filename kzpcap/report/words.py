@@ -216,6 +216,14 @@ def _claim_lines(dossier: dict[str, Any]) -> Iterator[str]:
     again = dossier["connections_counted_once_though_in_several_captures"]
     if again:
         yield wrap(f"{count(again, 'connection')} in a capture of the same packets count once.", 0)
+    alike = dossier["connections_counted_once_since_they_may_be_the_same"]
+    if alike:
+        what = "is so like one" if alike == 1 else "are so like some"
+        yield wrap(
+            f"{count(alike, 'connection')} {what} of another capture, in the same minute, that a second machine may"
+            " have recorded the same: here these count once.",
+            0,
+        )
     if days["eligible"]:
         yield wrap(
             f"{days['with_interception']:,} of {days['eligible']:,} vantage-days (what one network saw on one day) with"
