@@ -97,3 +97,22 @@ def many(commands, *form):
 @pytest.mark.parametrize("directory", DIRECTORIES, ids=lambda path: path.name)
 def test_has_a_readme(directory):
     assert len((directory / "README.md").read_text()) > 200
+
+
+def undescribed(part, path=""):
+    """The properties of a schema that say nothing of themselves."""
+    for name, value in part.get("properties", {}).items():
+        if "description" not in value and "$ref" not in value:
+            yield f"{path}.{name}"
+        yield from undescribed(value, f"{path}.{name}")
+    for key in ("items", "additionalProperties"):
+        if isinstance(part.get(key), dict):
+            yield from undescribed(part[key], f"{path}[]")
+    for choice in (*part.get("oneOf", ()), *part.get("$defs", {}).values()):
+        yield from undescribed(choice, path)
+
+
+def test_every_field_of_the_report_is_described():
+    """Who reads the JSON with another program need not guess what a field counts, nor in what."""
+    assert len(list(undescribed({"properties": {"a": {}, "b": {"items": {"properties": {"c": {}}}}}}))) == 3
+    assert list(undescribed(schema())) == []
