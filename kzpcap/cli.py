@@ -269,7 +269,9 @@ def analyze(
             need_tshark()
         for name, report in _analyses(files, reference, keys, not no_digest, tally, witness, _day(at), together):
             if html is not None:
-                if shown:  # an archive of several
+                if shown:  # an archive of several: no page of the first of them stays
+                    if str(html) != "-":
+                        html.unlink(missing_ok=True)
                     raise typer.BadParameter("one capture only (or --together)", param_hint="--html")
                 shown += 1
                 summary = _html(report, name, html, sys.stdout.write if as_json else None)

@@ -96,3 +96,16 @@ def test_files_that_were_laid_together_are_told_with_their_digests(tmp_path):
     files = [str(CAPTURES / name / "capture.pcapng") for name in ("kz-2019-rcku", "clean-ladder")]
     assert run("analyze", "--together", "--html", str(page), *files).returncode == 0
     assert all(digest in page.read_text() for digest in digests)
+
+
+def test_of_an_archive_of_several_captures_no_page_of_one_stays(tmp_path):
+    """A page is of one capture: the first of two is not the answer to what was asked."""
+    import tarfile
+
+    with tarfile.open(tmp_path / "two.tar", "w") as archive:
+        for name in ("kz-2019-rcku", "clean-ladder"):
+            archive.add(CAPTURES / name / "capture.pcapng", f"{name}.pcapng")
+    done = run("analyze", str(tmp_path / "two.tar"), "--html", str(tmp_path / "page.html"))
+    assert done.returncode == 2
+    assert b"one capture only" in done.stderr
+    assert not (tmp_path / "page.html").exists()

@@ -106,3 +106,12 @@ def test_an_existing_folder_stays(released, tmp_path):
     assert run("case", "release", str(case), "-o", str(tmp_path / "mine")).returncode == 2
     assert run("case", "release", str(tmp_path / "mine"), "-o", str(tmp_path / "out")).returncode == 6
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_a_laboratory_releases_says_so_on_its_first_line(tmp_path):
+    """Who is handed the folder reads README.txt first: throw-away CAs are no finding about anybody's network."""
+    folder = CAPTURES / "lab-sslsplit"
+    given = ("--trusted-root", str(folder / "root.pem"))
+    run("batch", str(folder), "--case", str(tmp_path / "case"), "--jobs", "1", *given)
+    run("case", "release", str(tmp_path / "case"), "-o", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "README.txt").read_text().startswith("LABORATORY: ")

@@ -35,6 +35,8 @@ from kzpcap.report.document import Document
 from kzpcap.report.names import day_of
 from kzpcap.report.ooni import measurements
 from kzpcap.report.probing import standing_alone
+from kzpcap.report.text import wrap
+from kzpcap.report.words import LABORATORY
 from kzpcap.verdict.identity import PRODUCT, is_product
 from kzpcap.verdict.rules import RULES
 
@@ -105,6 +107,8 @@ def _write(
         writer.writerows(sorted(left.items()))
     told = ", ".join(f"{run} {head}" for run, head in made["heads"].items())
     about = ABOUT.format(version=__version__, analysis=document["analysis"], heads=told)
+    if document["laboratory"]:
+        about = f"{wrap(LABORATORY, 0)}\n\n{about}"
     (folder / "README.txt").write_text(about, "utf-8")
 
 

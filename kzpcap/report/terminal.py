@@ -16,7 +16,7 @@ from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
 from kzpcap.report.whom import told
-from kzpcap.report.words import BY_ISSUER
+from kzpcap.report.words import BY_ISSUER, LABORATORY
 from kzpcap.report.words import count as counted
 from kzpcap.verdict.facts import chain_is_specimen
 from kzpcap.verdict.identity import is_known, parts
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from kzpcap.analysis import Connection, Report
     from kzpcap.observations import Observation
 
-LABORATORY = (
-    "LABORATORY: trust anchors or interception CAs were given on the command line; "
-    "this is no finding about the public network."
-)
 SHOWN = (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
 MAX_TREES = 12
 MAX_LINES = 200

@@ -10,6 +10,10 @@ from kzpcap.report.text import safe, wrap
 NOT_EXCLUDED = "not excluded"
 """What is said of another explanation of a claim that no fact excludes."""
 
+LABORATORY = (
+    "LABORATORY: trust anchors or interception CAs were given on the command line; "
+    "this is no finding about the public network."
+)
 BY_ISSUER = ("private-root", "issuer-missing", "self-signed")
 """Rules of which a reader asks whose certificates those are."""
 STATES = ("intercepted", "suspected", "interfered", "genuine", "undetermined")
