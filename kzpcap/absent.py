@@ -75,6 +75,8 @@ def _behind_retry(handshake: Handshake) -> Absent:
 def _without_hello(handshake: Handshake, flow: Flow) -> Absent:
     """No ServerHello: nothing of the server, nothing yet, or the part of it that was not captured."""
     from_server = flow.side(1 - handshake.client_direction).packets
+    if flow.given_up and handshake.transport != "tcp":
+        return Absent.LIMIT  # of a socket of many connections: the answer may be among what was not kept
     if not from_server:
         return Absent.ONE_SIDED if handshake.transport == "tcp" else Absent.NOT_REACHED
     if handshake.cut:

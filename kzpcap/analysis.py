@@ -272,7 +272,7 @@ def analyze(
             if observation is None:
                 syn = lone_syn(flow)
                 probes.syn(syn)
-                unanswered.add(syn)
+                unanswered.add(syn, flow)
                 continue
             if handshake is not None and (handshake.full or handshake.client_full):
                 reading.notes.add(

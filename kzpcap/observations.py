@@ -246,8 +246,8 @@ class Observation(NamedTuple):
             return "plain"
         if any(not alert.from_client for alert in self.alerts):
             return "alert"
-        if self.absent is Absent.NOT_CAPTURED or self.absent is Absent.TRUNCATED:
-            return None  # an answer came, and is not in the capture
+        if self.absent is Absent.NOT_CAPTURED or self.absent is Absent.TRUNCATED or self.absent is Absent.LIMIT:
+            return None  # an answer came, or may have, and is not in the capture or was not kept
         closed = self.server_closed
         if closed is not None and self.resets and closed.frame < self.resets[0].frame:
             return "closed"  # and reset what the client sent to nobody then, as every system does

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kzpcap.capture.codes import SYN
+from kzpcap.capture.flow import Flow
 from kzpcap.capture.packet import Packet
 from kzpcap.iana import TLS_PORTS
 from kzpcap.observations import MAX_PROBE_TTL
@@ -18,9 +20,11 @@ class Unanswered:
         self.first: list[tuple[str, int, int]] = []
         """(server, port, frame)."""
 
-    def add(self, syn: Packet | None) -> None:
-        """Count the SYN of one that came no further (observer.py, lone_syn)."""
+    def add(self, syn: Packet | None, flow: Flow) -> None:
+        """Count the SYN of one that came no further (observer.py, lone_syn); who sends more than SYNs was answered."""
         if syn is None or syn.ttl <= MAX_PROBE_TTL or syn.dport not in TLS_PORTS:
+            return
+        if flow.a.packets > sum(packet.flags & SYN != 0 for packet in flow.packets) + flow.duplicates:
             return
         self.attempts += 1
         if len(self.first) < MAX_TOLD:

@@ -52,9 +52,10 @@ def test_one_wrong_bit_of_a_length_costs_two_packets_at_most(order):
 
 @pytest.mark.parametrize("lost", [1, 4, 7, 16])
 def test_bytes_that_are_lost_cost_no_more_than_the_packet_they_were_in_and_its_neighbour(lost):
+    """Behind the first record's header, that is: before it there is no time to compare another with."""
     packets = [(1_563_613_200 + n, n * 31_000 + 7, bytes([65 + n]) * (500 - n)) for n in range(12)]
     raw = pcap(packets=packets)
-    for at in range(24, 24 + 5 * 500, 97):
+    for at in range(40, 40 + 5 * 500, 97):
         _, found, _ = records(raw[:at] + raw[at + lost :])
         there = {body for _, _, body in packets} & {entry[3] for entry in found}
         assert len(there) >= len(packets) - 2, at
@@ -71,6 +72,41 @@ def test_one_wrong_bit_of_a_block_length_is_no_end_of_the_file(bit):
     _, found, notes = records(bytes(damaged))
     assert len({entry[3] for entry in found}) >= 19
     assert [note.kind for note in notes.kept][:1] == ["damaged"]
+
+
+MANNERS = {
+    "fractions of another unit": lambda n, size: (1_563_613_200 + n, 800_000_000 + n if n % 3 else 7, size, size),
+    "lengths that were not kept": lambda n, size: (1_563_613_200 + n, 7, size, 0xFFFFFFFF if n % 4 < 2 else size),
+    "none kept": lambda n, size: (1_563_613_200 + n, 7, size, 0),
+    "days between": lambda n, size: (1_563_613_200 + n * 200_000, 7, size, size),
+    "there and back": lambda n, size: (1_563_613_200 + (n == 9) * 172_800, 7, size, size - (n == 9)),
+    "no times": lambda n, size: (0, 0, size, size),
+    "all at once": lambda n, size: (1_563_613_200 + n % 2 * 10**6, 999_999_999 if n % 2 else 5, size, size - n % 2),
+}
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+@pytest.mark.parametrize("cut", [0, 9])
+def test_an_odd_manner_of_writing_is_no_damage(manner, count, cut):
+    """What tcpdump reads is read: a file that keeps other numbers than it should keeps its packets all the same."""
+    raw = pcap(packets=[])
+    for n in range(count):
+        body = bytes((n * 31 + k * 7) % 256 for k in range(60 + n % 5))
+        raw += struct.pack("<IIII", *MANNERS[manner](n, len(body))) + body
+    _, found, notes = records(raw[: len(raw) - cut])
+    assert len(found) == count - bool(cut)
+    assert {note.kind for note in notes.kept} <= {"cut-short"}
+
+
+@pytest.mark.parametrize(("magic", "extra"), [(0xA1B2C3D4, 4), (0xA1B2C3D4, 8), (0xA1B2CD34, 12)])
+@pytest.mark.parametrize(("count", "cut"), [(1, 0), (2, 0), (3, 0), (4, 9), (20, 0), (20, 9)])
+def test_longer_record_headers_of_few_packets_too(magic, extra, count, cut):
+    """Red Hat's, Nokia's and SuSE's: days may lie between packets, and one may be empty."""
+    packets = [(1_563_613_200 + n * 200_000, 7, b"" if n == 2 else bytes([97 + n]) * 60) for n in range(count)]
+    raw = pcap(magic=magic, extra=b"\0" * extra, packets=packets)
+    _, found, _ = records(raw[: len(raw) - cut])
+    assert [entry[3] for entry in found] == [data for _, _, data in packets[: count - bool(cut)]]
 
 
 def test_a_file_that_ends_in_its_own_header_holds_no_capture():

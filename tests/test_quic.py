@@ -277,3 +277,19 @@ def test_where_the_frames_of_an_initial_end():
     assert all(known[at : at + len(data)] == data for _, data, at in frames)
     assert end == len(known)
     assert quic_packet.placed_crypto_frames(known)[1] == len(known)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_client_without_an_id_goes_on_towards_a_server_that_was_not_captured_or_too_late(late):
+    """The second half of its hello was lost, and goes to the id that the server chose: the keys are the first's."""
+    first, chosen = b"first..1", b"server.3"
+    hello = message(1, client_hello_body(b"vk.com"))
+    keys = quic_packet.initial_keys(quic_packet.V1, first, "client in")[0]
+    begins = (0, sealed_initial(first, b"", keys, crypto(0, hello[:40])))
+    again = (0, sealed_initial(chosen, b"", keys, crypto(40, hello[40:])))
+    order = [begins, again, answered(first, b"", chosen)] if late else [begins, again]
+    (part,) = quic.connections(Flow(*order))
+    client, server, _ = quic.read(part)
+    assert client.messages[0].complete
+    assert b"vk.com" in client.messages[0].body
+    assert len(server.messages) == late

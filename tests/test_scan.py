@@ -221,3 +221,21 @@ def test_each_packet_of_an_aggregated_frame_of_wifi_is_read(cut):
     assert scanner.syn_packets == 2
     assert (flow.a.packets, flow.b.packets) == ((2, 1) if not cut else (1, 1))
     assert flow.first_frame == flow.last_frame == 1
+
+
+def test_a_socket_of_more_connections_than_are_kept_says_so_of_each(monkeypatch):
+    """Of what is not kept on either side no answer is missed: nothing of it was silent, and data takes no room."""
+    monkeypatch.setattr(limits, "DATAGRAMS", 1_024)
+    hello, data = b"\x16\xfe\xfd" + bytes(60), b"\x17\xfe\xfd" + bytes(60)
+
+    def talk(number, who, body):
+        ends = ("192.0.2.1", "203.0.113.1") if who == 0 else ("203.0.113.1", "192.0.2.1")
+        ports = (40_000, 5_684) if who == 0 else (5_684, 40_000)
+        return IP(src=ends[0], dst=ends[1], id=number) / UDP(sport=ports[0], dport=ports[1]) / Raw(body)
+
+    (flow,), _ = flows([talk(n, n % 2, data if n % 5 else hello + bytes([n % 250])) for n in range(1, 3_000)])
+    assert not flow.given_up
+    (flow,), scanner = flows([talk(n, 1 if n < 1_100 else 0, hello + n.to_bytes(2, "big")) for n in range(1, 1_200)])
+    assert flow.given_up == scanner.given_up_packets == 1_199 - 1_024
+    assert flow.part(flow.packets[:3]).given_up == flow.given_up
+    assert not flow.b.kept_packets, "what the other side said later has no answer that was kept"

@@ -229,3 +229,19 @@ def test_a_wrong_byte_at_the_very_end_costs_next_to_nothing(pack, behind, tmp_pa
     copy(opener(held), target, 1 << 30, None, notes)
     assert len(target.getvalue()) > len(noise) - 4_096
     assert noise.startswith(target.getvalue())
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_unpacked(tmp_path):
+    """Nothing is written again while the temporary file is closed, which would be another error, of no file's."""
+    import resource
+
+    path = tmp_path / "long.pcap.gz"
+    path.write_bytes(gzip.compress(random.Random(3).randbytes(6_000_000), 1))
+    done = subprocess.run(
+        [sys.executable, "-m", "kzpcap", "analyze", str(path)],
+        capture_output=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_500_000, 2_500_000)),
+        check=False,
+    )
+    assert done.returncode == 3
+    assert b"long.pcap.gz: no room to unpack it" in done.stderr

@@ -23,22 +23,28 @@ cdef class Records:
     @cython.locals(left="long long", seconds="long long", fraction="long long", captured="long long", original="long long", start="long long", found="long long", strange=bint)
     cdef bint _next_pcap(self) except -1
     cdef void _pcap_header(self, Py_ssize_t at) except *
-    @cython.locals(usual="long long", size="long long", at="long long", seconds="long long", count="long long")
+    @cython.locals(usual="long long", size="long long")
     cdef long long _record_header(self) except -1
+    @cython.locals(count="long long", captured="long long")
+    cdef long long _row(self, Py_ssize_t at) except -1
     cdef bint _another_pcap(self) except -1
     cdef bint _next_snoop(self) except -1
     @cython.locals(seconds="long long", captured="long long", original="long long", ticks="long long")
     cdef bint _plausible_pcap(self, Py_ssize_t at, long long reference) except -1
     @cython.locals(reference="long long", other="long long", stop="long long", at="long long", follow="long long", captured="long long")
     cdef Py_ssize_t _find_pcap(self) except -2
-    @cython.locals(captured="long long", original="long long", apart="long long")
-    cdef bint _lost_pcap(self, long long follow, long long seconds) except -1
+    @cython.locals(last="long long")
+    cdef bint _is_lost(self, long long follow, long long seconds) except -1
+    @cython.locals(captured="long long", original="long long", apart="long long", odd="long long")
+    cdef long long _odd(self, long long at, long long reference) except -1
     @cython.locals(start="long long", found="long long")
     cdef bint _resynchronise_pcap(self, str why) except -1
     @cython.locals(left="long long", kind="long long", length="long long", start="long long")
     cdef bint _next_block(self) except -1
-    @cython.locals(captured="long long")
+    @cython.locals(captured="long long", original="long long", options="long long")
     cdef bint _is_cut(self, long long kind, long long length, long long left) except -1
+    @cython.locals(code="long long", length="long long")
+    cdef bint _options_run_out(self, Py_ssize_t at) except -1
     @cython.locals(limit="long long", body="long long", index="long long", original="long long", captured="long long", ticks_high="long long", ticks_low="long long", options="long long", interface=Interface)
     cdef bint _packet(self, long long kind, long long start, long long length) except -1
     @cython.locals(ticks="unsigned long long", seconds="long long", ns="long long")

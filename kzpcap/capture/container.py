@@ -18,8 +18,8 @@ FORMAT_NAMES = {codes.PCAP: "pcap", codes.PCAPNG: "pcapng", codes.SNOOP: "snoop"
 
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
-MAX_OPTIONS = 4_096
-"""Bytes of options behind a packet, so that a block of another length is one whose length is wrong."""
+ROW = 6
+"""Records in a row that are no accident."""
 MAX_SECRETS = 16 << 20
 
 MICRO, NANO = 1_000, 1
@@ -149,22 +149,35 @@ class Records:
         self.header = self._record_header()
 
     def _record_header(self) -> int:
-        """How long record headers are, where the magic leaves it open: so that three records stand in a row.
+        """How long record headers are, where the magic leaves it open: so that records stand in a row.
 
-        Two may by chance: of one whose length lost a bit.
+        Two or three may by chance: of one whose length lost a bit.
         """
         usual = self.header
-        for size in LONGER.get((self.tick, usual), ()):
+        for size in (usual, *LONGER.get((self.tick, usual), ())):
             self.header = size
-            at = self.pos
-            seconds = count = 0
-            while count < 3 and at < self.size and self._plausible_pcap(at, seconds):
-                count += 1
-                seconds = pieces.u32(self.data, at, self.big)
-                at += size + pieces.u32(self.data, at + 8, self.big)
-            if count == 3 or (count and at == self.size):
+            if self._row(self.pos) == ROW:
                 return size
         return usual
+
+    def _row(self, at: int) -> int:
+        """How many records stand in a row, as far as their lengths tell; ROW where they reach the end of the file."""
+        count = 0
+        while count < ROW:
+            if at == self.size:
+                return ROW if count else 0
+            if at + self.header > self.size:
+                break
+            captured = pieces.u32(self.data, at + 8, self.big)
+            if self.swap_lengths:
+                captured = pieces.u32(self.data, at + 12, self.big)
+            if captured > codes.MAX_CAPTURED:
+                break
+            if captured > self.size - at - self.header:
+                return ROW if count >= 2 else count  # the last one is cut
+            at += self.header + captured
+            count += 1
+        return count
 
     def shorten(self, size: int) -> None:
         """Read no further than `size`: the file has lost what lay behind."""
@@ -200,10 +213,15 @@ class Records:
                 continue
             start = self.pos + self.header
             strange = captured > original or original > codes.MAX_CAPTURED or fraction >= 1_000_000_000 // self.tick
-            if strange and captured <= self.size - start and self._lost_pcap(start + captured, seconds):
+            if (
+                strange
+                and not self.searched
+                and captured <= self.size - start
+                and self._is_lost(start + captured, seconds)
+            ):
                 found = self._find_pcap()
-                if found >= 0:
-                    self._go_on(self.pos, found, "a record that no other follows")
+                if found >= 0 and self._row(found) >= ROW:
+                    self._go_on(self.pos, found, "a record that no others follow")
                     continue
                 self.searched = True  # once is enough: what is there is read as it stands
             if captured > codes.MAX_CAPTURED:
@@ -254,21 +272,30 @@ class Records:
             and (reference == 0 or abs(seconds - reference) <= 86_400)
         )
 
-    def _lost_pcap(self, follow: int, seconds: int) -> bool:
-        """Does nothing that may be a record stand behind one whose own numbers are strange?"""
-        if self.searched or follow == self.size:
-            return False
-        if follow + self.header > self.size:
-            return True
-        captured = pieces.u32(self.data, follow + 8, self.big)
-        original = pieces.u32(self.data, follow + 12, self.big)
-        apart = pieces.u32(self.data, follow, self.big) - seconds
-        return (
-            captured > codes.MAX_CAPTURED
-            or original > codes.MAX_CAPTURED
-            or pieces.u32(self.data, follow + 4, self.big) >= 1_000_000_000 // self.tick
-            or not -86_400 <= apart <= 86_400
-        )
+    def _is_lost(self, follow: int, seconds: int) -> bool:
+        """Is a record whose own numbers are strange none, as what stands behind it shows?
+
+        One strange number is a file's manner: fractions of another unit, lengths that were not kept, days between
+        packets. Two in the next record too, beside this one's or the last one's time, are none.
+        """
+        last = self.time_ns // 1_000_000_000
+        return self._odd(follow, seconds) >= 2 or (self._odd(self.pos, last) >= 2 and self._odd(follow, last) >= 2)
+
+    def _odd(self, at: int, reference: int) -> int:
+        """How many numbers of what would be a record here are strange."""
+        if at + self.header > self.size:
+            return 0 if at == self.size else 2
+        captured = pieces.u32(self.data, at + 8, self.big)
+        original = pieces.u32(self.data, at + 12, self.big)
+        apart = pieces.u32(self.data, at, self.big) - reference
+        odd = 2 if captured > codes.MAX_CAPTURED else 0
+        if captured > original or original > codes.MAX_CAPTURED:
+            odd += 1
+        if pieces.u32(self.data, at + 4, self.big) >= 1_000_000_000 // self.tick:
+            odd += 1
+        if reference and not -86_400 <= apart <= 86_400:
+            odd += 1
+        return odd
 
     def _find_pcap(self) -> int:
         """Where the next two records in a row are, in time with one of the last two that were read; -1 for nowhere."""
@@ -365,14 +392,39 @@ class Records:
                 self._other_block(kind, start, length)
 
     def _is_cut(self, kind: int, length: int, left: int) -> bool:
-        """Is a packet block that claims more than there is the last one, its end lost? Or is its length wrong?"""
+        """Is a packet block that claims more than there is the last one, its end lost? Or is its length wrong?
+
+        Where its own numbers agree it is cut: what lies in it belongs to the packet, whatever it looks like.
+        """
         if kind not in (6, 2, 3) or length > codes.MAX_CAPTURED + 65_536 or left >= 65_536:
             return False
-        if kind != 3 and left >= 24:
+        if kind == 3 and left >= 12:
+            original = pieces.u32(self.data, self.pos + 8, self.big)
+            captured = original
+            if self.interfaces and 0 < self.interfaces[0].snaplen < captured:
+                captured = self.interfaces[0].snaplen
+            if length == 16 + captured + (-captured & 3):
+                return True
+        elif left >= 24:
             captured = pieces.u32(self.data, self.pos + 20, self.big)
-            if captured + 28 > left and 0 <= length - 32 - captured - (-captured & 3) <= MAX_OPTIONS:
+            options = 28 + captured + (-captured & 3)
+            if length == options + 4 and left < length - 4:
+                return True
+            if length > options + 4 and (options > left or self._options_run_out(self.pos + options)):
                 return True
         return self._find_block(self.pos, self.size - 12) < 0
+
+    def _options_run_out(self, at: int) -> bool:
+        """Do options begin here that go on to the end of what is there? Not where a block's end stands, or theirs."""
+        if self.size - at < 8 or pieces.u32(self.data, at, self.big) == at + 4 - self.pos:
+            return self.size - at < 4
+        while self.size - at >= 4:
+            code = pieces.u16(self.data, at, self.big)
+            length = pieces.u16(self.data, at + 2, self.big)
+            if code == 0:
+                return False
+            at += 4 + length + (-length & 3)
+        return True
 
     def _packet(self, kind: int, start: int, length: int) -> bool:
         """An Enhanced, obsolete or Simple Packet Block; `length` is what is there of it."""

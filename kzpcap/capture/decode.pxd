@@ -4,7 +4,7 @@ from kzpcap.capture cimport codes, links, packet, pieces, tunnels
 from kzpcap.capture.packet cimport Packet
 
 cpdef long long decode(Packet p, const unsigned char[::1] data, long long at, long long captured, long long original, long long link_type) except -1
-cpdef long long decode_more(Packet p, const unsigned char[::1] data, long long at, long long end) except -1
+cpdef long long decode_more(Packet p, const unsigned char[::1] data, long long at, long long end, long long within) except -1
 cdef void _begin(Packet p) noexcept
 cpdef long long decode_ip(Packet p, const unsigned char[::1] data, long long at, long long end) except -1
 cdef long long _inner(Packet p, const unsigned char[::1] data, long long outcome) except -1

@@ -35,9 +35,12 @@ def decode(p: Packet, data: bytes, at: int, captured: int, original: int, link_t
     return _inner(p, data, links.link(p, data, link_type, at, at + captured, original - captured))
 
 
-def decode_more(p: Packet, data: bytes, at: int, end: int) -> int:
-    """Fill `p` from a further packet of the same frame, which `more_at` and `more_end` of the one before tell."""
+def decode_more(p: Packet, data: bytes, at: int, end: int, within: int) -> int:
+    """Fill `p` from a further packet of the same frame, which `more_at`, `more_end` and `more_within` of the one before
+    tell: the last is the version of the IP packet that carries the frame in a tunnel, or 0.
+    """
     _begin(p)
+    p.version = within
     return _inner(p, data, links.subframe(p, data, at, end))
 
 

@@ -102,6 +102,7 @@ class Flow:
             made.store(packet)
             if packet.length:
                 made.has_data = True
+        made.given_up = self.given_up
         return made
 
     def is_closed(self) -> bool:

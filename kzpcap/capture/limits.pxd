@@ -5,7 +5,7 @@ cdef enum:
     DATA = 32768
     BEHIND = 8192
     PACKETS = 4096
-    DATAGRAMS = 256
+    DATAGRAMS = 1024
     SHORT = 16
     FLOWS = 73728
     BUFFERED = 33554432

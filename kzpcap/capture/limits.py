@@ -12,7 +12,7 @@ BEHIND = 8_192
 """The same once both have sent records of application data, as which TLS 1.3 also sends what ends its handshake."""
 PACKETS = 4_096
 """Packets kept of each direction, whatever their size."""
-DATAGRAMS = 256
+DATAGRAMS = 1_024
 """UDP packets kept of each direction: a client may keep one socket for many connections."""
 SHORT = 16
 """Of these so many that are neither DTLS nor QUIC with a long header: they tell Google QUIC."""

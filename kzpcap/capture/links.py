@@ -354,6 +354,7 @@ def subframe(p: Packet, data: bytes, at: int, end: int) -> int:
     if follow + 14 < end:
         p.more_at = follow
         p.more_end = end
+        p.more_within = p.version
     if stop > end:
         return llc(p, data, at + 14, end, stop - end)
     return llc(p, data, at + 14, stop, 0)

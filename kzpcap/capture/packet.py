@@ -52,6 +52,7 @@ class Packet:
         self.trailer_at = 0
         self.more_at = 0
         self.more_end = 0
+        self.more_within = 0
         self.direction = 0
         # bytes of its own, once kept
         self.src = b""

@@ -28,7 +28,7 @@ cdef class Scanner:
 
     @cython.locals(records=Records, stop="long long")
     cpdef list read(self, long long count)
-    @cython.locals(p=Packet, outcome="long long", link_type="long long", more="long long", end="long long")
+    @cython.locals(p=Packet, outcome="long long", link_type="long long", more="long long", end="long long", within="long long")
     cdef void _packet(self, Records records) except *
     cdef void _came(self, Packet p, long long outcome, long long link_type) except *
     cdef void _count_links(self) except *

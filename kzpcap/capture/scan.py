@@ -144,6 +144,7 @@ class Scanner:
             outcome = codes.MALFORMED
         more = p.more_at
         end = p.more_end
+        within = p.more_within
         self._came(p, outcome, link_type)
         while more:  # of an A-MSDU, which is one frame of many packets
             p = self.packet
@@ -151,7 +152,7 @@ class Scanner:
             p.time_ns = records.time_ns
             p.link_type = link_type
             try:
-                outcome = decode_more(p, self.data, more, end)
+                outcome = decode_more(p, self.data, more, end, within)
             except IndexError:
                 outcome = codes.MALFORMED
             more = p.more_at
@@ -418,10 +419,15 @@ class Scanner:
             return  # nor gQUIC's public header
         flow = self._flow(p, data)
         flow.count(p)
+        if known and head == 23:
+            return  # DTLS: nothing of it is a handshake's
+        if flow.given_up:  # of neither side: what one says later would have no answer
+            self._give_up(flow)
+            return
         kept = flow.side(p.direction).kept_packets
         if kept < limits.DATAGRAMS and (known or kept < limits.SHORT):
             self._store(flow, p, data)
-        else:
+        elif known:
             self._give_up(flow)
 
     def _answers(self, p: Packet, data: bytes) -> bool:

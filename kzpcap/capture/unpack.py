@@ -249,7 +249,8 @@ def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: 
 
     `spent` is what other members of the same archive unpacked to: the ratio is that of the whole.
     """
-    written = flushed = 0
+    written = 0
+    pending = bytearray()
     while True:
         try:
             block = source.read1(STEP)
@@ -264,14 +265,18 @@ def copy(source: Any, target: IO[bytes], limit: int, packed: int | None, notes: 
             raise CaptureError(
                 f"it unpacks to more than {total >> 20} MiB from {(packed or 0) >> 10} KiB: refused", written
             )
-        try:
-            target.write(block)
-            if written - flushed >= CHUNK:
-                target.flush()
-                flushed = written
-        except OSError as error:
-            raise CaptureError(f"no room to unpack it: {error.strerror}", written) from error
+        pending += block
+        if len(pending) >= CHUNK:
+            _write(target, pending, written)
+            pending.clear()
+    _write(target, pending, written)
+
+
+def _write(target: IO[bytes], pending: bytearray, written: int) -> None:
+    """Write what was collected, past every buffer that would try again when the file is closed."""
     try:
-        target.flush()
+        for at in range(0, len(pending), CHUNK):
+            target.write(pending[at : at + CHUNK])
+            target.flush()
     except OSError as error:
         raise CaptureError(f"no room to unpack it: {error.strerror}", written) from error

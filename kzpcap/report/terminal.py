@@ -175,6 +175,8 @@ def _health(capture: dict[str, Any], options: Options, out: Callable[[str], obje
         first, last = capture["first_time"][:19].replace("T", " "), capture["last_time"][:19].replace("T", " ")
         times = f", {first} to {last[11:] if last[:10] == first[:10] else last} UTC"
     counts = f"{packets['read']:,} packets ({packets['decoded']:,} decoded)"
+    if packets["decoded"] > packets["read"]:
+        counts = f"{packets['read']:,} frames ({packets['decoded']:,} packets in them decoded)"
     out(wrap(f"{kind}, {links}, {capture['size']:,} bytes, {counts}{times}", 2, 4) + "\n")
     out(_row("seen from", f"{capture['vantage']['where']}: {capture['vantage']['basis']}"))
     has = []
@@ -218,7 +220,7 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         packets = report.capture["packets"]
         unread = packets["read"] and not packets["decoded"]
         nothing = "none of its packets could be read: nothing is known of what is in them"
-        out(f"  {nothing if unread else 'no TLS in this capture, and no answer from a port where TLS is expected'}\n")
+        out(f"  {nothing if unread else 'no TLS in this capture, and no connection to a port where TLS is expected'}\n")
         return
     for state in SHOWN:
         count = states[state.value]

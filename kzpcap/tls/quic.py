@@ -131,6 +131,10 @@ def _whose(packet: Packet, begun: list[Begun]) -> Begun | None:
         one.chosen.add(header.scid)
         return one
     found = next((old for old in reversed(begun) if old.goes_on(header)), None)
+    if found is None and header.kind == INITIAL and begun:
+        found = _by_keys(packet.payload, header, begun)
+        if found is not None:
+            found.chosen.add(header.dcid)  # the server chose it, in a packet that is not there, or comes late
     if found is None:
         if header.kind != INITIAL or len(begun) >= MAX_CONNECTIONS:
             return latest
@@ -141,6 +145,20 @@ def _whose(packet: Packet, begun: list[Begun]) -> Begun | None:
     found.own.add(header.scid)
     found.refused = False
     return found
+
+
+def _by_keys(data: bytes, header: LongHeader, begun: list[Begun]) -> Begun | None:
+    """The connection under whose first id an Initial was sealed, unless it is one that begins under its own."""
+    if _opens(data, header, header.dcid):
+        return None
+    for old in begun[: -MAX_KEYS - 1 : -1]:
+        if any(_opens(data, header, first) for first in old.first):
+            return old
+    return None
+
+
+def _opens(data: bytes, header: LongHeader, dcid: bytes) -> bool:
+    return any(unprotect(data, header, keys) is not None for keys in initial_keys(header.version, dcid, "client in"))
 
 
 def _answered(header: LongHeader, begun: list[Begun]) -> Begun:
