@@ -66,10 +66,10 @@ def test_clients_of_different_networks_are_different_people(intercepted):
 
     apart = gathered(intercepted, of("2.132.0.1", 14), of("92.46.0.1", 14), of("5.34.0.1", 15))
     (support,) = apart.by_identity.values()
-    assert (support.connections, len(support.networks), apart.again) == (3, 3, 0)
+    assert (support.connections, len(support.networks), apart.alike) == (3, 3, 0)
     scrubbed = gathered(intercepted, of("2.132.0.1", 14), of("192.0.2.1", 14), of("2.132.9.9", 15))
     (support,) = scrubbed.by_identity.values()
-    assert (support.connections, scrubbed.again) == (1, 2), "a copy without the address, and one of the same network"
+    assert (support.connections, scrubbed.alike) == (1, 2), "a copy without the address, and one of the same network"
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in RULES if rule.state is State.INTERFERED])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kzpcap.capture.packet import Packet
-from kzpcap.tls import quic, quic_packet
+from kzpcap.tls import dtls, quic, quic_packet
 from tests.build import client_hello_body, message, server_hello_body, vector
 
 DCID = bytes.fromhex("8394c8f03e515708")
@@ -293,3 +293,21 @@ def test_a_client_without_an_id_goes_on_towards_a_server_that_was_not_captured_o
     assert client.messages[0].complete
     assert b"vk.com" in client.messages[0].body
     assert len(server.messages) == late
+
+
+def of_dtls(direction, kind, random=b"\1" * 32):
+    """A DTLS 1.2 record with the beginning of a handshake message in clear (RFC 6347 section 4.2.2)."""
+    body = b"\xfe\xfd" + random + bytes(30)
+    head = bytes([kind]) + len(body).to_bytes(3, "big") + bytes(5) + len(body).to_bytes(3, "big")
+    return direction, b"\x16\xfe\xfd" + bytes(8) + len(head + body).to_bytes(2, "big") + head + body
+
+
+def test_one_socket_for_many_dtls_handshakes():
+    """A client that takes another random after HelloVerifyRequest goes on; after a ServerHello it begins anew."""
+    one, two, three = (bytes([number]) * 32 for number in (1, 2, 3))
+    first = [of_dtls(0, 1, one), of_dtls(1, 3), of_dtls(0, 1, two), of_dtls(1, 2)]
+    assert len(dtls.connections(Flow(*first))) == 1
+    again = [of_dtls(0, 1, two), of_dtls(1, 2)]
+    assert len(dtls.connections(Flow(*first, *again))) == 1, "what is sent again begins nothing"
+    parts = dtls.connections(Flow(*first, of_dtls(0, 1, three), of_dtls(1, 2)))
+    assert [len(part.packets) for part in parts] == [4, 2]

@@ -42,7 +42,9 @@ class Member(io.RawIOBase):
                 self.at += len(block)
                 return block
             out = self.inflate.decompress(block, size)
-            self.at += len(block) - len(self.inflate.unconsumed_tail) - len(self.inflate.unused_data)
+            # At the end of the data both may hold what lies behind it.
+            left = self.inflate.unused_data if self.inflate.eof else self.inflate.unconsumed_tail
+            self.at += len(block) - len(left)
             if out:
                 return out
         return b""

@@ -86,14 +86,20 @@ def _side(packets: list[Packet]) -> Side:
 
 
 def connections(flow: Flow) -> list[Flow]:
-    """The handshakes of a flow: a ClientHello with another random begins one (RFC 6347 section 4.2.1 keeps it)."""
+    """The handshakes of a flow: after a ServerHello, a ClientHello with another random begins one.
+
+    After a HelloVerifyRequest the random should stay (RFC 6347 section 4.2.1), and does not with every client.
+    """
     parts: list[list[Packet]] = [[]]
     random = b""
+    answered = False
     for packet in flow.packets:
         begins = _random_of(packet.payload)
-        if begins and random and begins != random and len(parts) < MAX_CONNECTIONS:
+        if begins and random and begins != random and answered and len(parts) < MAX_CONNECTIONS:
             parts.append([])
+            answered = False
         random = begins or random
+        answered = answered or _begins_with(packet.payload, b"\2")
         parts[-1].append(packet)
     return [flow] if len(parts) < 2 else [flow.part(packets) for packets in parts]
 
@@ -101,9 +107,14 @@ def connections(flow: Flow) -> list[Flow]:
 def _random_of(data: bytes) -> bytes:
     """The random of a ClientHello that begins a datagram; empty for anything else."""
     at = _start(data)
+    return data[at + 27 : at + 59] if _begins_with(data, b"\1") and len(data) >= at + 59 else b""
+
+
+def _begins_with(data: bytes, kind: bytes) -> bool:
+    """Is the beginning of such a message the first thing in a datagram, in clear?"""
+    at = _start(data)
     clear = data[at : at + 1] == b"\x16" and data[at + 3 : at + 5] == b"\0\0"
-    begins = data[at + 13 : at + 14] == b"\1" and data[at + 19 : at + 22] == b"\0\0\0"
-    return data[at + 27 : at + 59] if clear and begins and len(data) >= at + 59 else b""
+    return clear and data[at + 13 : at + 14] == kind and data[at + 19 : at + 22] == b"\0\0\0"
 
 
 def _start(data: bytes) -> int:
