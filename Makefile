@@ -67,7 +67,7 @@ test: lint witness browser
 # Coverage-guided fuzzing of each parser, SECONDS each; findings are written to the working directory.
 SECONDS ?= 60
 fuzz: $(VENV)/tools
-	for target in scan packet tls hellos datagrams control evidence scrubbed; do \
+	for target in scan packet tls hellos datagrams control certificates evidence scrubbed; do \
 	  $(BIN)/python tests/fuzz.py $$target $(SECONDS) || exit 1; done
 
 # The other tools are used where they are installed (Debian: wireshark-common tcpdump ssldump libndpi-bin tshark).

@@ -28,6 +28,9 @@ with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap.capture.packet import Packet
     from kzpcap.capture.scan import Scanner
     from kzpcap.certificates import staple, transparency
+    from kzpcap.certificates.certificate import parse
+    from kzpcap.certificates.der import signed_bytes
+    from kzpcap.certificates.linkage import signed_by
     from kzpcap.errors import CaptureError
     from kzpcap.flows import reassemble
     from kzpcap.paths import icmp
@@ -109,18 +112,37 @@ def evidence(raw):
     clock.ntp_time(raw)
 
 
+def certificates(raw):
+    """A certificate of these bytes, and a real one with them in it: whatever it is, its signature is its own."""
+    assert parse(raw).der == raw
+    at = int.from_bytes(raw[:2], "big") % len(LEAF)
+    changed = LEAF[:at] + raw[2:] + LEAF[at + len(raw[2:]) :]
+    found = parse(changed)
+    assert found.der == changed
+    if signed_bytes(changed) != signed_bytes(LEAF):
+        assert not signed_by(found, parse(ISSUER))
+
+
 class Datagrams:
     """A flow of UDP packets."""
 
     def __init__(self, raw):
         self.packets = segments(raw)
 
+    def part(self, packets):
+        """Some of them."""
+        made = Datagrams(b"")
+        made.packets = packets
+        return made
+
 
 def datagrams(raw):
-    """QUIC and DTLS; the CRYPTO frames also as if the packet had been opened."""
+    """QUIC and DTLS, each connection of a flow; the CRYPTO frames also as if the packet had been opened."""
     flow = Datagrams(raw)
-    quic.read(flow)
-    dtls.read(flow)
+    for part in quic.connections(flow):
+        quic.read(part)
+    for part in dtls.connections(flow):
+        dtls.read(part)
     quic_packet.crypto_frames(raw)
     quic_packet.negotiation(raw)
     quic.turns(flow, 0)
@@ -157,6 +179,7 @@ TARGETS = {
     "hellos": hellos,
     "datagrams": datagrams,
     "control": control,
+    "certificates": certificates,
     "evidence": evidence,
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-TARGETS = ("scan", "packet", "tls", "hellos", "datagrams", "control", "evidence", "scrubbed")
+TARGETS = ("scan", "packet", "tls", "hellos", "datagrams", "control", "certificates", "evidence", "scrubbed")
 
 
 @pytest.mark.parametrize("target", TARGETS)
