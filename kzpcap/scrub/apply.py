@@ -146,11 +146,16 @@ def _packets(raw: bytes, plan: Plan, written: Written) -> Iterator[tuple[Packet,
     written.missing += sorted(wanted)
 
 
-def build(packet: Packet, raw: bytes, edit: Edit, plan: Plan, written: Written) -> tuple[bytes, int]:
-    """The new packet from its IP header on, and how many bytes of it were not captured."""
+def addresses_of(packet: Packet, raw: bytes) -> tuple[bytes, bytes]:
+    """Source and destination of a decoded packet, as they stand in the capture's bytes."""
     size = 4 if packet.version == 4 else 16
     at = packet.address_at
-    source, target = bytes(raw[at : at + size]), bytes(raw[at + size : at + size * 2])
+    return bytes(raw[at : at + size]), bytes(raw[at + size : at + size * 2])
+
+
+def build(packet: Packet, raw: bytes, edit: Edit, plan: Plan, written: Written) -> tuple[bytes, int]:
+    """The new packet from its IP header on, and how many bytes of it were not captured."""
+    source, target = addresses_of(packet, raw)
     source, target = plan.addresses.get(source, source), plan.addresses.get(target, target)
     turn = plan.turns[edit.turn]
     payload, missing = _payload(packet, raw, edit)

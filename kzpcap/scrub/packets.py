@@ -15,7 +15,7 @@ from kzpcap.paths.icmp import IcmpError
 from kzpcap.paths.icmp import read as read_icmp
 from kzpcap.scrub import quotes
 from kzpcap.scrub.addresses import near, packed
-from kzpcap.scrub.apply import Edit, Turn
+from kzpcap.scrub.apply import Edit, Turn, addresses_of
 from kzpcap.scrub.kept import Draft
 
 MAX_PROBE_TTL = 40
@@ -68,9 +68,8 @@ class Packets:
 
     def _packet(self, packet: Packet, raw: bytes) -> str:
         """Keep a packet, or say why not."""
-        size = 4 if packet.version == 4 else 16
-        at, l4 = packet.address_at, packet.l4_at
-        source, target = bytes(raw[at : at + size]), bytes(raw[at + size : at + size * 2])
+        source, target = addresses_of(packet, raw)
+        l4 = packet.l4_at
         if packet.protocol == TCP:
             return self._tcp_packet(packet, source, target, source + target + bytes(raw[l4 : l4 + 4]))
         if packet.protocol == UDP:
