@@ -120,7 +120,7 @@ def table(found: list[Tool]) -> str:
 STAGES = """
 import gc, io, json, sys, time
 from kzpcap.analysis import Reading, analyze
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Scanner
 from kzpcap.capture.source import open_source
@@ -133,11 +133,11 @@ path, upto = sys.argv[1], sys.argv[2]
 started = time.process_time()
 notes = Notes()
 if upto == "container":
-    records = Records(open_source(path, notes, False).raw, notes)
+    records = open_records(open_source(path, notes, False).raw, notes)
     while records.advance():
         pass
 elif upto == "scan":
-    scanner = Scanner(Records(open_source(path, notes, False).raw, notes), notes)
+    scanner = Scanner(open_records(open_source(path, notes, False).raw, notes), notes)
     while not scanner.done:
         scanner.read(65_536)
 elif upto in ("handshakes", "observations"):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 from kzpcap import __version__
 from kzpcap.capture.codes import TCP, UDP
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.health import Notes
 from kzpcap.capture.scan import Scanner
@@ -135,7 +135,7 @@ class Reading:
         self.keys.add(keylog)
         self.source = path if isinstance(path, Source) else open_source(os.fspath(path), self.notes, want_digest)
         try:
-            self.records = Records(self.source.raw, self.notes)
+            self.records = open_records(self.source.raw, self.notes)
             self.scanner = Scanner(self.records, self.notes)
         except BaseException:
             self.source.close()

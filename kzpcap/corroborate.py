@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from kzpcap.analysis import Reading, Report
 from kzpcap.capture.codes import OK, TCP, UDP
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet
@@ -194,7 +194,7 @@ def _packets(source: Source, file: IO[bytes], witness: str) -> Corroboration:
 def own_packets(source: Source, notes: Notes) -> Iterator[PacketSeen]:
     """Every TCP and UDP packet that kzpcap decodes, fragments left out; closes the source."""
     try:
-        records = Records(source.raw, notes)
+        records = open_records(source.raw, notes)
         packet = Packet()
         while records.advance():
             outcome = decode(packet, source.raw, records.offset, records.captured, records.original, records.link_type)

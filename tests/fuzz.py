@@ -22,7 +22,7 @@ install()
 with atheris.instrument_imports(include=["kzpcap"]):
     from kzpcap import clock, dns, reference
     from kzpcap.capture.codes import ICMP
-    from kzpcap.capture.container import Records
+    from kzpcap.capture.container import open_records
     from kzpcap.capture.decode import decode
     from kzpcap.capture.health import Notes
     from kzpcap.capture.packet import Packet
@@ -47,7 +47,7 @@ def scan(raw):
     """A whole capture: container, decoder, scanner, reassembly, handshakes."""
     notes = Notes()
     try:
-        scanner = Scanner(Records(raw, notes), notes)
+        scanner = Scanner(open_records(raw, notes), notes)
         while not scanner.done:
             for flow in scanner.read(1_000):
                 if flow.packets:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.errors import CaptureError
 
@@ -17,7 +17,7 @@ PACKETS = [(1_563_613_200, 123_456, b"a" * 60), (1_563_613_201, 1, b"b" * 61)]
 
 def records(raw):
     notes = Notes()
-    reader = Records(raw, notes)
+    reader = open_records(raw, notes)
     found = []
     while reader.advance():
         found.append(
@@ -155,6 +155,74 @@ def interface(order, link, options=b""):
 def enhanced(order, index, ticks, data, original=None):
     head = struct.pack(order + "IIIII", index, ticks >> 32, ticks & 0xFFFFFFFF, len(data), original or len(data))
     return block(order, 6, head + data)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("magic", [0x1C0001AB, 0x1C0001AC])
+def test_ixia_writes_the_length_of_all_records_behind_the_file_header(order, magic):
+    raw = pcap(order, magic)
+    _, found, notes = records(raw[:24] + struct.pack(order + "I", len(raw) - 24) + raw[24:])
+    assert [(when, data) for _, when, _, data in found] == [
+        (seconds * 1_000_000_000 + micro * 1_000, data) for seconds, micro, data in PACKETS
+    ]
+    assert not notes.kept
+
+
+@pytest.mark.parametrize(
+    ("version", "lengths"),
+    [((2, 2), (70, 60)), ((543, 0), (70, 60)), ((2, 3), (70, 60)), ((2, 3), (60, 70)), ((2, 4), (60, 70))],
+)
+def test_the_two_lengths_stand_as_their_version_has_them(version, lengths):
+    raw = struct.pack("<IHHiIII", 0xA1B2C3D4, *version, 0, 0, 65_535, 1)
+    for number in range(3):
+        raw += struct.pack("<IIII", 1_563_613_200 + number, 7, *lengths) + bytes([97 + number]) * 60
+    reader, found, notes = records(raw)
+    assert [data for _, _, _, data in found] == [b"a" * 60, b"b" * 60, b"c" * 60]
+    assert reader.original == 70
+    assert not notes.kept
+
+
+def snoop(sizes=(60, 62, 100, 54)):
+    out = b"snoop\0\0\0" + struct.pack(">II", 2, 4)
+    for number, size in enumerate(sizes):
+        padding = -size & 3
+        header = (size, size, 24 + size + padding, 0, 1_563_613_200 + number, 7)
+        out += struct.pack(">6I", *header) + bytes([97 + number]) * size + bytes(padding)
+    return out
+
+
+def test_snoop():
+    reader, found, notes = records(snoop())
+    assert [(when, link, data) for _, when, link, data in found] == [
+        ((1_563_613_200 + number) * 1_000_000_000 + 7_000, 1, bytes([97 + number]) * size)
+        for number, size in enumerate((60, 62, 100, 54))
+    ]
+    assert reader.format == "snoop"
+    assert not notes.kept
+
+
+@pytest.mark.parametrize("field", [4, 8])
+@pytest.mark.parametrize("bit", range(31))
+def test_one_wrong_bit_of_a_snoop_length_costs_two_packets_at_most(field, bit):
+    raw = bytearray(snoop((60, 62, 100, 54, 80, 1_400, 66)))
+    at = 16 + 24 + 60 + field + 3 - bit // 8
+    raw[at] ^= 1 << (bit & 7)
+    _, found, _ = records(bytes(raw))
+    assert len(found) >= 5
+    assert [data[:1] for _, _, _, data in found][-4:] == [b"d", b"e", b"f", b"g"]
+
+
+def test_a_snoop_record_that_is_cut_is_not_taken_for_others_by_what_is_in_it():
+    inner = snoop((40, 44, 48))[16:]
+    long_ago = b"".join(
+        inner[at : at + 16] + struct.pack(">I", 999) + inner[at + 20 : end]
+        for at, end in ((0, 64), (64, 132), (132, 204))
+    )
+    raw = snoop((60,)) + struct.pack(">6I", 1_000, 1_000, 1_024, 0, 1_563_613_201, 7) + long_ago
+    reader, found, notes = records(raw)
+    assert len(found) == 1
+    assert reader.truncated
+    assert [note.kind for note in notes.kept] == ["cut-short"]
 
 
 def test_pcapng_sections_of_both_orders_and_their_interfaces():
@@ -326,7 +394,7 @@ def test_reading_goes_on_after_a_damaged_block():
 )
 def test_what_is_no_capture_is_named(raw, words):
     with pytest.raises(CaptureError, match=words):
-        Records(raw, Notes())
+        open_records(raw, Notes())
 
 
 def test_an_impossible_clock_is_a_note():

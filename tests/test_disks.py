@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from kzpcap import analyze, reference
 from kzpcap.capture import archive, tars
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_all
 from kzpcap.errors import CaptureError
@@ -223,7 +223,7 @@ def test_each_length_of_record_headers(magic, header, order):
     packets = [(1_563_614_000 + number, bytes([number]) * (60 + 7 * number)) for number in range(5)]
     for count in (1, 2, 5):
         raw = pcap(magic, header, packets[:count], order)
-        records, seen = Records(raw, Notes()), []
+        records, seen = open_records(raw, Notes()), []
         while records.advance():
             seen.append((records.time_ns // 10**9, raw[records.offset : records.offset + records.captured]))
         assert seen == packets[:count]
@@ -235,7 +235,7 @@ def test_a_usual_pcap_stays_one_whatever_is_in_its_packets():
     for shift in (4, 8):
         data = bytes(shift) + inner * 40
         raw = pcap(0xA1B2C3D4, 16, [(1_563_614_000, data)] * 3)
-        records, seen = Records(raw, Notes()), 0
+        records, seen = open_records(raw, Notes()), 0
         while records.advance():
             assert raw[records.offset : records.offset + records.captured] == data
             seen += 1

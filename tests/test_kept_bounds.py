@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from kzpcap.capture import limits
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from kzpcap.capture.together import together
@@ -120,7 +120,7 @@ def test_blocks_behind_damage_of_any_length_are_found(put_in, tmp_path):
     raw = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
     count = sum(1 for _ in blocks(raw))
     third = next(at for number, at in enumerate(blocks(raw)) if number == 5)
-    records = Records(raw[:third] + b"\xaa" * put_in + raw[third:], Notes())
+    records = open_records(raw[:third] + b"\xaa" * put_in + raw[third:], Notes())
     read = 0
     while records.advance():
         read += 1
@@ -141,7 +141,7 @@ def test_the_damage_of_files_together_is_counted_whole(tmp_path):
     path.write_bytes(junk + (raw + b"\xbb" * 24) * 20)
     alone = Notes()
     with closing(open_source(str(path), alone)) as source:
-        records = Records(source.raw, alone)
+        records = open_records(source.raw, alone)
         while records.advance():
             pass
         del records

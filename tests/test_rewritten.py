@@ -10,7 +10,7 @@ import dpkt
 import pytest
 
 from kzpcap import analyze, reference
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.source import open_source
 from tests.conftest import CAPTURES
@@ -33,7 +33,7 @@ def packets(path):
         found = [(round(when * 1_000_000) * 1_000, frame) for when, frame in reader]
     notes = Notes()
     source = open_source(str(path), notes, False)
-    records = Records(source.raw, notes)
+    records = open_records(source.raw, notes)
     while records.advance():
         pass
     secrets = b"".join(records.secrets)

@@ -149,11 +149,11 @@ def test_no_clock(tmp_path):
     """Simple Packet Blocks have no time: nothing may be judged as if it were 1970."""
     import struct
 
-    from kzpcap.capture.container import Records
+    from kzpcap.capture.container import open_records
     from kzpcap.capture.health import Notes
 
     raw = (CAPTURES / "kz-2019-rcku" / "capture.pcapng").read_bytes()
-    records = Records(raw, Notes())
+    records = open_records(raw, Notes())
     out = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
     out += struct.pack("<IIHHII", 1, 20, 1, 0, 0, 20)
     while records.advance():

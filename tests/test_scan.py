@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from kzpcap.capture import limits, scan
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 
 logging.getLogger("scapy").setLevel(logging.ERROR)
@@ -32,7 +32,7 @@ def flows(packets, gap=0.01):
         packet[0].time = packet[1]
         writer.write(packet[0])
     notes = Notes()
-    scanner = scan.Scanner(Records(file.getvalue(), notes), notes)
+    scanner = scan.Scanner(open_records(file.getvalue(), notes), notes)
     found = []
     while not scanner.done:
         found += scanner.read(1_000)
@@ -215,7 +215,7 @@ def test_each_packet_of_an_aggregated_frame_of_wifi_is_read(cut):
     raw = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 105)
     raw += struct.pack("<IIII", 1_700_000_000, 0, len(kept), len(frame)) + kept
     notes = Notes()
-    scanner = scan.Scanner(Records(raw, notes), notes)
+    scanner = scan.Scanner(open_records(raw, notes), notes)
     (flow,) = scanner.read(10)
     assert (scanner.packets, scanner.decoded + sum(scanner.reasons.values())) == (1, 3)
     assert scanner.syn_packets == 2

@@ -16,7 +16,7 @@ import pytest
 
 from kzpcap import analyze, reference
 from kzpcap.capture.codes import OK
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet, checksum_matches
@@ -48,7 +48,7 @@ def capture_of(directory):
 
 def packets(raw):
     """(frame, protocol, addresses, payload, whole packet) as our own reader sees them, with link layers as they are."""
-    records = Records(raw, Notes())
+    records = open_records(raw, Notes())
     packet = Packet()
     while records.advance():
         whole = bytes(raw[records.offset : records.offset + records.captured])
@@ -67,7 +67,7 @@ def packets(raw):
 
 def hardware(raw):
     """The MAC addresses of Ethernet frames."""
-    records = Records(raw, Notes())
+    records = open_records(raw, Notes())
     found = set()
     while records.advance():
         if records.link_type == 1 and records.captured >= 14:
@@ -258,7 +258,7 @@ def test_reads_as_a_capture_everywhere(tmp_path):
     with path.open("rb") as file:
         assert sum(1 for _ in dpkt.pcapng.Reader(file)) == len(scrubbed.written.frames)
     raw = path.read_bytes()
-    records, packet, versions = Records(raw, Notes()), Packet(), Counter()
+    records, packet, versions = open_records(raw, Notes()), Packet(), Counter()
     while records.advance():
         assert decode(packet, raw, records.offset, records.captured, records.original, records.link_type) == OK
         assert checksum_matches(packet, raw)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
 from kzpcap.capture.together import open_together
 from tests.conftest import CAPTURES, run
@@ -24,7 +24,7 @@ OPTIONS = [
 
 def packets(path):
     raw = path.read_bytes()
-    records = Records(raw, Notes())
+    records = open_records(raw, Notes())
     while records.advance():
         body = raw[records.offset : records.offset + records.captured]
         yield records.time_ns, records.original, body, records.link_type
@@ -78,7 +78,7 @@ def test_frames_are_those_of_mergecap(ring, tmp_path):
     merged = tmp_path / "merged.pcapng"
     subprocess.run(["mergecap", "-w", str(merged), *ring], check=True)
     (_, source, _) = next(open_together(ring, False))
-    ours = Records(source.raw, Notes())
+    ours = open_records(source.raw, Notes())
     theirs = list(packets(merged))
     count = 0
     while ours.advance():

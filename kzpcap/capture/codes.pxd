@@ -1,7 +1,8 @@
 # The C form of codes.py, for the modules that cimport it.
 cdef enum:
-    PCAP = 1, PCAPNG = 2, SNOOP = 3
+    DAY = 86400
     MAX_CAPTURED = 262144
+    SNOOP_HEADER = 24, SNOOP_PADDING = 64
     OK = 0, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY, IP
     KEEP = 0, LEAVE, GIVE_UP
     MAX_DEPTH = 12

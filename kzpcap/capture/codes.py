@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-PCAP, PCAPNG, SNOOP = 1, 2, 3
 MAX_CAPTURED = 1 << 18
 """Above this a record's length is taken for damage (libpcap's MAXIMUM_SNAPLEN)."""
+DAY = 86_400
+"""Seconds; records that are looked for behind damage lie no further from the last one."""
+SNOOP_HEADER = 24
+SNOOP_PADDING = 64
+"""More than any writer puts behind a packet, which RFC 1761 pads to four bytes."""
 
 # what came of a packet's decoding
 OK, NOT_IP, UNKNOWN_LINK, SHORT, MALFORMED, FRAGMENT, OTHER_IP, ENCRYPTED, NESTED, EMPTY, IP = range(11)

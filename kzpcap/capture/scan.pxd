@@ -1,6 +1,6 @@
 # C types for scan.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cimport cython
-from kzpcap.capture.container cimport Records
+from kzpcap.capture.records cimport Records
 from kzpcap.capture cimport codes, limits, pieces
 from kzpcap.capture.decode cimport decode, decode_ip, decode_more
 from kzpcap.capture.packet cimport Packet, checksum_matches

@@ -12,12 +12,12 @@ The file runs as it is; scan.pxd gives the compiled form its types.
 from __future__ import annotations
 
 from kzpcap.capture import codes, limits, pieces
-from kzpcap.capture.container import Records
 from kzpcap.capture.decode import decode, decode_ip, decode_more
 from kzpcap.capture.flow import Flow
 from kzpcap.capture.fragments import Fragments
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet, checksum_matches
+from kzpcap.capture.records import Records
 
 IDLE_NS = 600 * 1_000_000_000
 CLOSED_NS = 30 * 1_000_000_000

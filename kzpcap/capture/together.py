@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from kzpcap.capture.container import FORMAT_NAMES, Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.health import Notes
+from kzpcap.capture.records import Records
 from kzpcap.capture.source import open_all
 from kzpcap.capture.unpack import Part, Source, mapped
 from kzpcap.errors import CaptureError
@@ -88,7 +89,7 @@ def open_together(paths: list[str], want_digest: bool = True) -> Iterator[tuple[
 def _refused(source: Source) -> CaptureError | None:
     """Why a source is no capture; it is closed then."""
     try:
-        Records(source.raw, Notes())
+        open_records(source.raw, Notes())
     except CaptureError as error:
         source.close()
         return error
@@ -103,7 +104,7 @@ def together(sources: list[Source], notes: Notes) -> Source:
     out: IO[bytes] = tempfile.TemporaryFile(prefix="kzpcap-")  # noqa: SIM115 - closed with the source
     readers: list[_Reader] = []
     try:
-        readers += [_Reader(source, Records(source.raw, Notes())) for source in sources]
+        readers += [_Reader(source, open_records(source.raw, Notes())) for source in sources]
         out.write(SECTION)
         for block in _blocks(readers):
             out.write(block)
@@ -132,9 +133,7 @@ def together(sources: list[Source], notes: Notes) -> Source:
 def _part(reader: _Reader) -> Part:
     source, records = reader.source, reader.records
     damaged = bool(records.truncated or records.skipped_bytes)
-    return Part(
-        source.sha256, source.size, source.compression, FORMAT_NAMES[records.format], int(records.frame), damaged
-    )
+    return Part(source.sha256, source.size, source.compression, records.format, int(records.frame), damaged)
 
 
 def _blocks(readers: list[_Reader]) -> Iterator[bytes]:

@@ -9,10 +9,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from kzpcap.capture.container import FORMAT_NAMES, Records
 from kzpcap.capture.decode import REASONS
 from kzpcap.capture.health import Notes
 from kzpcap.capture.links import link_name
+from kzpcap.capture.records import Records
 from kzpcap.capture.scan import Scanner
 from kzpcap.capture.unpack import Source
 from kzpcap.observations import Observation
@@ -117,7 +117,7 @@ def capture_health(
         "sha256": source.sha256,
         "size": source.size,
         "compression": source.compression,
-        "format": FORMAT_NAMES[records.format],
+        "format": records.format,
         "parts": [part._asdict() for part in source.parts],
         "big_endian": bool(records.big),
         "link_types": [

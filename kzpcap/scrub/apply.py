@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from kzpcap.capture.codes import OK, TCP, UDP
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet, checksum_matches
@@ -126,7 +126,7 @@ def apply(raw: bytes, plan: Plan, out: Callable[[bytes], object]) -> Written:
 
 def _packets(raw: bytes, plan: Plan, written: Written) -> Iterator[tuple[Packet, bytes, bool]]:
     """The packets of the plan, decoded, and whether an app's trailer follows them."""
-    records = Records(raw, Notes())
+    records = open_records(raw, Notes())
     wanted = set(plan.edits)
     while wanted and records.advance():
         if records.frame not in wanted:

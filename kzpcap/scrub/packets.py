@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import replace
 
 from kzpcap.capture.codes import FIN, ICMP, ICMPV6, OK, RST, SYN, TCP, UDP
-from kzpcap.capture.container import Records
+from kzpcap.capture.container import open_records
 from kzpcap.capture.decode import decode
 from kzpcap.capture.health import Notes
 from kzpcap.capture.packet import Packet
@@ -45,7 +45,7 @@ class Packets:
 
     def read(self, raw: bytes) -> None:
         """Ask of every packet whether it stays."""
-        found = Records(raw, Notes())
+        found = open_records(raw, Notes())
         packet = Packet()
         while found.advance():
             packet.frame, packet.time_ns = found.frame, found.time_ns
