@@ -21,7 +21,6 @@ from kzpcap.cli_common import (
     EXIT_MISSING,
     EXIT_NO_CASE,
     EXIT_OPEN,
-    EXIT_REFERENCE_DATA,
     Asn,
     Corroborate,
     Genuine,
@@ -33,6 +32,7 @@ from kzpcap.cli_common import (
     Targets,
     TrustedRoots,
     need_tshark,
+    needs,
     new_file,
     refused,
     secrets_of,
@@ -118,15 +118,11 @@ def _settings(
 ) -> Settings:
     """What decides the reports of a run; ends here where the witness is not installed or the key log cannot be read."""
     from kzpcap.cases.work import Settings
-    from kzpcap.report.text import safe
 
     if witness:
         need_tshark()
-    try:
+    with needs():
         secrets_of(keylog)
-    except ReferenceDataError as error:
-        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_REFERENCE_DATA) from None
 
     def names(paths: list[Path] | None) -> tuple[str, ...]:
         return tuple(map(str, paths or ()))
@@ -175,18 +171,13 @@ def _run(
         opened = Case.create(case)
         paths, brought = what(opened)
         limits = Limits(seconds, megabytes << 20)
-        tally = run(
-            opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry, brought, dask
-        )
+        with needs():
+            tally = run(
+                opened, paths, settings, jobs or os.cpu_count() or 1, limits, _progress(began), retry, brought, dask
+            )
     except CaseError as error:
         typer.echo(f"kzpcap: {error}", err=True)
         raise typer.Exit(EXIT_NO_CASE) from None
-    except WitnessMissing as missing:
-        typer.echo(f"kzpcap: {missing}", err=True)
-        raise typer.Exit(EXIT_MISSING) from None
-    except ReferenceDataError as error:
-        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except OSError as error:
         raise refused(case, error) from None
     if sys.stderr.isatty():

@@ -10,7 +10,7 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from kzpcap.errors import CaseError, ReferenceDataError
+from kzpcap.errors import CaseError, ReferenceDataError, WitnessMissing
 
 EXIT_FAILED = 1
 """A capture of a run failed, or a file that was named is none; two readers differ."""
@@ -125,13 +125,24 @@ def refused(case: Path, error: Exception) -> typer.Exit:
     return typer.Exit(EXIT_NO_CASE)
 
 
-def need_tshark() -> None:
-    """End here where tshark is wanted and not installed."""
-    from kzpcap.capture.witnesses import with_tshark
-    from kzpcap.errors import WitnessMissing
-
+@contextmanager
+def needs() -> Iterator[None]:
+    """Within it: where what a command needs beside captures is wrong or missing, that is told, and ends the command."""
     try:
-        with_tshark.program()
+        yield
+    except ReferenceDataError as error:
+        from kzpcap.report.text import safe
+
+        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
+        raise typer.Exit(EXIT_REFERENCE_DATA) from None
     except WitnessMissing as missing:
         typer.echo(f"kzpcap: {missing}", err=True)
         raise typer.Exit(EXIT_MISSING) from None
+
+
+def need_tshark() -> None:
+    """End here where tshark is wanted and not installed."""
+    from kzpcap.capture.witnesses import with_tshark
+
+    with needs():
+        with_tshark.program()

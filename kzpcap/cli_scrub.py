@@ -16,12 +16,12 @@ from kzpcap.cli_common import (
     EXIT_MISSING,
     EXIT_NOT_A_CAPTURE,
     EXIT_NOT_WRITTEN,
-    EXIT_REFERENCE_DATA,
     InterceptionCAs,
     Targets,
     TrustedRoots,
+    needs,
 )
-from kzpcap.errors import CaptureError, ReferenceDataError, SeveralCaptures, WitnessMissing
+from kzpcap.errors import CaptureError, SeveralCaptures, WitnessMissing
 
 if TYPE_CHECKING:
     from kzpcap.reference import Reference
@@ -76,11 +76,8 @@ def scrub(
             _fail(f"{safe(str(path))} exists already, and nothing is ever overwritten")
     recipients = _recipients(encrypt_to or [])
     choices = Choices(profile, _names(keep), _names(drop))
-    try:
+    with needs():
         known = reference.load(None, targets, trusted_root, interception_ca)
-    except ReferenceDataError as error:
-        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_REFERENCE_DATA) from None
     scrubbed = _scrubbed(file, known, choices)
     try:
         _finish(scrubbed, out, manifest_path, recipients, accept)
@@ -165,10 +162,8 @@ def _scrubbed(file: str, known: Reference, choices: Choices) -> Scrubbed:
     if choices.keep & choices.drop:
         raise typer.BadParameter(f"{safe(min(choices.keep & choices.drop))} is kept as well", param_hint="--drop")
     try:
-        scrubbed = _decided(file, known, choices)
-    except ReferenceDataError as error:
-        typer.echo(f"kzpcap: reference data: {safe(str(error))}", err=True)
-        raise typer.Exit(EXIT_REFERENCE_DATA) from None
+        with needs():
+            scrubbed = _decided(file, known, choices)
     except CaptureError as error:
         where = f" (offset {error.offset})" if error.offset is not None else ""
         one = " (one capture at a time: unpack it first)" if isinstance(error, SeveralCaptures) else ""
