@@ -88,6 +88,36 @@ def test_signed_by_block_listed_ca(tmp_path):
     assert "signed-by-block-listed-ca" in decided("lab-interception", folder, False)
 
 
+@pytest.mark.parametrize(("site", "own"), [("vk.com", True), ("com", True), ("m.vk.com", False), ("k.com", False)])
+def test_site_of_the_ca_itself(site, own, tmp_path):
+    """A known CA signs for vk.com: that is no interception where vk.com is its own site, or below one."""
+    entry = GENERATION + f'own_sites = ["{site}"]\n'
+    folder = data_with(tmp_path, entry + '[[ca]]\nfile = "lab.pem"\ngeneration = "lab"\nrole = "root"\n')
+    report = analyze(str(CAPTURES / "lab-interception" / "capture.pcapng"), reference.load(folder))
+    found = {c.verdict.rule.id for c in report.connections() if c.observation.server_name == "vk.com"}
+    report.close()
+    assert found == {"site-of-the-ca-itself" if own else "signed-by-block-listed-ca"}
+
+
+@pytest.mark.parametrize("name", ["isca.gov.kz", "www.isca.gov.kz", "qca.kz", "isca.gov.kz.example"])
+def test_names_of_a_ca_on_its_own_site_are_no_imitation(name, tmp_path):
+    """Its name in the issuer, and another key: suspected for any site but the authority's."""
+    rng = random.Random(name)
+    authority = Authority.make(
+        "Information Security Certification Authority", SPRING_2026, country="KZ", organization="ISCA"
+    )
+    _, leaf = authority.issue([name], SPRING_2026)
+    capture = Capture(SPRING_2026)
+    connection = Connection(capture, 40_000)
+    connection.open()
+    connection.send(0, client_hello(name, rng))
+    connection.send(1, server_flight([der(leaf), der(authority.certificate)], 0x9C, rng))
+    (found,) = injected.judged(capture, tmp_path)
+    of_it = {"isca.gov.kz", "www.isca.gov.kz"}
+    assert (found.verdict.rule.id == "site-of-the-ca-itself") == (name in of_it)
+    assert (found.verdict.rule.state == "suspected") == (name not in of_it)
+
+
 def test_signed_by_known_intermediate(tmp_path):
     """The laboratory's CA, sent along and listed by its SHA-1 alone."""
     folder = data_with(

@@ -45,6 +45,12 @@ class Generation(NamedTuple):
     seen_last: str
     seen_intercepting: bool
     source: str
+    own_sites: tuple[str, ...] = ()
+    """Web sites of the authority itself, which its CAs may sign for: no interception."""
+
+    def owns(self, name: str | None) -> bool:
+        """Is a name, in lower case, one of its own sites, or below one?"""
+        return name is not None and any(name == site or name.endswith("." + site) for site in self.own_sites)
 
     @property
     def seen(self) -> str:
@@ -143,6 +149,7 @@ class Reference:
                 entry.get("seen_last", ""),
                 bool(entry["seen_intercepting"]),
                 entry["source"],
+                tuple(entry.get("own_sites", ())),
             )
             for entry in self._signatures.get("generation", ())
         }

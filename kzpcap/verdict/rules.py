@@ -59,6 +59,21 @@ RULES: tuple[Rule, ...] = (
         "replayed-chain",
     ),
     Rule(
+        "site-of-the-ca-itself",
+        State.UNDETERMINED,
+        "The site is the interception CA's own, or claims to be: that a CA signs for its own site is no interception.",
+        "the CA's own site",
+        all_of(
+            any_of(
+                facts.chain_verified_to_interception_key,
+                facts.leaf_signed_by_known_intermediate,
+                facts.imitates_known_ca,
+                facts.bears_names_of_known_ca,
+            ),
+            facts.site_of_the_ca_itself,
+        ),
+    ),
+    Rule(
         "signed-by-known-interception-ca",
         State.INTERCEPTED,
         "The certificate is signed by a key that is known to intercept.",

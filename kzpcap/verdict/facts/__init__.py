@@ -33,6 +33,7 @@ from kzpcap.verdict.facts.interception import (
     leaf_signed_by_known_intermediate,
     may_be_resigned_copy,
     resigned_copy,
+    site_of_the_ca_itself,
     resumes_intercepted_session,
 )
 from kzpcap.verdict.facts.marks import (
@@ -177,6 +178,7 @@ __all__ = [
     "signed_abroad_by_national_ca",
     "signed_as_product",
     "signed_by_national_ca",
+    "site_of_the_ca_itself",
     "syn_answered_unlike_controls",
     "timestamps_break",
     "tls13_not_kept",

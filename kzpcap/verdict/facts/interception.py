@@ -79,6 +79,23 @@ def leaf_signed_by_known_intermediate(observation: Observation, surroundings: Su
     )
 
 
+@needs(CHAIN)
+def site_of_the_ca_itself(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The name asked for is a web site of the authority whose key, fingerprint or names the chain bears."""
+    facts = surroundings.chain_facts(observation)
+    if facts is None:
+        return NO_CERTIFICATE
+    bearing = facts.interception_ca or (facts.imitation.ca if facts.imitation else None)
+    generation = facts.sha1_generation or (bearing.generation if bearing else None)
+    if generation is None or not generation.owns(observation.server_name):
+        return Finding(False, "the name asked for is no site of a known interception CA's own")
+    return Finding(
+        True,
+        f"{observation.server_name} is a web site of the authority itself ({generation.title})",
+        (observation.hello_first_frame,),
+    )
+
+
 @needs(CHAIN, KNOWN_KEY)
 def chain_verified_to_supplied_ca(observation: Observation, surroundings: Surroundings) -> Finding:
     """A verified path leads to an interception CA given on the command line."""
