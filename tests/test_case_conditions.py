@@ -133,3 +133,16 @@ def test_too_many_explanations_are_said_to_be(monkeypatch):
     monkeypatch.setattr(tomography, "MAX_EXPLANATIONS", 2)
     found = tomography.explain([crossing(path[:1], True)])
     assert not any("more explanations" in said for said in found.contradictions)
+
+
+@pytest.mark.parametrize(("where", "counts"), [("client", True), ("router", True), ("unknown", True), ("server", False)])
+def test_what_was_recorded_beside_the_server_is_not_clean(where, counts):
+    """There every chain is the server's own, whatever came to the client: it shows no "off"."""
+    path = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
+    other = json.loads(run("analyze", "--json", str(path)).stdout)
+    other["capture"]["vantage"]["where"] = where
+    for one in other["connections"]:
+        one["target"] = {**(one["target"] or {}), "name": "rcku.kz", "match": "exact", "in_force": True}
+    found = [told for told, _ in crossings("c", Document(other))]
+    assert found
+    assert {one.outcome for one in found} == {"clean" if counts else "neutral"}

@@ -85,6 +85,7 @@ class Crossing:
 
 
 NOT_IN_FORCE = "the list was not in force on that day"
+AT_SERVER = "recorded beside the server: an interceptor before it is not seen there"
 
 
 def settled(crossings: Sequence[Crossing]) -> list[Crossing]:
@@ -226,6 +227,7 @@ def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge,
 
 def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path | None]]:
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
+    at_server = report["capture"]["vantage"]["where"] == "server"
     ways: dict[tuple[str, str], list[_Way]] = {}
     listed = {}
     wanted: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -256,7 +258,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
         name = listed.get((ladder["server_name"], server))
         if name is None:
             continue
-        outcome, why = _ladder_outcome(ladder, probes)
+        outcome, why = _ladder_outcome(ladder, probes, at_server)
         told = Crossing(
             capture,
             probes[0]["frame"],
@@ -279,17 +281,18 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
     for one in report.connections():
         if alone(one) and one["target"] and one["target"]["match"] == EXACT:
             server = one["server"]["address"]
-            yield _timed(_connection(capture, one, ways.get((one["client"]["address"], server), ()))), None
+            near = ways.get((one["client"]["address"], server), ())
+            yield _timed(_connection(capture, one, near, at_server)), None
 
 
-def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way]) -> Crossing:
+def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way], at_server: bool) -> Crossing:
     """A connection on the way of the nearest ladder of its own client to its server, within an hour.
 
     The ladder's box is its own only where the same signer's certificate came: a product on the client's own computer
     intercepts on no edge of the network.
     """
     time = seconds(one["time"])
-    outcome, why = _outcome(one)
+    outcome, why = _outcome(one, at_server)
     near = [way for way in ways if way.begins - HOUR <= time <= way.ends + HOUR]
     way = min(near, key=lambda way: (abs(way.begins - time), way.along), default=None)
     where: tuple[Edge, ...] = ()
@@ -334,20 +337,25 @@ def _series(one: dict[str, Any], client: str) -> tuple[Any, ...]:
     return one["server"]["address"], one["server"]["port"], one["server_name"], client
 
 
-def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]]) -> tuple[str, str]:
+def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]], at_server: bool) -> tuple[str, str]:
     if ladder["interceptor_ttl"] is not None:
         if ladder["effect"] == "certificate":
-            products = [one for one in probes if one["state"] == "intercepted" and _outcome(one)[0] == "neutral"]
-            return _outcome(products[0]) if products else ("intercepted", "")
+            products = [
+                one for one in probes if one["state"] == "intercepted" and _outcome(one, at_server)[0] == "neutral"
+            ]
+            return _outcome(products[0], at_server) if products else ("intercepted", "")
         return "neutral", "a ladder with another effect than a forged certificate"
-    outcomes = Counter(_outcome(one) for one in probes)
+    outcomes = Counter(_outcome(one, at_server) for one in probes)
     if ("clean", "") in outcomes:
         return "clean", ""
     return outcomes.most_common(1)[0][0]
 
 
-def _outcome(one: dict[str, Any]) -> tuple[str, str]:
-    """(intercepted, clean or neutral, why neutral) of a connection to a listed name."""
+def _outcome(one: dict[str, Any], at_server: bool) -> tuple[str, str]:
+    """(intercepted, clean or neutral, why neutral) of a connection to a listed name.
+
+    Beside the server every chain is the server's own, whatever came to the client.
+    """
     if one["state"] == "intercepted":
         if is_product(identity_of(one)) or one["place"]["where"] == "volunteer_side":
             return "neutral", "intercepted by a product, or on the client's own side"
@@ -355,7 +363,7 @@ def _outcome(one: dict[str, Any]) -> tuple[str, str]:
     if one["rule_id"] in TRUSTED_RULES:
         if one["target"]["in_force"] is False:
             return "neutral", NOT_IN_FORCE
-        return "clean", ""
+        return ("neutral", AT_SERVER) if at_server else ("clean", "")
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"
     if one["state"] in ("suspected", "interfered"):
