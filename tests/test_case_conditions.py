@@ -135,7 +135,9 @@ def test_too_many_explanations_are_said_to_be(monkeypatch):
     assert not any("more explanations" in said for said in found.contradictions)
 
 
-@pytest.mark.parametrize(("where", "counts"), [("client", True), ("router", True), ("unknown", True), ("server", False)])
+@pytest.mark.parametrize(
+    ("where", "counts"), [("client", True), ("router", True), ("unknown", True), ("server", False)]
+)
 def test_what_was_recorded_beside_the_server_is_not_clean(where, counts):
     """There every chain is the server's own, whatever came to the client: it shows no "off"."""
     path = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"

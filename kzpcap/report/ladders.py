@@ -23,6 +23,8 @@ ANSWERS = {
     "plain": "a plain answer",
     "silence": "(no answer)",
 }
+SHORT = {"intercepted": "forged", "suspected": "suspect", "interfered": "blocked", "plain": "plain text"}
+"""In half a cell, where probes with one TTL drew different things."""
 EFFECTS = {
     "certificate": "the target got the forged certificate",
     "suspected_certificate": "the target got a suspect certificate",
@@ -62,6 +64,8 @@ def document(ladder: Ladder, networks: Networks) -> dict[str, Any]:
         "support": {
             "ttls_with_effect": ladder.hits,
             "ttls_probed_from_there": ladder.tries,
+            "answers_with_effect": ladder.met,
+            "answers_from_there": ladder.answers,
             "mixed": ladder.mixed,
             "runs": len(ladder.runs),
             "runs_with_effect": sum(ttl is not None for ttl in ladder.runs),
@@ -132,6 +136,9 @@ def _cell(side: dict[str, object] | None, networks: Networks) -> str:
         return ""
     exceeded: Any = side["time_exceeded"]
     answer = str(side["answer"])
+    answers: Any = side["answers"]
+    if len(answers) > 1:
+        return ", ".join(f"{number} {SHORT.get(what, what)}" for what, number in answers.items())
     if answer in ANSWERS and answer != "silence":
         return ANSWERS[answer] + (" + ICMP" if exceeded else "")
     if exceeded:
@@ -144,7 +151,7 @@ def _cell(side: dict[str, object] | None, networks: Networks) -> str:
 def sentences(ladder: Ladder, networks: Networks) -> list[str]:
     """What the ladder shows, in words, each bound and doubt told."""
     if ladder.interceptor_ttl is None:
-        said = ["no answer to the target on this ladder shows an interceptor or a blocker"]
+        said = [_nothing_found(ladder)]
         if (first := ladder.control_terminating_ttl) is not None:
             said.append(
                 f"the control got a trusted certificate from TTL {first} on:"
@@ -183,7 +190,7 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         nearest = _hop_text(ladder.last_answering_hop, k - 1)
         said.append(f"hop {before.ttl} was not seen; the nearest router that answered is {nearest}")
     if ladder.mixed:
-        said.append(f"mixed: {ladder.hits} of {ladder.tries} TTLs from there on had the effect")
+        said.append(f"mixed: {ladder.met} of {ladder.answers} answers from there on had the effect")
     if len(ladder.runs) > 1 and ladder.modal_ttl is not None:
         others = sorted({ttl for ttl in ladder.runs if ttl not in (None, ladder.modal_ttl)}, key=str)
         varied = f"; in others first at hop {', '.join(map(str, others))}" if others else ""
@@ -197,6 +204,18 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         f"AS numbers by {safe(networks.source)}; those of border routers are uncertain, and MPLS or NAT may hide hops"
     )
     return said
+
+
+def _nothing_found(ladder: Ladder) -> str:
+    """What a ladder without an effect says: where no certificate could be judged, that is no clean answer."""
+    answered = {step.ttl: step.target["answer"] for step in ladder.steps if step.target}
+    unread = [ttl for ttl, answer in answered.items() if answer == "answered"]
+    if unread and not any(answer in ("genuine", "trusted") for answer in answered.values()):
+        return (
+            f"the target was answered in TLS from TTL {min(unread)} on, and by no certificate that could be judged:"
+            " whether an interceptor answered cannot be told"
+        )
+    return "no answer to the target on this ladder shows an interceptor or a blocker"
 
 
 def _asymmetry(ladder: Ladder) -> list[str]:

@@ -21,16 +21,17 @@ from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import HOUR_NS, Route, Series, runs
 from kzpcap.verdict.outcomes import (
     SILENCES,
+    Outcome,
     OutcomeOf,
     answered_at,
     bounds_of_answer,
     copies_ttl,
     dropped_at,
     effect_of,
+    hit_at,
     outlives,
     reached,
     silences,
-    split,
     surely_silent,
     unspent,
     went_past,
@@ -81,6 +82,9 @@ class Ladder(NamedTuple):
     """When its first and its last probe were sent."""
     signers: tuple[tuple[str, str], ...] = ()
     """The interceptors of what came back, and whose keys signed it."""
+    met: int = 0
+    answers: int = 0
+    """Answers from interceptor_ttl on, and how many of them had the effect; `hits` and `tries` count TTLs."""
 
     @property
     def modal_ttl(self) -> int | None:
@@ -145,7 +149,7 @@ def _roles(
 def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes: dict[str, Route]) -> Ladder:
     notes: list[str] = []
     route = routes.get(target.server)
-    hits, clean = split(target, outcome_of)
+    hits = hit_at(target, outcome_of)
     effect = effect_of(target, hits, outcome_of)
     k = min(hits) if hits else None
     late: int | None = None
@@ -176,6 +180,9 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             " refuse this name"
         )
     if k is None:
+        nearer = _nearer(target, control, outcome_of)
+        if nearer is not None:
+            notes.append(nearer)
         return Ladder(
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
             None, None, min(trusted, default=None), None, None, None, last_answering(target, None),
@@ -249,7 +256,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         notes.append(
             "hops are named by a traceroute to this address, which goes the probes' way as far as both show it"
         )
-    later_clean = [ttl for ttl in clean if ttl > k]
+    met, clean_answers = _answers_from(target, k, outcome_of)
     inferred = None
     if copies:
         inferred, clean_hop = (k + 1) // 2, None
@@ -267,10 +274,38 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         k, effect, min(trusted, default=None), bound, clean_hop, first_hop,
         last_answering(target, k), _placement(target, beside, k, ends_here, outcome_of),
         len([t for t in hits if t >= k]),
-        len([t for t in target.steps if t >= k]), bool(later_clean), inferred, destination, tuple(notes),
+        len([t for t in target.steps if t >= k]), bool(clean_answers), inferred, destination, tuple(notes),
         _steps(target, control, outcome_of), firsts,
-        signers=_signers(target, outcome_of),
+        signers=_signers(target, outcome_of), met=met, answers=met + clean_answers,
     )  # fmt: skip
+
+
+def _answers_from(target: Series, k: int, outcome_of: OutcomeOf) -> tuple[int, int]:
+    """How many answers from TTL k on had the effect, and how many were a trusted chain."""
+    met = clean = 0
+    for ttl, step in target.steps.items():
+        for index in step.connections if ttl >= k else ():
+            outcome = outcome_of(index)
+            if outcome is not None and reached(target, ttl, index, outcome):
+                met += outcome.hit
+                clean += outcome.trusted and not outcome.hit
+    return met, clean
+
+
+def _nearer(target: Series, control: Series | None, outcome_of: OutcomeOf) -> str | None:
+    """Was the target answered at TTLs at which routers answered the control, and the control itself only later?"""
+    answered, other = answered_at(target, outcome_of), answered_at(control, outcome_of)
+    if control is None or not answered or not other or answered[0] >= other[0]:
+        return None
+    passed = [ttl for ttl in range(answered[0], other[0]) if control.hops_at(ttl)]
+    if not passed:
+        return None
+    at = str(passed[0]) if len(passed) == 1 else f"{passed[0]} to {passed[-1]}"
+    return (
+        "for the target's name something nearer answered than for the control's: the target was answered from TTL"
+        f" {answered[0]} on, the control from TTL {other[0]} on, and routers answered the control's probes with TTL"
+        f" {at}"
+    )
 
 
 def _signers(target: Series, outcome_of: OutcomeOf) -> tuple[tuple[str, str], ...]:
@@ -377,17 +412,18 @@ def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, ob
     step = entry.steps.get(ttl) if entry else None
     if entry is None or step is None:
         return None
-    answer, frame = "silence", None
+    answer, frame, weight = "silence", None, 0
+    answers = Counter[str]()
     for index in step.connections:
         outcome = outcome_of(index)
         if outcome is None or not reached(entry, ttl, index, outcome):
             continue
-        if outcome.hit:
-            answer, frame = outcome.state.value, outcome.answer_frame
-        elif outcome.heard:
-            answer, frame = outcome.harmless, outcome.answer_frame
-        elif outcome.failed in UNDECIDED and answer == "silence":
-            answer, frame = outcome.failed, outcome.answer_frame
+        said = _said(outcome)
+        if said is None:
+            continue
+        answers[said[1]] += 1
+        if said[0] > weight:
+            weight, answer, frame = *said, outcome.answer_frame
     if answer == "silence" and step.hops:
         answer = "time_exceeded"
     return {
@@ -405,4 +441,14 @@ def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, ob
         ],
         "answer": answer,
         "answer_frame": frame,
+        "answers": dict(sorted(answers.items())),
     }
+
+
+def _said(outcome: Outcome) -> tuple[int, str] | None:
+    """What came back, and how much it says beside another answer at the same TTL; None where nothing did."""
+    if outcome.hit:
+        return 3, outcome.state.value
+    if outcome.heard:
+        return 2, outcome.harmless
+    return (1, outcome.failed) if outcome.failed in UNDECIDED else None

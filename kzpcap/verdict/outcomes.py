@@ -61,21 +61,14 @@ OutcomeOf = Callable[[int], Outcome | None]
 """How the connection of this number ended."""
 
 
-def split(entry: Series, outcome_of: OutcomeOf) -> tuple[set[int], set[int]]:
-    """The TTLs at which something came back that shows an interceptor, and those with a trusted chain."""
-    hits, clean = set(), set()
-    for ttl, step in entry.steps.items():
-        for index in step.connections:
-            outcome = outcome_of(index)
-            if outcome is None:
-                continue
-            if not reached(entry, step.ttl, index, outcome):
-                continue
-            if outcome.hit:
-                hits.add(ttl)
-            elif outcome.trusted:
-                clean.add(ttl)
-    return hits, clean
+def hit_at(entry: Series, outcome_of: OutcomeOf) -> set[int]:
+    """The TTLs at which something came back that shows an interceptor or a blocker."""
+    return {
+        ttl
+        for ttl, step in entry.steps.items()
+        for index in step.connections
+        if (outcome := outcome_of(index)) is not None and outcome.hit and reached(entry, ttl, index, outcome)
+    }
 
 
 def reached(entry: Series, ttl: int, index: int, outcome: Outcome) -> bool:

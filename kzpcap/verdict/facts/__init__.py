@@ -33,8 +33,8 @@ from kzpcap.verdict.facts.interception import (
     leaf_signed_by_known_intermediate,
     may_be_resigned_copy,
     resigned_copy,
-    site_of_the_ca_itself,
     resumes_intercepted_session,
+    site_of_the_ca_itself,
 )
 from kzpcap.verdict.facts.marks import (
     issuer_shaped_as_in_2018_to_2020,
