@@ -184,6 +184,17 @@ class Observation(NamedTuple):
     """The SignedCertificateTimestampList of the ServerHello's extension (RFC 6962 section 3.3.1)."""
     long_hello: bool = False
     """The ClientHello took more than one packet on the wire; a card that cuts segments has it captured as one."""
+    name_split: bool = False
+    """The name that was asked for is whole in no packet: who looks at packets alone does not see it."""
+    syn_again: bool = False
+    """The SYN was sent again before it was answered: which of them was, and so how long that took, is not known."""
+
+    @property
+    def syn_ack_ns(self) -> int | None:
+        """Nanoseconds from the SYN to the SYN-ACK; None where they were not both seen, or the SYN was sent again."""
+        if self.syn is None or self.syn_ack is None or self.syn_again:
+            return None
+        return self.syn_ack.time_ns - self.syn.time_ns
 
     @property
     def name_open(self) -> bool:

@@ -83,6 +83,8 @@ class Observer:
         sent = direction_packets(flow, client)
         answered = direction_packets(flow, 1 - client)
         self.count += 1
+        acknowledged = syn_ack(sent, answered)
+        again = acknowledged is not None and _sent_again(sent, acknowledged.frame)
         facts: dict[str, Any] = {
             "number": self.count,
             "first_frame": flow.first_frame,
@@ -91,7 +93,8 @@ class Observer:
             "client": ends[0],
             "server": ends[1],
             "syn": first_marked(sent, "syn", codes.SYN, codes.ACK),
-            "syn_ack": syn_ack(sent, answered),
+            "syn_ack": acknowledged,
+            "syn_again": again,
             "client_packets": flow.side(client).packets,
             "server_packets": flow.side(1 - client).packets,
             "server_bytes": flow.side(1 - client).bytes,
@@ -109,6 +112,7 @@ class Observer:
         }
         if handshake is None:
             facts.update(DEFAULTS)
+            facts["syn_again"] = again
             facts["absent"] = without_tls(flow)
             facts["server_marks"] = tuple([mark(packet, "data") for packet in answered if packet.payload][:4])
         else:
@@ -206,6 +210,7 @@ class Observer:
         facts["client_record"] = handshake.client_encrypted_size
         facts["server_closed"] = closed_by_server(sent, answered, seen.first_frame) if seen and not first else None
         facts["sentinel"] = server is not None and server.random[24:31] == b"DOWNGRD"
+        facts["name_split"] = raw is not None and handshake.transport == "tcp" and _is_split(raw, sent)
         facts["long_hello"] = seen is not None and _is_long(seen.first_frame, seen.seen.frame, sent)
         facts["timestamps"] = (server.extension(SCT) or b"")[:MAX_TIMESTAMPS] if server else b""
 
@@ -279,6 +284,25 @@ def _is_long(first: int, last: int, sent: list[Packet]) -> bool:
         if packet.frame == first:
             return packet.protocol == codes.TCP and packet.length > MAX_SEGMENT
     return False
+
+
+def _sent_again(sent: list[Packet], answer: int) -> bool:
+    """Did the client send more than one SYN before the frame that answered?"""
+    count = 0
+    for packet in sent:
+        if packet.frame > answer:
+            break
+        if packet.flags & codes.SYN:
+            count += 1
+    return count > 1
+
+
+def _is_split(raw: bytes, sent: list[Packet]) -> bool:
+    """Is a name in no packet as a whole?"""
+    for packet in sent:
+        if raw in packet.payload:
+            return False
+    return True
 
 
 def _syn_sender(flow: Flow) -> int:

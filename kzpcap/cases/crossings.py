@@ -85,6 +85,7 @@ class Crossing:
 
 
 NOT_IN_FORCE = "the list was not in force on that day"
+SPLIT = "the name was whole in no packet: a box that looks at packets alone did not see it"
 AT_SERVER = "recorded beside the server: an interceptor before it is not seen there"
 
 
@@ -363,7 +364,9 @@ def _outcome(one: dict[str, Any], at_server: bool) -> tuple[str, str]:
     if one["rule_id"] in TRUSTED_RULES:
         if one["target"]["in_force"] is False:
             return "neutral", NOT_IN_FORCE
-        return ("neutral", AT_SERVER) if at_server else ("clean", "")
+        if at_server:
+            return "neutral", AT_SERVER
+        return ("neutral", SPLIT) if one.get("server_name_split") else ("clean", "")
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"
     if one["state"] in ("suspected", "interfered"):

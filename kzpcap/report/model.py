@@ -35,6 +35,7 @@ def connection(
         "server_name": decode(observation.server_name_raw) if observation.server_name_raw is not None else None,
         "server_name_status": observation.name_status,
         "other_server_names": list(observation.other_names),
+        "server_name_split": observation.name_split,
         "target": None
         if target is None
         else {
@@ -159,7 +160,9 @@ def timing(observation: Observation, shortest_syn_ns: int | None) -> dict[str, A
 
     `reach_km` is how far away whoever answered the SYN can be by the speed of light: a bound, and no distance.
     """
-    took = _between(observation.syn, observation.syn_ack)
+    took = observation.syn_ack_ns
+    if took is not None and took < 0:
+        took = None
     answered = _between(observation.client_hello, observation.server_hello)
     failed = _between(observation.client_hello, _failure(observation))
     return {

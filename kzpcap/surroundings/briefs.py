@@ -176,7 +176,7 @@ class Briefs:
 
     def add(self, observation: Observation, flags: int, stack: int, issuer: int) -> None:
         """Add a row."""
-        syn, answered, hello = observation.syn, observation.syn_ack, observation.server_hello
+        hello = observation.server_hello
         self.numbers.append(observation.number)
         self.times.append(observation.time_ns)
         self.clients.append(hash(observation.client[0]))
@@ -185,7 +185,7 @@ class Briefs:
         self.names.append(key(observation.server_name))
         self.stacks.append(stack)
         self.hello_ttls.append(hello.ttl if hello is not None else -1)
-        took = answered.time_ns - syn.time_ns if syn is not None and answered is not None else -1
+        took = -1 if observation.syn_ack_ns is None else observation.syn_ack_ns
         self.took.append(min(max(took, -1), LATEST))
         asked = observation.client_hello
         waited = (hello.time_ns - asked.time_ns) // 1_000 if hello is not None and asked is not None else LARGEST

@@ -252,8 +252,7 @@ def answered_soon(observation: Observation) -> bool:
     if hello is None or answer is None or observation.transport != "tcp" or observation.proxied:
         return False
     took = answer.time_ns - hello.time_ns
-    syn, syn_ack = observation.syn, observation.syn_ack
-    own = syn_ack.time_ns - syn.time_ns if syn is not None and syn_ack is not None else 0
+    own = observation.syn_ack_ns or 0
     return took >= 0 and (own <= 0 or took * 2 < own)
 
 

@@ -165,13 +165,13 @@ def on_the_volunteers_side(
 
 def _own_link(observation: Observation) -> str | None:
     """The answer, SYN-ACK and all, came as from the capture's own link, and others' did not."""
-    syn, first, answer = observation.syn, observation.syn_ack, observation.server_hello
-    if syn is None or first is None or answer is None or not {first.ttl, answer.ttl} <= FRESH_TTLS:
+    first, answer = observation.syn_ack, observation.server_hello
+    if first is None or answer is None or not {first.ttl, answer.ttl} <= FRESH_TTLS:
         return None
     if any(one.ttl not in FRESH_TTLS for one in observation.server_marks if one.what == "syn_ack"):
         return None  # recorded at another point as well
-    took = first.time_ns - syn.time_ns
-    if not 0 < took < LAN_NS:
+    took = observation.syn_ack_ns
+    if took is None or not 0 < took < LAN_NS:
         return None
     return f"SYN-ACK after {took / 1e6:.2f} ms and answer with TTLs ({answer.ttl}) that no router seems to have lowered"
 

@@ -58,8 +58,7 @@ class Probes:
         self.probed.add(observation.number)
         if observation.target is not None and observation.target.exact:
             self.targets.add(observation.server_name)
-        syn, answered = observation.syn, observation.syn_ack
-        round_trip = answered.time_ns - syn.time_ns if syn is not None and answered is not None else 0
+        round_trip = observation.syn_ack_ns or 0
         full = observation.syn.ttl if observation.syn and len({p.ttl for p in observation.probes}) <= 2 else None
         for probe in observation.probes:
             if full is not None and probe.ttl >= full - 1:
@@ -152,6 +151,5 @@ def _when(observation: Observation, frame: int | None) -> int:
 
 
 def _round_trip(observation: Observation) -> int:
-    """Nanoseconds from the SYN to the SYN-ACK; 0 where they were not both seen."""
-    syn, answer = observation.syn, observation.syn_ack
-    return max(0, answer.time_ns - syn.time_ns) if syn is not None and answer is not None else 0
+    """Nanoseconds from the SYN to the SYN-ACK; 0 where that is not known."""
+    return max(0, observation.syn_ack_ns or 0)
