@@ -25,7 +25,7 @@ STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(client, re.IGNORECASE | re.DOTALL), re.compile(server, re.IGNORECASE | re.DOTALL))
     for name, client, server in (
         ("smtp", rb"^(EHLO|HELO|LHLO|STARTTLS)\b", rb"^(220|250)[ -]"),
-        ("imap", rb"\bSTARTTLS\r?\n", rb"^\* (OK|PREAUTH)|^\S+ OK "),
+        ("imap", rb"(^|\n)(?!\d{3} )[^\s-]+ STARTTLS\r?\n", rb"^\* (OK|PREAUTH)|^\S+ OK "),
         ("pop3", rb"(^|\n)STLS\r?\n", rb"^\+OK"),
         ("ftp", rb"(^|\n)AUTH (TLS|SSL)", rb"^(220|234)[ -]"),
         ("nntp", rb"(^|\n)STARTTLS\r?\n", rb"^(200|201|382) "),
@@ -33,7 +33,7 @@ STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
         ("irc", rb"(^|\n)STARTTLS\r?\n", rb" 670 "),
         ("xmpp", rb"<starttls|<stream:stream", rb"<proceed|<stream:stream|<stream:features"),
         ("ldap", rb"1\.3\.6\.1\.4\.1\.1466\.20037", rb"^\x30"),
-        ("postgresql", rb"^\x00\x00\x00\x08\x04\xd2\x16\x2f", rb"^S"),
+        ("postgresql", rb"^(\x00\x00\x00\x08\x04\xd2\x16\x30)?\x00\x00\x00\x08\x04\xd2\x16\x2f", rb"^N?S"),
         ("mysql", rb"^.{3}\x01", rb"^.{3}\x00\x0a"),
         ("rdp", rb"^\x03\x00", rb"^\x03\x00"),
     )

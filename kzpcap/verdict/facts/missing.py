@@ -66,7 +66,8 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
     """A ClientHello with a lowered TTL drew no answer: nothing at all."""
     del surroundings
     said = observation.server_hello or observation.version  # a HelloRetryRequest has a version too
-    other = observation.reset_taken or observation.alerts or observation.plain_frame or observation.server_closed
+    other = observation.reset_taken or observation.plain_frame or observation.server_closed
+    other = other or any(not alert.from_client for alert in observation.alerts)
     other = (
         other or observation.server_bytes or observation.absent is Absent.NOT_CAPTURED
     )  # an answer, or a part of one
@@ -75,6 +76,17 @@ def probe_unanswered(observation: Observation, surroundings: Surroundings) -> Fi
     return Finding(
         True, f"a probe with TTL {observation.probe_ttl} that no server answered", (observation.probes[0].frame,)
     )
+
+
+def _ended_in(observation: Observation, kind: str) -> int | None:
+    """The frame of what a connection ended with in place of an answer; None for silence."""
+    if kind == "reset":
+        return observation.resets[0].frame
+    if kind == "closed":
+        return observation.server_closed.frame if observation.server_closed else None
+    if kind == "alert":
+        return next((alert.seen.frame for alert in observation.alerts if not alert.from_client), None)
+    return observation.plain_frame if kind == "plain" else None
 
 
 def failed_with(kind: str) -> Fact:
@@ -92,9 +104,7 @@ def failed_with(kind: str) -> Fact:
             "alert": "an alert in answer to the ClientHello",
             "closed": "a FIN in answer to the ClientHello, by the sender of the SYN-ACK as far as can be told",
         }[kind]
-        ended = observation.resets[:1] or ((observation.server_closed,) if observation.server_closed else ())
-        frames = tuple(mark.frame for mark in ended) or (observation.first_frame,)
-        return Finding(True, says, frames)
+        return Finding(True, says, (_ended_in(observation, kind) or observation.first_frame,))
 
     return ask
 

@@ -35,6 +35,8 @@ PROMPT_NS = 3_000_000_000
 comes once they gave up waiting."""
 SOON_NS = 1_000_000_000
 """More than any round trip: what comes so soon behind one of many copies answers it."""
+UNSEEN = (Absent.ONE_SIDED, Absent.NOT_CAPTURED, Absent.TRUNCATED)
+"""An answer may have come, and is not, or not wholly, in the capture."""
 TRIED = 3
 """Copies of a ClientHello, each sent because nothing had answered the one before."""
 HELLOS = {"server_hello": "ServerHello", "certificate": "Certificate"}
@@ -125,12 +127,17 @@ def _same(one: Mark, syn_ack: Mark) -> bool:
 
 def _no_answer(observation: Observation, mark: Mark, what: str) -> Finding | None:
     """Why what came after a ClientHello may be no answer to it, whoever sent it; None where it may."""
+    return _ignored(observation, mark, what) or _too_late(observation, mark, what)
+
+
+def _too_late(observation: Observation, mark: Mark, what: str) -> Finding | None:
+    """Why a packet may not be for a ClientHello, by when it came; None where it may."""
     before = [probe for probe in observation.probes if probe.frame < mark.frame]
     asked = [probe.time_ns for probe in before] or [mark.time_ns]
     lost = len(before) >= TRIED and len({probe.ttl for probe in before}) == 1
     if lost and mark.time_ns - min(asked) > PROMPT_NS and mark.time_ns - max(asked) > SOON_NS:
         asked = asked[:1]  # none of the copies arrived: who waited for them waited from the first on
-    return _ignored(observation, mark, what) or _late(max(asked), mark, what)
+    return _late(max(asked), mark, what)
 
 
 def _late(asked_ns: int, mark: Mark, what: str) -> Finding | None:
@@ -211,6 +218,12 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     if observation.client_closed is not None and observation.client_closed < mark.frame:
         return Finding(False, "the client itself had closed before", (observation.client_closed, mark.frame))
     frames = (observation.syn.frame, mark.frame)
+    if observation.absent in UNSEEN:
+        return Finding(None, "what the server's side answered before the reset is not in the capture", frames)
+    if observation.client_record is not None:
+        return Finding(False, "the client had gone on behind its ClientHello when the reset came", frames)
+    if (late := _too_late(observation, mark, "reset in the client's name")) is not None:
+        return late
     if surroundings.rebuilt:
         return Finding(None, surroundings.rebuilt, frames)
     if observation.syn.ttl in FRESH_TTLS or observation.syn.ttl + 1 in FRESH_TTLS:
@@ -363,8 +376,8 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     if passed.attempts:
         says = f"this very name got through {passed.attempts} times between its {count} failures"
         return Finding(None, says, tuple(attempt.frame for attempt in passed.some[:6]))
-    lost = observation.failed == "silent" and observation.transport == "tcp"
-    if lost and observation.long_hello and sum([control.long for control in around]) < NEEDED:
+    short = sum([control.long for control in around]) < NEEDED
+    if observation.transport == "tcp" and observation.long_hello and short and _drew_nothing(observation):
         says = f"{count} attempts failed whose ClientHello takes more than one packet, unlike those of the controls:"
         return Finding(None, says + " a path that loses long packets does this to any name", frames)
     server, name = observation.server[0], observation.server_name
@@ -383,6 +396,13 @@ def failed_repeatedly_beside_controls(observation: Observation, surroundings: Su
     elif not here:
         says += ": that the server itself failed is not excluded"
     return Finding(True, says, frames)
+
+
+def _drew_nothing(observation: Observation) -> bool:
+    """Did a failed attempt end in silence, or with a reset so late that whoever sent it had given up waiting?"""
+    if observation.failed == "reset":
+        return _too_late(observation, observation.resets[0], "reset") is not None
+    return observation.failed == "silent"
 
 
 def _own_refusals(observation: Observation) -> str:
