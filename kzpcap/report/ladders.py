@@ -173,7 +173,7 @@ def sentences(ladder: Ladder, networks: Networks) -> list[str]:
         said.append(f"at {_hop_text(after, k)} or beyond it, not nearer")
     said += [_as_text(entry, networks) for entry in (before, after) if entry and entry.address]
     last = ladder.control_terminating_ttl
-    if last is not None and ladder.bound == "exact":
+    if last is not None and last > k and ladder.bound == "exact":
         further = f"{last - k} hop{'' if last - k == 1 else 's'}"
         said.append(f"exact: the control went {further} further, to TTL {last}")
     said.append(

@@ -105,13 +105,12 @@ def judge_ladders(
         groups.setdefault((entry.client, entry.server, entry.dport), []).append(entry)
     found = []
     for members in groups.values():
-        targets, controls = _roles(members, outcome_of, is_target)
-        longest = [(entry, entry.times) for entry in sorted(controls, key=lambda entry: -len(entry.steps))]
+        met = {id(entry) for entry in members if _hits(entry, outcome_of)}
+        targets, controls = _roles(members, met, is_target)
         for target in targets:
-            times = target.times
-            control = next((entry for entry, other in longest if _apart(times, other) <= HOUR_NS), None)
+            control = _control_of(target, controls, met)
             judged = _judge(target, control, outcome_of, routes)
-            found.append(judged._replace(first_ns=times[0], last_ns=times[1]))
+            found.append(judged._replace(first_ns=target.times[0], last_ns=target.times[1]))
     return tuple(found)
 
 
@@ -126,24 +125,31 @@ def _hits(entry: Series, outcome_of: OutcomeOf) -> bool:
 
 
 def _roles(
-    members: list[Series], outcome_of: OutcomeOf, is_target: Callable[[str | None], bool]
+    members: list[Series], met: set[int], is_target: Callable[[str | None], bool]
 ) -> tuple[list[Series], list[Series]]:
-    """Listed names are targets; where no listed name is among them, the series that differs is the target."""
-    targets = [entry for entry in members if is_target(entry.name)]
-    controls = [entry for entry in members if not is_target(entry.name)]
+    """(targets, what may be a control, the best first); `met`: the ids of what met an interceptor or a blocker.
+
+    Listed names are targets, and so is every series that met something, listed or not; where there is neither, the
+    first with a name. A control is best on no list.
+    """
+    targets = [entry for entry in members if is_target(entry.name) or id(entry) in met]
     if not targets:
-        hit, others = list[Series](), list[Series]()
-        for entry in controls:
-            (hit if _hits(entry, outcome_of) else others).append(entry)
-        if hit and others:
-            return hit, others
-        if len(controls) == 1:
-            return controls, []
-        first = next((at for at, entry in enumerate(controls) if entry.name), None)
-        if first is None:
-            return [], controls
-        return [controls[first]], controls[:first] + controls[first + 1 :]
-    return targets, controls
+        targets = [entry for entry in members if entry.name or len(members) == 1][:1]
+    order = sorted(members, key=lambda entry: (id(entry) in met, is_target(entry.name), -len(entry.steps)))
+    return targets, order
+
+
+def _control_of(target: Series, controls: list[Series], met: set[int]) -> Series | None:
+    """The best control that was sent within an hour of a target; not one with its own name.
+
+    One that met something too shows less, and is taken for want of others where the target itself did.
+    """
+    for entry in controls:
+        if entry is target or entry.name == target.name or (id(entry) in met and id(target) not in met):
+            continue
+        if _apart(target.times, entry.times) <= HOUR_NS:
+            return entry
+    return None
 
 
 def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes: dict[str, Route]) -> Ladder:
@@ -193,7 +199,8 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
     beside = control if not unseen and control is not None and together(target, control, k) else None
     further = outlives(beside, control_ttls, k)
     along = route is not None and same_way(route, target, k)
-    ends_here = destination == k and along and not further and not unseen
+    passed_on = outlives(control, control_ttls, k) or (bool(control_ttls) and control_ttls[0] > k)
+    ends_here = destination == k and along and not passed_on and not unseen
     if destination == k and not along:
         notes.append("a traceroute ends at this TTL, and nothing shows that it went the probes' way")
     exact = further or ends_here
@@ -234,7 +241,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         )
     elif not exact:
         notes.append(_why_bound(control, control_ttls, k))
-    nearest = k if copies or dropped is not None or past is not None else _nearest(target, control, control_ttls, k)
+    nearest = k if copies or past is not None else _nearest(target, control, control_ttls, k)
     if nearest < k:
         notes.append(
             f"from TTL {nearest} to {k - 1} the target drew nothing, or was not asked, and a lost answer cannot be told"
@@ -356,6 +363,11 @@ def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
         return (
             f"the control is answered from TTL {answered[0]} on, and too little of it was sent from TTL {k} on to show"
             " that it went further than the target"
+        )
+    if answered:
+        return (
+            f"the control, one connection for all TTLs, was answered from TTL {answered[0]} on, and no router from TTL"
+            f" {k} on passed it on: that shows no edge"
         )
     return "the control was answered nowhere: the box sits at this hop or beyond"
 
