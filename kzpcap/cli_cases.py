@@ -203,6 +203,7 @@ def _interrupted(*_: object) -> None:
 
 
 def _account(tally: Tally, spent: float) -> list[str]:
+    from kzpcap.report.text import safe
     from kzpcap.report.words import count
 
     kinds = (
@@ -215,6 +216,10 @@ def _account(tally: Tally, spent: float) -> list[str]:
     none = tally.outcomes["not a capture"]
     if none and counts:
         lines[0] += f"; {none:,} {'is no capture' if none == 1 else 'are no captures'}"
+    if tally.replaced:
+        lines.append(f"  {count(len(tally.replaced), 'file')} held other bytes when an earlier run read them:")
+        lines += [f"    {safe(path)}" for path in tally.replaced[:MAX_LINES]]
+        lines += [f"    (+{len(tally.replaced) - MAX_LINES} more)"] if len(tally.replaced) > MAX_LINES else []
     new = count(tally.intercepted, "new intercepted connection")
     lines.append(f"  {tally.bytes / 1e6:,.1f} MB in {spent:,.1f} s; {new}")
     lines.append(f"  run      {tally.run}{' (interrupted: run it again, it goes on)' if tally.interrupted else ''}")

@@ -437,6 +437,23 @@ def test_an_original_is_looked_for_wherever_custody_saw_it(tmp_path, disk):
     assert "another took its place" in found.open[0].says
 
 
+def test_a_file_that_was_replaced_between_two_runs_is_told_by_both(tmp_path, disk):
+    """Though the bytes that it had are elsewhere too, and custody tells of what it has now."""
+    place = tmp_path / "originals"
+    place.mkdir()
+    rcku, other = (CAPTURES / name / "capture.pcapng" for name in ("kz-2019-rcku", "other-authorities"))
+    for name in ("a.pcapng", "copy.pcapng"):
+        (place / name).write_bytes(rcku.read_bytes())
+    said = [run("batch", str(place), "--case", str(tmp_path / "case")).stdout.decode() for _ in range(2)]
+    assert "held other bytes" not in "".join(said)
+    (place / "a.pcapng").write_bytes(other.read_bytes())
+    told = run("batch", str(place), "--case", str(tmp_path / "case")).stdout.decode()
+    assert f"1 file held other bytes when an earlier run read them:\n    {place / 'a.pcapng'}\n" in told
+    found = verify(Case.open(tmp_path / "case"), rehash=True)
+    assert [fault.path for fault in found.open] == [str(place / "a.pcapng")]
+    assert run("case", "verify", str(tmp_path / "case"), "--rehash").returncode == 8
+
+
 def test_a_file_that_grew_while_it_was_read_is_no_fault(tmp_path, disk, monkeypatch):
     place = tmp_path / "originals"
     place.mkdir()

@@ -38,6 +38,8 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     intercepted: int = 0
     failures: list[tuple[str, str]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    """Files that hold other bytes than custody tells of an earlier run."""
     interrupted: bool = False
 
     @property
@@ -186,6 +188,7 @@ class Run:
         self.tally = tally
         self.gone_before = set() if retry else failed_before(case, analysis)
         self.vouched = named_results(case, analysis)
+        self.read_before = read_before(case)
         self.chain = Chain(case, tally.run, {"analysis": analysis, **first}, workshop)
         self.before: dict[str, dict[str, Any]] = {}
         self.held: dict[str, list[Outcome]] = {}
@@ -246,6 +249,10 @@ class Run:
             name = imported_from(beside) or path
             name = name if outcome.member is None else f"{name}/{outcome.member}"
             self.tally.failures.append((name, outcome.why or kind))
+        digest = outcome.container or (outcome.sha256 if outcome.member is None else None)
+        if digest and self.read_before.setdefault(full(path), digest) != digest:
+            self.tally.replaced.append(full(path))
+            self.read_before[full(path)] = digest
         more = {"file": told}
         if beside is not None and kind != "not a capture":
             more["sidecar"] = beside
@@ -265,6 +272,16 @@ def named_results(case: Case, analysis: str) -> dict[str, dict[str, str]]:
             for line in log.lines:
                 if line["what"] == "capture" and line.get("results"):
                     found.setdefault(line["sha256"], line["results"])
+    return found
+
+
+def read_before(case: Case) -> dict[str, str]:
+    """File -> the digest of what it held when a run last read it, as sound custody tells it."""
+    found: dict[str, str] = {}
+    for log in logs(case):
+        for line in log.lines if not log.faults else ():
+            if line["what"] == "capture" and (line.get("container") or ("member" not in line and line.get("sha256"))):
+                found[line["name"]] = line.get("container") or line["sha256"]
     return found
 
 

@@ -298,11 +298,8 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
             found.faults.append(Fault(str(path), f"the original is not what was read ({different})"))
     there = set(now.values())
     for digest, places in sorted(told.items(), key=lambda item: min(item[1])):
-        if digest in there or any(path in now and last[path] == digest for path in places):
-            continue
-        for path in sorted(places):
-            if path in now:  # custody told of the other one, and it is what custody told
-                found.open.append(Fault(str(path), f"the original of {digest} is not there: another took its place"))
-                break
-        else:
+        # Custody may have told of the other one too, and it is what custody told: it is another file all the same.
+        replaced = [path for path in sorted(places) if path in now and digest not in (now[path], last[path])]
+        found.open += [Fault(str(path), f"held {digest} when it was read: another took its place") for path in replaced]
+        if not (replaced or digest in there or any(path in now and last[path] == digest for path in places)):
             found.open.append(Fault(str(min(places)), "the original is no longer there"))
