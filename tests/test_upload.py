@@ -7,12 +7,14 @@ import gzip
 import io
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
 
+import dpkt
 import httpx
 import pytest
 
@@ -21,6 +23,9 @@ from kzpcap.upload.store import DONE, FAILED, Store
 from kzpcap.upload.web import RECEIPT
 from tests.conftest import CAPTURES
 from tests.service import LADDER, RCKU, everything
+
+EMPTY = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65_535, 1)
+"""A pcap without a packet."""
 
 
 def test_without_scripts_from_the_form_to_the_verdict_and_away(server):
@@ -171,8 +176,8 @@ def tricky() -> bytes:
     ("body", "why"),
     [(b"plain text", "not_a_capture"), (b"\x7fELF" + bytes(100), "not_a_capture"), (bomb(), "not_a_capture"),
      (nested(), "not_a_capture"), (tricky(), "not_a_capture"), (b"\xd4\xc3\xb2\xa1" + bytes(8), "not_a_capture"),
-     ((CAPTURES / "mid-connection" / "capture.pcapng").read_bytes()[:200], "no_evidence")],
-    ids=["text", "program", "bomb", "nested", "paths", "cut", "nothing in it"],
+     (EMPTY, "no_evidence"), ((CAPTURES / "mid-connection" / "capture.pcapng").read_bytes()[:200], "unread")],
+    ids=["text", "program", "bomb", "nested", "paths", "cut", "nothing in it", "no names in it"],
 )  # fmt: skip
 def test_what_is_no_evidence_is_told_and_gone(server, body, why):
     receipt = server.receipt(server.send(body))
@@ -181,6 +186,28 @@ def test_what_is_no_evidence_is_told_and_gone(server, body, why):
     assert not (server.data / "incoming" / upload.id).exists()
     assert not (server.data / "kept" / upload.id).exists()
     assert WORDS["ru"][f"why_{why}"] in httpx.get(f"{server.url}/r/{receipt}?lang=ru").text
+
+
+def cut_short():
+    """The packets of an interception, none of which holds a name."""
+    out = EMPTY
+    with RCKU.open("rb") as file:
+        for when, frame in dpkt.pcapng.Reader(file):
+            cut = frame[:60]
+            out += struct.pack("<IIII", int(when), int(when % 1 * 1_000_000), len(cut), len(frame)) + cut
+    return out
+
+
+def test_a_recording_whose_names_were_cut_off_is_not_told_as_one_without_listed_sites(server):
+    receipt = server.receipt(server.send(cut_short()))
+    upload = server.wait(receipt)
+    assert (upload.state, upload.failure) == (FAILED, "unread")
+    assert "cut" in upload.result["advice"]
+    for language in ("en", "ru", "kk"):
+        page = httpx.get(f"{server.url}/r/{receipt}?lang={language}").text
+        assert WORDS[language]["why_unread"] in page
+        assert WORDS[language]["advice_cut"] in page
+        assert WORDS[language]["why_no_evidence"] not in page
 
 
 def test_markup_is_shown_and_never_run(server):

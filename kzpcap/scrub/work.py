@@ -50,6 +50,8 @@ class Scrubbed:
     """First frame of a kept connection to the issuer of its leaf: a product may have put the user's name there."""
     advice: list[str]
     """What would make the next recording better, as _advice names it."""
+    unread: bool = False
+    """Of a capture of which nothing stays: are there connections whose names are not known, or without an answer?"""
 
 
 def scrub(path: str, reference: Reference, choices: Choices, at: int | None = None) -> Scrubbed:
@@ -119,7 +121,13 @@ def _written(
         for frame, seen in chosen.observations.items()
         if seen.chain and chosen.roles[frame].named and not _genuine(before, seen)
     }
-    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, issuers, advice)
+    unread = not written.frames and _unread(before)
+    return Scrubbed(output, size, original.size, chosen, made, written, proof, manifest, issuers, advice, unread)
+
+
+def _unread(report: Report) -> bool:
+    """May there be more in a capture than its names tell: names that were not captured, or connections unanswered?"""
+    return bool(report.capture["unanswered"]["attempts"]) or any(not seen.name_known for seen in report.spill)
 
 
 def _source(file: IO[bytes], size: int) -> Source:

@@ -19,7 +19,7 @@ from typing import Any
 from kzpcap.upload import cage
 
 EXIT_NOT_A_CAPTURE, EXIT_NO_EVIDENCE, EXIT_LEAK, EXIT_NO_ROOM, EXIT_SEVERAL, EXIT_UNDECIDED = 3, 4, 5, 6, 7, 8
-EXIT_UNLIKE = 9
+EXIT_UNLIKE, EXIT_UNREAD = 9, 10
 """What was made says more than the original does."""
 
 
@@ -75,7 +75,9 @@ def _main(arguments: list[str]) -> int:
         result: dict[str, Any] = {"advice": scrubbed.advice, "undecided": len(scrubbed.chosen.undecided)}
         if not scrubbed.written.frames:
             (folder / "result.json").write_text(json.dumps(result))
-            return EXIT_UNDECIDED if scrubbed.chosen.undecided else EXIT_NO_EVIDENCE
+            if scrubbed.chosen.undecided:
+                return EXIT_UNDECIDED
+            return EXIT_UNREAD if scrubbed.unread else EXIT_NO_EVIDENCE
         path = folder / "scrubbed.pcapng"
         with path.open("xb") as out:
             while block := scrubbed.output.read(1 << 20):

@@ -19,7 +19,7 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -299,12 +299,13 @@ class Store:
                 found.update((name, [other for other in some if other != name][:MAX_ALIKE]) for name in names)
         return found
 
-    def failed(self, name: str, why: str) -> None:
-        """An upload of which nothing could be made; its original goes too."""
+    def failed(self, name: str, why: str, advice: Sequence[str] = ()) -> None:
+        """An upload of which nothing could be made, and what would make the next one better; its original goes too."""
         with self.database() as database:
-            told = (FAILED, why[:300], name, DONE)
+            told = (FAILED, why[:300], json.dumps({"advice": list(advice)}) if advice else None, name, DONE)
             changed = database.execute(
-                "UPDATE uploads SET state = ?, failure = ?, told = '{}', mark = NULL WHERE id = ? AND state <> ?",
+                "UPDATE uploads SET state = ?, failure = ?, result = ?, told = '{}', mark = NULL"
+                " WHERE id = ? AND state <> ?",
                 told,
             ).rowcount
         self.forget_original(name)

@@ -25,11 +25,21 @@ REASONS = {
     child.EXIT_SEVERAL: "several",
     child.EXIT_NO_EVIDENCE: "no_evidence",
     child.EXIT_UNDECIDED: "undecided",
+    child.EXIT_UNREAD: "unread",
     child.EXIT_LEAK: "cannot_be_scrubbed",
 }
 WANT_OF_ROOM_SECONDS = 30
 MAX_WANTED = 20
 """How often there may be no room for an upload, each time longer after the last: nearly two hours in all."""
+
+
+def _advice(folder: Path) -> list[str]:
+    """What an analysis that kept nothing says for the next recording; nothing where it did not come so far."""
+    try:
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        return [str(one) for one in result["advice"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 class Workers:
@@ -141,7 +151,7 @@ class Workers:
             result = json.loads((folder / "result.json").read_text("utf-8"))
             await self._finish(upload, folder, result)
         else:
-            await asyncio.to_thread(self.store.failed, upload.id, REASONS.get(code, "crashed"))
+            await asyncio.to_thread(self.store.failed, upload.id, REASONS.get(code, "crashed"), _advice(folder))
 
     async def _finish(self, upload: Upload, folder: Path, result: dict[str, Any]) -> None:
         """Take what was made to its place; where there is no room to say so, as soon as there is."""
