@@ -208,6 +208,7 @@ def _account(tally: Tally, spent: float) -> list[str]:
 
     kinds = (
         "analysed", "already there", "failed", "failed before", "changed while it was read", "unreadable", "skipped",
+        "came again",
     )  # fmt: skip
     counts = [f"{tally.outcomes[kind]:,} {kind}" for kind in kinds if tally.outcomes[kind]]
     of_archives = f" ({tally.members:,} more in archives)" if tally.members else ""

@@ -9,6 +9,7 @@ from typing import IO
 from kzpcap.errors import KzpcapError, WitnessMissing
 
 MAGIC = b"age-encryption.org/v1"
+ARMOUR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 MAX_IDENTITIES = 64 << 10
 
 
@@ -83,6 +84,12 @@ def unseal(body: IO[bytes], out: IO[bytes], keys: list[object]) -> None:
         if error.errno is not None:  # the disk's, not the file's
             raise
         raise SealError(str(error)) from None
+
+
+def is_armoured(path: Path) -> bool:
+    """Does a file begin as one of age's in ASCII armour, which nothing here opens?"""
+    with path.open("rb") as file:
+        return file.read(len(ARMOUR)) == ARMOUR
 
 
 def is_sealed(path: Path) -> bool:

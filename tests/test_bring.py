@@ -324,3 +324,43 @@ def test_a_failure_names_what_came_and_not_where_it_is_kept(tmp_path):
     assert b"/captures/" not in done.stderr
     failed = json.loads(run("case", "summary", "--json", tmp_path / "case").stdout)["captures"]["failed"]
     assert [one["file"] if isinstance(one, dict) else one for one in failed] == [str(tmp_path / "almaty.pcap.bz2")]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (lambda key: b"", "named as sealed, and holds nothing that age has sealed"),
+        (lambda key: b"aye-" + sealed(RCKU.read_bytes(), key)[4:], "named as sealed, and holds nothing"),
+        (lambda key: b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "sealed in ASCII armour"),
+    ],
+    ids=["emptied", "altered", "armour"],
+)
+def test_sealed_files_of_a_folder_that_do_not_open_are_failures(body, why, tmp_path, key):
+    """A file beside them that was never sealed, and is no capture, is left out as before."""
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    (folder / "good.age").write_bytes(sealed(RCKU.read_bytes(), key))
+    (folder / "bad.age").write_bytes(body(key))
+    (folder / "notes.txt").write_text("seen in July")
+    case = Case.create(tmp_path / "case")
+    found = bring(case, [folder], identities(tmp_path / "key.txt"))
+    assert [(Path(path).name, why in text) for path, text in found.failures] == [("bad.age", True)]
+    assert [Path(path).name for path, _ in found.skipped] == ["notes.txt"]
+    assert len(found.captures) == 1
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_export_that_ends_between_two_members_is_told(whole, tmp_path):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, path in (("a/scrubbed.pcapng", RCKU), ("b/scrubbed.pcapng", LADDER), ("c/scrubbed.pcapng", RCKU)):
+            archive.add(path, name)
+        end = archive.offset
+    path = tmp_path / "export.tar"
+    path.write_bytes(out.getvalue() if whole else out.getvalue()[:end])
+    done = run("case", "import", str(path), "--case", str(tmp_path / "case"))
+    said = (done.stdout + done.stderr).decode()
+    assert "2 analysed" in said
+    assert "1 came again" in said
+    assert ("the tar has no end: what came behind is lost" in said) is not whole
+    assert done.returncode == (0 if whole else 1)

@@ -76,6 +76,13 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
                 at = _next(file, at + BLOCK, size)
 
 
+def ends(file: IO[bytes]) -> bool:
+    """Does an archive end as its writer ends it, in two blocks of zeros (POSIX.1-2017)? Else it may be cut off."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 2 * BLOCK))
+    return file.read(2 * BLOCK) == bytes(2 * BLOCK)
+
+
 class _Meter:
     """A file for tarfile, which lets no member's headers take more than their share."""
 

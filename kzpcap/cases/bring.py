@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from kzpcap.capture.source import may_hold_captures
-from kzpcap.capture.tars import is_tar, tar_members
+from kzpcap.capture.tars import ends, is_tar, tar_members
 from kzpcap.cases.custody import new_run
 from kzpcap.cases.store import Case, file_digest, sync, workshop
 from kzpcap.cases.work import OWN_WORDS, SIDECAR, sidecar
 from kzpcap.errors import CaptureError
-from kzpcap.sealing import SealError, is_sealed, unseal
+from kzpcap.sealing import SealError, is_armoured, is_sealed, unseal
 
 TOLD = "told.json"
 MANIFEST = "manifest.json"
@@ -35,6 +35,7 @@ MAX_MANIFEST = 8 << 20
 MAX_FIELD = 1_000
 MAX_MEMBERS = 100_000
 MAX_UNPACKED = 64 << 30
+SEALED = ".age"
 PCAPNG = b"\x0a\x0d\x0d\x0a"
 LEFT = (TOLD, MANIFEST, "report.json", "report.html", "result.json")
 """Files of a service that are no captures and need no word: the report is made again."""
@@ -110,6 +111,9 @@ class Bringer:
                 self.brought.skipped.append((shown, "no plain file"))
                 return
             sealed = is_sealed(path)
+            if not sealed and is_armoured(path):
+                self.brought.failures.append((shown, "sealed in ASCII armour: `age --decrypt` opens it first"))
+                return
             if sealed and not self.keys:
                 self.brought.failures.append((shown, "sealed, and no --identity was given"))
                 return
@@ -121,8 +125,10 @@ class Bringer:
                     shutil.copyfileobj(body, out, 1 << 20)
             if not may_hold_captures(str(aside)):
                 # Whoever names a file, or sealed one, holds it for a capture.
-                left = self.brought.failures if named or sealed else self.brought.skipped
-                left.append((shown, "what was sealed is no capture" if sealed else "no capture"))
+                claims = shown.endswith(SEALED)  # what its name says was sealed is damaged, or was emptied
+                left = self.brought.failures if named or sealed or claims else self.brought.skipped
+                why = "named as sealed, and holds nothing that age has sealed" if claims else "no capture"
+                left.append((shown, "what was sealed is no capture" if sealed else why))
                 return
             told = {**(sidecar(str(path)) or {}), "imported_from": shown, **_told(path.with_name(TOLD))}
             told |= _scrubbed(path, aside.stat().st_size, self.keys)
@@ -157,6 +163,8 @@ class Bringer:
         try:
             with path.open("rb") as body:
                 self._members(path, body, groups)
+                if not ends(body):
+                    self.brought.failures.append((str(path), "the tar has no end: what came behind is lost"))
         except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # what came before it is taken
             self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         for members in groups.values():

@@ -157,6 +157,7 @@ def batch(
                 for path, why in brought.skipped:
                     run.skip(path, why)
                 for path, told in brought.again:
+                    tally.outcomes["came again"] += 1
                     run.chain.add("came again", name=full(path), sidecar=told)
             where, vouched = (os.path.abspath(case.folder), os.path.abspath(folder)), frozenset(run.vouched)
             with contextlib.closing(
