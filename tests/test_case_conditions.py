@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 
-from kzpcap.cases import tomography
+from kzpcap.cases import timeline, tomography
+from kzpcap.cases.across import _days
 from kzpcap.cases.claims import Gathered
-from kzpcap.cases.crossings import START, Edge, crossings
+from kzpcap.cases.crossings import DOUBTFUL, START, Edge, crossings
 from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
@@ -148,3 +150,18 @@ def test_what_was_recorded_beside_the_server_is_not_clean(where, counts):
     found = [told for told, _ in crossings("c", Document(other))]
     assert found
     assert {one.outcome for one in found} == {"clean" if counts else "neutral"}
+
+
+@pytest.mark.parametrize("state", ["suspected", "interfered"])
+def test_a_day_with_something_suspected_is_not_painted_clean(state):
+    from kzpcap.report.case_page import _strongest
+
+    clean = crossing((), False, time=1_563_613_200.0)
+    both = [clean, replace(clean, outcome="neutral", why=f"{state}{DOUBTFUL}")]
+    (day,) = [counts for name in _days(both) for counts in name["days"].values()]
+    assert _strongest(day) == "neutral"
+    (hour,) = timeline.hours(both).values()
+    assert _strongest(hour) == "neutral"
+    open_beside = [both[0], replace(both[1], why="no certificate was seen")]
+    (day,) = [counts for name in _days(open_beside) for counts in name["days"].values()]
+    assert _strongest(day) == "clean"

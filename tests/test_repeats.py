@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 
+import dpkt
 import pytest
 
 from kzpcap.cases.repeats import Repeats
@@ -130,3 +131,22 @@ def test_a_copy_that_ends_early_counts_no_connection_twice(tmp_path):
     assert run("case", "release", str(tmp_path / "case"), "-o", str(tmp_path / "out")).returncode == 0
     with (tmp_path / "out" / "connections.csv").open() as file:
         assert [row["state"] for row in csv.DictReader(file)] == ["intercepted"]
+
+
+def test_a_connection_that_begins_in_one_part_and_goes_on_in_the_next_is_one(tmp_path):
+    """Its SYN is in the first part, its ClientHello in the second: the whole has both."""
+    path = CAPTURES / "kz-2019-ladder" / "capture.pcapng"
+    with path.open("rb") as file:
+        packets = list(dpkt.pcapng.Reader(file))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, part in (("whole", packets), ("first", packets[:41]), ("second", packets[41:])):
+        with (folder / f"{name}.pcap").open("wb") as file:
+            writer = dpkt.pcap.Writer(file)
+            for time, frame in part:
+                writer.writepkt(frame, time)
+    assert run("batch", str(folder), "--case", str(tmp_path / "case")).returncode == 0
+    told = json.loads(run("case", "summary", str(tmp_path / "case"), "--json").stdout)
+    alone = json.loads(run("analyze", "--json", str(path)).stdout)["summary"]
+    assert told["connections"] == alone["connections"]
+    assert told["states"]["intercepted"] == alone["states"]["intercepted"]

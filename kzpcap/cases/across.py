@@ -300,7 +300,10 @@ def _days(every: list[Crossing]) -> list[dict[str, Any]]:
     for one in every:
         if not FIRST_TIME <= one.time <= LAST_TIME:
             continue
-        found.setdefault(one.name, {}).setdefault(edges.day(one.time), Counter())[one.outcome] += 1
+        counts = found.setdefault(one.name, {}).setdefault(edges.day(one.time), Counter())
+        counts[one.outcome] += 1
+        if one.doubtful:
+            counts["doubtful"] += 1
     return [
         {"name": name, "days": {day: dict(sorted(counts.items())) for day, counts in sorted(days.items())}}
         for name, days in sorted(found.items())

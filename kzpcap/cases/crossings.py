@@ -78,6 +78,11 @@ class Crossing:
     """Of a ladder: did its control get a trusted chain? A router beyond the box makes an edge exact as well."""
 
     @property
+    def doubtful(self) -> bool:
+        """Was it suspected, or interfered with? That is neither clean nor a reason to call it so."""
+        return self.why.endswith(DOUBTFUL)
+
+    @property
     def same(self) -> tuple[object, ...]:
         """What the same connection, or ladder, has in another capture of it."""
         way = self.path if self.runs else ()
@@ -86,6 +91,7 @@ class Crossing:
 
 NOT_IN_FORCE = "the list was not in force on that day"
 SPLIT = "the name was whole in no packet: a box that looks at packets alone did not see it"
+DOUBTFUL = ": neither intercepted nor clean"
 AT_SERVER = "recorded beside the server: an interceptor before it is not seen there"
 
 
@@ -370,5 +376,5 @@ def _outcome(one: dict[str, Any], at_server: bool) -> tuple[str, str]:
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"
     if one["state"] in ("suspected", "interfered"):
-        return "neutral", f"{one['state']}: neither intercepted nor clean"
+        return "neutral", f"{one['state']}{DOUBTFUL}"
     return "neutral", "the origin's certificate was not publicly trusted"

@@ -76,10 +76,17 @@ class Repeats:
 def _same(one: dict[str, Any]) -> int | None:
     """What the same packets have in every capture of them; None where they have no time, and nothing tells them apart.
 
+    The ClientHello's time, where there is one: a part of a recording may begin behind the SYN.
     Not the client's address: a copy may tell another, or none. Nor the certificate: a copy may end before it.
     """
     if one["time"] is None:
         return None
     server = one["server"]["address"], one["server"]["port"]
-    what = one["time"].rstrip("Z")[:MICROSECONDS], one["client"]["port"], *server, one["server_name"], one["ja3"]
+    what = (
+        (one.get("client_hello_time") or one["time"]).rstrip("Z")[:MICROSECONDS],
+        one["client"]["port"],
+        *server,
+        one["server_name"],
+        one["ja3"],
+    )
     return hash((*what, one["probe_ttl"]))

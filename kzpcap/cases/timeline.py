@@ -178,10 +178,14 @@ def _gaps(seen: Sequence[Seen]) -> tuple[tuple[float, float], ...]:
 
 
 def hours(crossings: Sequence[Crossing]) -> dict[int, Counter[str]]:
-    """Hour since 1970 (UTC) -> how many connections to listed names had each outcome."""
+    """Hour since 1970 (UTC) -> how many connections to listed names had each outcome, and how many were suspected or
+    interfered with, which are neutral: `doubtful`."""
     found: dict[int, Counter[str]] = {}
     for one in crossings:
         if not FIRST_TIME <= one.time <= LAST_TIME:
             continue
-        found.setdefault(int(one.time // HOUR), Counter())[one.outcome] += 1
+        counts = found.setdefault(int(one.time // HOUR), Counter())
+        counts[one.outcome] += 1
+        if one.doubtful:
+            counts["doubtful"] += 1
     return dict(sorted(found.items()))

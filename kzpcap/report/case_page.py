@@ -20,7 +20,8 @@ from kzpcap.report.words import STATES
 from kzpcap.verdict.identity import is_known, is_product
 
 MAX_DAYS, MAX_TARGETS, MAX_SPANS = 62, 40, 24
-STRENGTH = ("intercepted", "clean", "neutral")
+STRENGTH = {"intercepted": "intercepted", "doubtful": "neutral", "clean": "clean", "neutral": "neutral"}
+"""What an hour or a day is painted as: one clean connection clears nothing of what was suspected beside it."""
 ONCE_A_LADDER = "The probes of one ladder count once."
 DAY = 86_400.0
 
@@ -183,7 +184,7 @@ def figures(across: dict[str, Any]) -> Iterator[tuple[str, charts.Chart]]:
 
 
 def _strongest(counts: dict[str, Any]) -> str:
-    return next((what for what in STRENGTH if counts.get(what)), "")
+    return next((shown for what, shown in STRENGTH.items() if counts.get(what)), "")
 
 
 def _days(days: dict[date, Any]) -> list[date]:

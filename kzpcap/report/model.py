@@ -29,6 +29,7 @@ def connection(
     return {
         "frame": observation.first_frame,
         "time": rfc3339(observation.time_ns) if observation.time_ns else None,
+        "client_hello_time": _time(observation.client_hello),
         "transport": observation.transport,
         "client": {"address": observation.client[0], "port": observation.client[1]},
         "server": {"address": observation.server[0], "port": observation.server[1]},
@@ -93,6 +94,11 @@ def connection(
         "duplicates": observation.duplicates,
         "given_up": observation.given_up,
     }
+
+
+def _time(seen: Seen | None) -> str | None:
+    """When something was seen; None where it was not, or its packet has no time."""
+    return rfc3339(seen.time_ns) if seen is not None and seen.time_ns else None
 
 
 def quic(observation: Observation) -> dict[str, Any] | None:
