@@ -165,3 +165,15 @@ def test_a_day_with_something_suspected_is_not_painted_clean(state):
     open_beside = [both[0], replace(both[1], why="no certificate was seen")]
     (day,) = [counts for name in _days(open_beside) for counts in name["days"].values()]
     assert _strongest(day) == "clean"
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_name_that_is_whole_in_no_packet_is_not_clean(split):
+    """A box that looks at packets alone did not see it: that nothing came of it shows no "off"."""
+    path = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
+    other = json.loads(run("analyze", "--json", str(path)).stdout)
+    for one in other["connections"]:
+        one["server_name_split"] = split
+        one["target"] = {**(one["target"] or {}), "name": "rcku.kz", "match": "exact", "in_force": True}
+    found = [told for told, _ in crossings("c", Document(other))]
+    assert {one.outcome for one in found} == {"neutral" if split else "clean"}

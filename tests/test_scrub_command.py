@@ -150,3 +150,10 @@ def test_a_name_that_is_not_there_is_no_silence(options, status, says, tmp_path)
     assert done.returncode == status
     assert says in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("profile", "kept"), [("evidence", "1 of 1 ladder"), ("public", "0 of 1 ladder")])
+def test_ladders_whose_answers_were_lost_are_not_told_as_the_same(profile, kept, tmp_path):
+    path = str(CAPTURES / "kz-2019-ladder" / "capture.pcapng")
+    done = run("scrub", path, "-o", str(tmp_path / "out.pcapng"), "--profile", profile)
+    assert f"the same answers for {kept}" in " ".join((done.stdout + done.stderr).decode().split())

@@ -20,7 +20,7 @@ cdef class Scanner:
     cdef readonly long long live, buffered, until_sweep, finished_cost
     cdef readonly bint done
     cdef readonly long long packets, decoded, wire_bytes, captured_bytes, cut_packets
-    cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back
+    cdef readonly long long first_time, last_time, previous_time, backward_jumps, largest_jump_back, jump_frame
     cdef readonly long long tcp_packets, udp_packets, icmp_packets, syn_packets, tunnelled
     cdef readonly long long duplicates, wrong_checksums, checked_checksums
     cdef readonly long long given_up_packets, early_flows, pcapdroid, icmp_echoes, icmp_errors, link_type, link_packets

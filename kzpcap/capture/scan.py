@@ -72,6 +72,8 @@ class Scanner:
         self.previous_time = -1
         self.backward_jumps = 0
         self.largest_jump_back = 0
+        self.jump_frame = 0
+        """The frame behind the largest jump."""
         self.tcp_packets = 0
         self.udp_packets = 0
         self.icmp_packets = 0
@@ -132,6 +134,7 @@ class Scanner:
                 self.backward_jumps += 1
                 if self.previous_time - p.time_ns > self.largest_jump_back:
                     self.largest_jump_back = self.previous_time - p.time_ns
+                    self.jump_frame = p.frame
             self.previous_time = p.time_ns
         link_type = records.link_type
         if link_type != self.link_type:

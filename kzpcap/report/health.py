@@ -146,6 +146,7 @@ def capture_health(
         "clock": {
             "backward_jumps": scanner.backward_jumps,
             "largest_ns": scanner.largest_jump_back,
+            "largest_frame": scanner.jump_frame or None,
             "status": surroundings.clock.status,
             "reasons": [{"says": r.says, "frames": list(r.frames)} for r in surroundings.clock.reasons],
             "not_before": rfc3339(surroundings.clock.not_before) if surroundings.clock.not_before else None,
@@ -178,6 +179,10 @@ def capture_health(
     return health
 
 
+SET_BACK_NS = 3_600 * 1_000_000_000
+"""More than the queues of a card, or of two captures that were laid together, are apart."""
+
+
 def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     """What the capture's health means for the answer, in sentences."""
     said: list[str] = []
@@ -206,6 +211,12 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
         )
     if health["truncated"] or health["skipped_bytes"] or any(part["damaged"] for part in health["parts"]):
         said.append("the file is damaged or cut: what could be read is reported")
+    back, frame = health["clock"]["largest_ns"], health["clock"]["largest_frame"]
+    if back >= SET_BACK_NS:
+        said.append(
+            f"the clock goes back by {_long(back)} at frame {frame}: what stands before it and behind it is judged by"
+            " different times"
+        )
     if health["clock"]["backward_jumps"] > max(8, packets["read"] // 50):
         said.append("packets are out of time order")
     if health["given_up"]["packets"]:
@@ -227,6 +238,13 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     elif vantage.connections:
         said.append("every date rests on the capture's own clock, which nothing in it confirms")
     return said
+
+
+def _long(span_ns: int) -> str:
+    """A span of hours or days in words."""
+    hours = span_ns // 3_600_000_000_000
+    number, name = (hours // 24, "day") if hours >= 48 else (hours, "hour")
+    return f"{number:,} {name}{'' if number == 1 else 's'}"
 
 
 def _unanswered(attempts: int, first: list[dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from datetime import MAXYEAR, UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kzpcap.report.beside import beside
 from kzpcap.report.document import Document, written
 from kzpcap.report.ladders import ANSWERS, EFFECTS, sentences
 from kzpcap.report.text import safe
@@ -162,6 +163,7 @@ def render(report: Report, document: Document, name: str) -> str:
         certificates=certificates,
         because={rule.id: rule.because for rule in (*RULES, NOTHING)},
         reasons=[(rule, count, _issuers(rows.tops[rule], certificates)) for rule, count in rows.reasons.most_common()],
+        beside=beside,
         states=STATES,
         signs=SIGNS,
         means=MEANS,

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kzpcap.iana import version_name
+from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, version_name
 from kzpcap.report import twin
+from kzpcap.report.beside import beside
 from kzpcap.report.ladders import draw
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
@@ -219,8 +220,12 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
     if not summary.connections:
         packets = report.capture["packets"]
         unread = packets["read"] and not packets["decoded"]
-        nothing = "none of its packets could be read: nothing is known of what is in them"
-        out(f"  {nothing if unread else 'no TLS in this capture, and no connection to a port where TLS is expected'}\n")
+        nothing = "no TLS in this capture, and no connection to a port where TLS is expected"
+        if unread:
+            nothing = "none of its packets could be read: nothing is known of what is in them"
+        elif report.capture["unanswered"]["attempts"]:
+            nothing = "no TLS in this capture: nothing answered what tried to connect to a port where TLS is expected"
+        out(wrap(nothing, 2) + "\n")
         return
     for state in SHOWN:
         count = states[state.value]
@@ -361,10 +366,13 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
         kind = "is on" if target.exact else f"is a subdomain of {target.name}, which is on"
         force = {True: "in force then", False: "outside its dates", None: "dates not known"}[target.in_force]
         out(wrap(f"the name {kind} the list {target.list_id} ({force})", 2, 4) + "\n")
+    requested = decode(observation.requested_name) if observation.requested_name else None
+    for sentence in beside(observation.upgrade, requested, observation.name_split):
+        out(wrap(sentence, 2, 4) + "\n")
     if observation.version is not None:
         reaction = {
             "went_on": "the client went on",
-            "refused": "the client refused the certificate",
+            "refused": f"the client refused the certificate{_alert(observation)}",
             "closed": "the client closed the connection",
             "silent": "nothing more of the client is seen",
         }.get(observation.reaction.value)
@@ -382,6 +390,14 @@ def _tree(report: Report, connection: Connection, out: Callable[[str], object]) 
         out("  cannot be settled here\n")
         for rule in verdict.unsettled:
             out(f"    ? {RULE_WORDS.get(rule, rule)} (rule {rule})\n")
+
+
+def _alert(observation: Observation) -> str:
+    """With which alert, where it was sent in clear."""
+    for alert in observation.alerts:
+        if alert.from_client and alert.code in CERTIFICATE_ALERTS:
+            return f" ({alert_name(alert.code)}, frame {alert.seen.frame})"
+    return ""
 
 
 def _told(found: Finding) -> set[str]:

@@ -48,6 +48,8 @@ class Proof:
 
     compared: int = 0
     ladders: int = 0
+    ladders_changed: int = 0
+    """Ladders of which an answer is another, or none, in what was scrubbed."""
     losses: list[Loss] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     wrong: list[Loss] = field(default_factory=list)
@@ -181,7 +183,9 @@ def _ladders(before: Report, after: Report, made: Made, chosen: Chosen, proof: P
         others = there.get((mapping.get(ladder.server, ladder.server), ladder.server_name, ladder.shape))
         if not others:
             proof.losses.append(Loss(0, name, "the ladder cannot be read any more", False))
+            proof.ladders_changed += 1
             continue
+        lost = len(proof.losses)
         other = others.pop(0)  # several with one name are in the order in which they were gone up
         for what, first, second in _ladder_fields(ladder, other, mapping):
             if first != second:
@@ -189,6 +193,7 @@ def _ladders(before: Report, after: Report, made: Made, chosen: Chosen, proof: P
                 if public and ladder.effect in ("certificate", "suspected_certificate"):
                     expected = True  # it was concluded from certificates that were taken out
                 proof.losses.append(Loss(0, name, f"{what}: {first} became {second}", expected))
+        proof.ladders_changed += len(proof.losses) > lost
 
 
 def _ladder_fields(before: Ladder, after: Ladder, mapping: dict[str, str]) -> Iterator[tuple[str, object, object]]:

@@ -345,7 +345,8 @@ def words(scrubbed: Scrubbed) -> list[str]:
     count = f"all {proof.compared:,}" if not moved else f"{proof.compared - len(moved):,} of {proof.compared:,}"
     same = f"compared: the same state for {count} connections"
     if proof.ladders:
-        same += f", and the same answers for ladders: {proof.ladders:,}"
+        kept = proof.ladders - proof.ladders_changed
+        same += f", and the same answers for {kept:,} of {proof.ladders:,} ladder{'' if proof.ladders == 1 else 's'}"
     said.append(same if not lost else f"NOT THE SAME: {len(lost)} answers differ")
     if moved:
         whose = "which are not handed on" if manifest["profile"] == "public" else "of controls without a name"
