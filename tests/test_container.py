@@ -415,3 +415,15 @@ def test_any_bytes_end_in_records_or_in_a_capture_error(start, data):
         return
     assert sum(len(entry[3]) for entry in found) <= len(raw)
     assert reader.pos <= len(raw) + 4
+
+
+@pytest.mark.parametrize(("value", "filtered"), [(b"\0tcp port 443", True), (b"\0", False), (b"\1" + bytes(8), False)])
+def test_a_capture_filter_is_told_and_not_kept(value, filtered):
+    option = struct.pack("<HH", 11, len(value)) + value + bytes(-len(value) & 3)
+    body = struct.pack("<HHI", 1, 0, 0) + option + bytes(4)
+    length = struct.pack("<I", 12 + len(body))
+    section = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    packet = struct.pack("<IIIIIII", 6, 32 + 60, 0, 0, 0, 60, 60) + b"a" * 60 + struct.pack("<I", 92)
+    reader, found, _ = records(section + struct.pack("<I", 1) + length + body + length + packet)
+    assert len(found) == 1
+    assert [interface.filtered for interface in reader.interfaces] == [filtered]

@@ -11,6 +11,8 @@ from kzpcap.errors import CaptureError
 SHB = 0x0A0D0D0A
 COMMENT = 1
 """An option of any block (pcapng section 3.5)."""
+FILTER = 11
+"""if_filter, of an interface (section 4.2)."""
 MAX_SECONDS = 1 << 33
 MAX_INTERFACES = 65_536
 MAX_SECRETS = 16 << 20
@@ -241,6 +243,8 @@ class Pcapng(Records):
                     interface.offset_seconds = max(-MAX_SECONDS, min(MAX_SECONDS, offset))
                 elif code == 2:
                     interface.name = value[:256]
+                elif code == FILTER and value[1:].strip(b" \0"):
+                    interface.filtered = True
                 elif code == COMMENT:
                     self.comments += 1
             self.interfaces.append(interface)

@@ -1,7 +1,7 @@
 # C types for records.py (Cython's augmenting .pxd): the .py file alone is the whole program.
 cdef class Interface:
     cdef public long long link_type, snaplen, exponent, offset_seconds
-    cdef public bint binary
+    cdef public bint binary, filtered
     cdef public bytes name
 
 cdef class Records:

@@ -19,6 +19,8 @@ class Interface:
         self.exponent = 6
         self.offset_seconds = 0
         self.name = b""
+        self.filtered = False
+        """Was it recorded through a capture filter?"""
 
 
 class Records:

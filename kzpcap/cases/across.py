@@ -105,6 +105,8 @@ class Across:
     clocks: Counter[str] = field(default_factory=Counter)
     vantages: Counter[str] = field(default_factory=Counter)
     icmp: Counter[bool] = field(default_factory=Counter)
+    as_sources: set[str] = field(default_factory=set)
+    """The tables by which the reports tell whose a router is, each with its date."""
     possession: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     """State -> the first connections to listed names that have it."""
@@ -124,6 +126,7 @@ class Across:
             if crossing.path:
                 hour = datetime.fromtimestamp(crossing.time, UTC).strftime("%Y-%m-%d %H")
                 self.triggers.setdefault((crossing.name, crossing.server, hour), Counter())[crossing.outcome] += 1
+        self.as_sources.update(ladder["as_source"] for ladder in report["ladders"] if ladder["as_source"])
         head = report["capture"]
         self.clocks[head["clock"]["status"]] += 1
         self.vantages[head["vantage"]["where"]] += 1
@@ -183,6 +186,7 @@ class Across:
         return {
             "counted_once_though_in_several_captures": self.again,
             "edges": [row.document(self.routers) for row in rows[:MAX_ROWS]],
+            "as_sources": sorted(self.as_sources),
             "edges_left_out": max(0, len(rows) - MAX_ROWS),
             "mostly": None if mostly is None else {**_plain(mostly), "says": mostly.sentence()},
             "disagreements": edges.disagreements(every),

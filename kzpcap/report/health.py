@@ -126,6 +126,7 @@ def capture_health(
         ],
         "unsupported_links": [link_name(number) for number in sorted(scanner.unknown_links)],
         "interfaces": [safe(decode(entry.name)) for entry in records.interfaces if entry.name][:16],
+        "filtered": any(entry.filtered for entry in records.interfaces),
         "first_time": rfc3339(scanner.first_time) if scanner.first_time >= 0 else None,
         "last_time": rfc3339(scanner.last_time) if scanner.last_time >= 0 else None,
         "packets": {
@@ -188,9 +189,11 @@ def meaning(health: dict[str, Any], vantage: Vantage) -> list[str]:
     said: list[str] = []
     packets = health["packets"]
     if health["vantage"]["where"] in ("server", "router"):
-        said.append("an interceptor between this point and the client would not be visible here")
+        said.append("an interceptor between this point and the client shows no certificate of its own here")
     if vantage.connections and not health["icmp"]:
-        said.append("no ICMP was captured: hops cannot be named (record without a port filter)")
+        why = "the capture filter may have left it out, " if health["filtered"] else ""
+        advice = "record without a port filter, and a traceroute beside it"
+        said.append(f"no ICMP was captured: {why}hops cannot be named ({advice})")
     if vantage.connections and not vantage.with_syn:
         said.append("no TCP handshakes were captured: senders cannot be compared")
     if vantage.connections and not vantage.both_directions:

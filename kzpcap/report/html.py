@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kzpcap.report.beside import beside
 from kzpcap.report.document import Document, written
 from kzpcap.report.ladders import ANSWERS, EFFECTS, sentences
+from kzpcap.report.names import two_senders
 from kzpcap.report.text import safe
 from kzpcap.report.whom import told
 from kzpcap.report.words import BY_ISSUER, STATES
@@ -103,6 +104,8 @@ class Rows:
     lists: dict[str, Counter[str]] = field(default_factory=dict)
     forces: dict[str, set[bool | None]] = field(default_factory=dict)
     replayable: int = 0
+    two_senders: Counter[str] = field(default_factory=Counter)
+    """State -> connections that are in order, or open, and have marks of two senders."""
     by: Counter[tuple[bool, str]] = field(default_factory=Counter)
     """(a key that was verified, by whom) -> connections."""
     reasons: Counter[str] = field(default_factory=Counter)
@@ -125,6 +128,8 @@ class Rows:
             named = one["certificates"] and one["rule_id"] in BY_ISSUER
             if named and (len(tops) < MAX_TOPS or one["certificates"][-1] in tops):
                 tops[one["certificates"][-1]] += 1
+        remarks = [remark["says"] for remark in one["remarks"] if remark["value"]]
+        self.two_senders[state] += state not in STATES[:3] and any(map(two_senders, remarks))
         if not listed and state not in STATES[:3]:
             return
         if len(self.shown) < MAX_ROWS:
@@ -173,6 +178,7 @@ def render(report: Report, document: Document, name: str) -> str:
         lists=rows.lists,
         forces={name: _force(seen) for name, seen in rows.forces.items()},
         replayable=rows.replayable,
+        two_senders=+rows.two_senders,
         whom=[(known, words, count) for (known, words), count in rows.by.most_common()],
         ladders=[
             (document, path_figure(document), sentences(judged, report.networks))

@@ -40,6 +40,11 @@ def replayable(connection: dict[str, Any]) -> bool:
     return bool(connection.get("specimen")) and connection["possession"] != "proved"
 
 
+def two_senders(says: str) -> bool:
+    """Does a remark tell that two machines sent in one name?"""
+    return ": two senders" in says
+
+
 def identity_of(connection: dict[str, Any]) -> str:
     """By whom, as far as a verified key or a product's names tell."""
     return connection["interceptor"]["identity"] if connection["interceptor"] else UNKNOWN

@@ -14,6 +14,7 @@ from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, version_name
 from kzpcap.report import twin
 from kzpcap.report.beside import beside
 from kzpcap.report.ladders import draw
+from kzpcap.report.names import two_senders
 from kzpcap.report.summary import Summary
 from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
 from kzpcap.report.whom import told
@@ -62,6 +63,8 @@ class Collected:
     identities: dict[State, Counter[str]] = field(default_factory=dict)
     places: dict[State, Counter[str]] = field(default_factory=dict)
     specimens: Counter[State] = field(default_factory=Counter)
+    two_senders: Counter[str] = field(default_factory=Counter)
+    """State -> connections that are in order, or open, and have marks of two senders."""
     nameless: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -135,6 +138,8 @@ def _collect(report: Report, options: Options, summary: Summary) -> Collected:
         if shown:
             _whom_and_where(report, connection, collected)
         else:
+            if any(remark.value and two_senders(remark.says) for remark in verdict.remarks):
+                collected.two_senders[verdict.state.value] += 1
             collected.grouped.setdefault(verdict.rule.id, Counter())["targets" if exact else "others"] += 1
             if verdict.rule.id in BY_ISSUER and observation.chain:
                 facts = report.surroundings.chain_facts(observation)
@@ -261,6 +266,10 @@ def _findings(report: Report, summary: Summary, collected: Collected, out: Calla
         name = state.value
         unnamed = collected.nameless[name]
         out(_found(name, _both(targets[name], states[name] - targets[name] - unnamed, unnamed) + more))
+        if collected.two_senders[name]:
+            out(
+                wrap(f"but  {collected.two_senders[name]} of them with marks of two senders (--explain)", 17, 22) + "\n"
+            )
     for rule, counts in sorted(collected.grouped.items(), key=lambda item: -sum(item[1].values())):
         if RULE_STATES.get(rule) is State.GENUINE:
             continue

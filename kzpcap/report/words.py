@@ -109,6 +109,8 @@ def _edges(across: dict[str, Any]) -> Iterator[str]:
     for address, network in sorted(networks.items()):
         if network:
             yield f"    {address}: {network}"[:80]
+    if across["as_sources"]:
+        yield wrap(f"AS numbers by {', '.join(map(safe, across['as_sources']))}", 4, 6)
     if across["mostly"]:
         yield wrap(across["mostly"]["says"], 2)
     for said in across["disagreements"][:5]:

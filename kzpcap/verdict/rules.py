@@ -584,6 +584,7 @@ REMARKS: tuple[Fact, ...] = (
     facts.chain_is_specimen,
     facts.server_genuine_for_other_names,
     facts.hello_by_another_sender,
+    facts.client_hello_by_another_sender,
     facts.answered_from_another_distance,
     facts.syn_answered_unlike_controls,
     facts.timestamps_break,

@@ -79,6 +79,7 @@ from kzpcap.verdict.facts.senders import (
 from kzpcap.verdict.facts.stacks import (
     acknowledged_unsent,
     answered_from_another_distance,
+    client_hello_by_another_sender,
     echoes_no_timestamp,
     ip_id_breaks,
     one_clock_for_several_servers,
@@ -121,6 +122,7 @@ __all__ = [
     "chain_is_specimen",
     "chain_verified_to_interception_key",
     "chain_verified_to_supplied_ca",
+    "client_hello_by_another_sender",
     "client_reset_by_another_sender",
     "clock_contradicted",
     "closed_by_another_sender",

@@ -1,4 +1,4 @@
-"""Facts about the machine that answered: counters, clocks, signatures and distances beside each other.
+"""Facts about the machine that answered, or that asked: counters, clocks, signatures and distances beside each other.
 
 Each is weak alone, for load balancers, offloading and busy hosts do these things too: they are told with their numbers,
 and decide nothing. FACTS of the field: PASSIVE (SIGCOMM 2023), RFC 7323, RFC 9293.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import islice, pairwise
 
 from kzpcap.observations import Mark, Observation
-from kzpcap.paths.hops import differ
+from kzpcap.paths.hops import FRESH_TTLS, differ, family
 from kzpcap.paths.stack import one_clock, stamps, steps_like_a_counter
 from kzpcap.surroundings import Surroundings
 from kzpcap.surroundings.responders import CONTROLS
@@ -27,6 +27,8 @@ from kzpcap.verdict.features import (
 from kzpcap.verdict.logic import Finding
 
 NEEDED = 3
+HIGHEST_PROBE = 40
+"""The highest TTL with which ladders are gone up."""
 NEAR_NS = 1_000_000_000
 """A counter that many connections share moves on; further apart in time, steps say nothing."""
 NAMES = {"syn_ack": "SYN-ACK", "server_hello": "ServerHello", "certificate": "Certificate", "fin": "FIN"}
@@ -61,8 +63,8 @@ def ip_id_breaks(observation: Observation, surroundings: Surroundings) -> Findin
         return NO_ODD_ID
     for at, odd in enumerate(marks):
         others = [mark for mark in marks if mark is not odd]
-        if without_a_counter(odd):
-            continue
+        if without_a_counter(odd) or any(one.ip_id == odd.ip_id for one in others):
+            continue  # of two that are equal nothing tells which is the stranger
         if len(others) < NEEDED or not all(steps_like_a_counter(one.ip_id, two.ip_id) for one, two in pairwise(others)):
             continue
         before = others[max(0, min(at, len(others)) - 1)]
@@ -209,3 +211,27 @@ def one_clock_for_several_servers(observation: Observation, surroundings: Surrou
         " a proxy or a host with several addresses; it says nothing of TLS"
     )
     return Finding(True, says, tuple(sorted(servers.values())[:6]))
+
+
+def client_hello_by_another_sender(observation: Observation, surroundings: Surroundings) -> Finding:
+    """The ClientHello did not come from the sender of the SYN: a box between the client and here took over.
+
+    Beside the client, and of probes with lowered TTLs, such a difference is the client's own making.
+    """
+    syn, hello = observation.syn, observation.client_hello
+    if syn is None or hello is None or syn.ttl == hello.ttl:
+        return Finding(False, "the ClientHello has the SYN's TTL, or one of them was not seen")
+    frames = (syn.frame, hello.frame)
+    if surroundings.rebuilt:
+        return Finding(None, surroundings.rebuilt, frames)
+    if observation.tunnels or syn.ttl in FRESH_TTLS or syn.ttl + 1 in FRESH_TTLS:
+        return Finding(
+            None, "another TTL in the ClientHello than in the SYN: beside the client, its own making", frames
+        )
+    if observation.probe_ttl is not None or len({probe.ttl for probe in observation.probes}) > 1:
+        return Finding(None, "ClientHellos with several TTLs: probes", frames)
+    ttls = f"TTL {syn.ttl} in the SYN, {hello.ttl} in the ClientHello"
+    nearer = hello.ttl > syn.ttl if family(hello.ttl) == family(syn.ttl) else hello.ttl > HIGHEST_PROBE
+    if not nearer or not differ(syn.ttl, hello.ttl):
+        return Finding(None, f"{ttls}: as far away, or a probe", frames)
+    return Finding(True, f"{ttls}: two senders in the client's name", frames)
