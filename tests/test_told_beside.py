@@ -111,3 +111,10 @@ def test_an_attempt_without_an_answer_is_no_lack_of_attempts(tmp_path):
     assert "no connection to a port where TLS is expected" not in text
     assert "nothing answered what tried to connect to a port where TLS is expected" in text
     assert "nothing answered what tried to connect to a port where TLS is expected" in page(tmp_path, capture)
+
+
+def test_what_cannot_be_settled_is_told_with_its_reason(tmp_path):
+    path = str(CAPTURES / "tls13-encrypted" / "capture.pcapng")
+    text = " ".join(run("analyze", "--explain", path).stdout.decode().split())
+    rule = "? by a supplied anchor (rule trusted-by-supplied-anchor)"
+    assert f"{rule} no certificate of the server can be read here" in text

@@ -10,30 +10,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kzpcap.iana import CERTIFICATE_ALERTS, alert_name, version_name
-from kzpcap.report import twin
-from kzpcap.report.beside import beside
+from kzpcap.report.evidence import RULE_STATES, RULE_WORDS, SHOWN, show, sni
 from kzpcap.report.ladders import draw
 from kzpcap.report.names import two_senders
 from kzpcap.report.summary import Summary
-from kzpcap.report.text import WIDTH, day_and_time, decode, safe, wrap
+from kzpcap.report.text import WIDTH, day_and_time, safe, wrap
 from kzpcap.report.whom import told
 from kzpcap.report.words import BY_ISSUER, LABORATORY
 from kzpcap.report.words import count as counted
 from kzpcap.verdict.facts import chain_is_specimen
 from kzpcap.verdict.identity import is_known, parts
 from kzpcap.verdict.judge import Verdict
-from kzpcap.verdict.logic import Finding
-from kzpcap.verdict.rules import NOTHING, RULES, State
+from kzpcap.verdict.rules import State
 
 if TYPE_CHECKING:
     from kzpcap.analysis import Connection, Report
     from kzpcap.observations import Observation
 
-SHOWN = (State.INTERCEPTED, State.SUSPECTED, State.INTERFERED)
 MAX_TREES = 12
 MAX_LINES = 200
-SIGNS = {True: "+", False: "-", None: "?"}
 COLOURS = {State.INTERCEPTED: "31;1", State.SUSPECTED: "33", State.INTERFERED: "35", State.GENUINE: "32"}
 
 
@@ -93,7 +88,7 @@ def write(report: Report, options: Options, out: Callable[[str], object]) -> Sum
     _findings(report, summary, collected, out)
     _table(collected, options, out)
     for alike in collected.trees.values():
-        _tree(report, alike[0], out)
+        show(report, alike[0], out)
         if len(alike) > 1:
             frames = ", ".join(str(connection.observation.first_frame) for connection in alike[1:9])
             more = " ..." if len(alike) > 9 else ""
@@ -316,7 +311,7 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
     out(f"\n{'TIME':<8}  {'SERVER':<{server}}  {'SNI':<{name}}  {'STATE':<12}  BECAUSE\n")
     days = {day_and_time(connection.observation.time_ns)[:10] for connection in lines}
     today = ""
-    for connection, sni in zip(lines, names, strict=True):
+    for connection, named in zip(lines, names, strict=True):
         observation, verdict = connection.observation, connection.verdict
         day = day_and_time(observation.time_ns)[:10]
         if len(days) > 1 and day != today:
@@ -328,7 +323,7 @@ def _table(collected: Collected, options: Options, out: Callable[[str], object])
             state = f"\x1b[{COLOURS[verdict.state]}m{state}\x1b[0m"
         out(
             f"{time}  {address(observation.server[0], server):<{server}}  "
-            f"{cut(sni, name):<{name}}  {state}  {cut(_because(verdict), reason)}\n"
+            f"{cut(named, name):<{name}}  {state}  {cut(_because(verdict), reason)}\n"
         )
     if collected.lines_left:
         out(f"(+{collected.lines_left} more: --all shows them)\n")
@@ -344,95 +339,7 @@ def _because(verdict: Verdict) -> str:
 
 def _target_name(observation: Observation) -> str:
     target = observation.target
-    return ("(sub) " if target is not None and not target.exact else "") + _sni(observation)
-
-
-def _sni(observation: Observation) -> str:
-    if observation.server_name_raw is not None:
-        return safe(decode(observation.server_name_raw)) + ("" if observation.name_status == "seen" else "~")
-    return {"absent": "(no name)", "cut": "(name cut off)"}.get(observation.name_status, "(no name seen)")
-
-
-def _tree(report: Report, connection: Connection, out: Callable[[str], object]) -> None:
-    observation, verdict = connection.observation, connection.verdict
-    head = f"{_sni(observation)}, {observation.server[0]}:{observation.server[1]}, {observation.transport}"
-    out("\n" + wrap(f"{head}, frames {observation.first_frame}-{observation.last_frame}", 0, 2) + "\n")
-    out(f"  {verdict.state.value:<14}{'rule ' + verdict.rule.id:>{WIDTH - 16}}\n")
-    out(wrap(verdict.rule.says, 2) + "\n")
-    _finding(verdict.evidence, 4, out)
-    twin.show(observation, report.surroundings, out)
-    further = [rule for rule in verdict.also if RULE_STATES.get(rule) in SHOWN]
-    told = _told(verdict.evidence)
-    remarks = [remark for remark in verdict.remarks if remark.says not in told]
-    if remarks or further:
-        out("  also\n")
-        for remark in remarks:
-            _finding(remark, 4, out)
-        for rule in further:
-            out(f"    + rule {rule} holds too\n")
-    target = observation.target
-    if target is not None:
-        kind = "is on" if target.exact else f"is a subdomain of {target.name}, which is on"
-        force = {True: "in force then", False: "outside its dates", None: "dates not known"}[target.in_force]
-        out(wrap(f"the name {kind} the list {target.list_id} ({force})", 2, 4) + "\n")
-    requested = decode(observation.requested_name) if observation.requested_name else None
-    for sentence in beside(observation.upgrade, requested, observation.name_split):
-        out(wrap(sentence, 2, 4) + "\n")
-    if observation.version is not None:
-        reaction = {
-            "went_on": "the client went on",
-            "refused": f"the client refused the certificate{_alert(observation)}",
-            "closed": "the client closed the connection",
-            "silent": "nothing more of the client is seen",
-        }.get(observation.reaction.value)
-        out(wrap(f"{version_name(observation.version)}{'; ' + reaction if reaction else ''}", 2, 4) + "\n")
-    for name in observation.chain[:4]:
-        certificate = report.surroundings.certificates[name]
-        dates = (
-            f"{day_and_time(certificate.not_before)[:10]} to {day_and_time(certificate.not_after)[:10]}"
-            if certificate.subject
-            else "unreadable"
-        )
-        what = safe(certificate.common_name or certificate.subject)[:60]
-        out(wrap(f"certificate {name[:16]}... {what}, {certificate.key}, {dates}", 2, 6) + "\n")
-    if verdict.unsettled and verdict.state not in (State.INTERCEPTED, State.INTERFERED):
-        out("  cannot be settled here\n")
-        for rule in verdict.unsettled:
-            out(f"    ? {RULE_WORDS.get(rule, rule)} (rule {rule})\n")
-
-
-def _alert(observation: Observation) -> str:
-    """With which alert, where it was sent in clear."""
-    for alert in observation.alerts:
-        if alert.from_client and alert.code in CERTIFICATE_ALERTS:
-            return f" ({alert_name(alert.code)}, frame {alert.seen.frame})"
-    return ""
-
-
-def _told(found: Finding) -> set[str]:
-    return {found.says}.union(*map(_told, found.children))
-
-
-def _finding(found: Finding, indent: int, out: Callable[[str], object]) -> None:
-    sign = SIGNS[found.value]
-    if found.operator and not found.says:
-        if len(found.children) == 1:
-            only = found.children[0]
-            if found.operator in ("none_of", "not_shown") and only.value is not None:
-                only = only._replace(value=found.value)  # what it says is already said of what is not there
-            _finding(only, indent, out)
-            return
-        words = {"all_of": "all of", "any_of": "any of", "none_of": "none of", "not_shown": "not shown"}[found.operator]
-        out(f"{' ' * indent}{sign} {words}\n")
-    else:
-        frames = (
-            f"  [frame{'s' if len(found.frames) > 1 else ''} {', '.join(map(str, found.frames[:6]))}]"
-            if found.frames
-            else ""
-        )
-        out(wrap(f"{sign} {safe(found.says)}{frames}", indent, indent + 4) + "\n")
-    for child in found.children[:12]:
-        _finding(child, indent + 2, out)
+    return ("(sub) " if target is not None and not target.exact else "") + sni(observation)
 
 
 def _no_target(summary: Summary, collected: Collected) -> str:
@@ -486,8 +393,5 @@ def _corroboration(found: dict[str, Any], out: Callable[[str], object]) -> None:
         values = f"ours {entry['ours']!r}, theirs {entry['theirs']!r}"
         out(wrap(safe(f"frame {entry['frame']}: {entry['field']}: {values} ({entry['what']})"), 4, 6) + "\n")
 
-
-RULE_WORDS = {rule.id: rule.because for rule in (*RULES, NOTHING)}
-RULE_STATES = {rule.id: rule.state for rule in RULES}
 
 __all__ = ["Options", "Verdict", "write"]
