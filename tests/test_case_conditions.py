@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from kzpcap.cases import timeline, tomography
-from kzpcap.cases.across import _days
+from kzpcap.cases.across import Across, _days
 from kzpcap.cases.claims import Gathered
 from kzpcap.cases.crossings import DOUBTFUL, START, Edge, crossings
 from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
+from kzpcap.report import words
 from kzpcap.report.document import Document
 from tests.conftest import CAPTURES, judged, run
 from tests.test_across import crossing
@@ -177,3 +178,16 @@ def test_a_name_that_is_whole_in_no_packet_is_not_clean(split):
         one["target"] = {**(one["target"] or {}), "name": "rcku.kz", "match": "exact", "in_force": True}
     found = [told for told, _ in crossings("c", Document(other))]
     assert {one.outcome for one in found} == {"neutral" if split else "clean"}
+
+
+@pytest.mark.parametrize(("proved", "says"), [(0, "All that is intercepted on known ways shows a"), (1, "")])
+def test_places_that_rest_on_replayable_certificates_are_told_as_such(report, proved, says):
+    """The probes of a ladder count as one: it is no replay where the key of any is shown to be there."""
+    other = copy.deepcopy(report)
+    hits = [one for one in other["connections"] if one["state"] == "intercepted"]
+    for one in hits[:proved]:
+        one["possession"] = "proved"
+    across = Across()
+    across.add("c", Document(other))
+    told = " ".join(words.replayed(across.document()["how_sure"]))
+    assert told.startswith(says) if says else not told

@@ -225,6 +225,10 @@ class Across:
             ],
             "forged_minus_genuine": self._forged(),
             "how_sure": {
+                "intercepted_on_known_ways": sum(one.outcome == "intercepted" and bool(one.path) for one in every),
+                "of_these_with_published_certificates": sum(
+                    one.outcome == "intercepted" and bool(one.path) and one.published for one in every
+                ),
                 "clocks": dict(sorted(self.clocks.items())),
                 "vantages": dict(sorted(self.vantages.items())),
                 "captures_with_listed_names_and_icmp": self.icmp[True],

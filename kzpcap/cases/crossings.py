@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from kzpcap.report.document import Document
-from kzpcap.report.names import identity_of
+from kzpcap.report.names import identity_of, replayable
 from kzpcap.report.probing import standing_alone
 from kzpcap.verdict.identity import is_known, is_product
 
@@ -74,6 +74,8 @@ class Crossing:
     """Of a ladder: how often it was gone up; 0 for a connection."""
     port: int = 0
     """The client's: by it the same connection is known in another capture."""
+    published: bool = False
+    """Is what was shown a published certificate, which anyone can replay?"""
     control_answered: bool = False
     """Of a ladder: did its control get a trusted chain? A router beyond the box makes an edge exact as well."""
 
@@ -281,6 +283,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
             ladder["effect"] if found else None,
             max(1, ladder["support"]["runs"]),
             probes[0]["client"]["port"],
+            all(replayable(one) for one in probes if one["state"] == "intercepted"),
             ladder["control_terminating_ttl"] is not None,
         )
         yield _timed(told), path
@@ -318,6 +321,7 @@ def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way], at_serv
         way.along if way is not None else (),
         where,
         port=one["client"]["port"],
+        published=replayable(one),
     )
 
 

@@ -121,6 +121,7 @@ def findings(document: dict[str, Any], titles: dict[str, str]) -> Iterator[str]:
             ]
             which = "this" if len(ways) == 1 else "each"
             yield f"Interception is on a path {', and on one '.join(ways)} (in {which} direction)."
+    yield from words.replayed(across["how_sure"])
     off = [one for one in across["timeline"]["periods"] if one["is"] == "off"]
     for one in off[:6]:
         yield f"It {words.period_words(one, both_times)}.".replace("It surely off", "It was surely off")

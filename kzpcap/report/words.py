@@ -115,7 +115,20 @@ def _edges(across: dict[str, Any]) -> Iterator[str]:
         yield wrap(across["mostly"]["says"], 2)
     for said in across["disagreements"][:5]:
         yield wrap(said, 2, 4)
+    yield from (wrap(said, 2) for said in replayed(across["how_sure"]))
     yield from _explanations(across["explanations"])
+
+
+def replayed(sure: dict[str, Any]) -> Iterator[str]:
+    """How much of what places rest on shows a certificate that anyone can replay; nothing where none does."""
+    hits, published = sure["intercepted_on_known_ways"], sure["of_these_with_published_certificates"]
+    if published:
+        which = "All" if published == hits else f"{published:,} of the {hits:,}"
+        verb, show = ("is", "shows") if hits == 1 else ("are", "show")
+        yield (
+            f"{which} that {verb} intercepted on known ways {show} a published certificate, whose key nobody is shown to"
+            " hold: places rest on what anyone can replay."
+        )
 
 
 def _explanations(found: dict[str, Any]) -> Iterator[str]:
