@@ -126,8 +126,8 @@ def replayed(sure: dict[str, Any]) -> Iterator[str]:
         which = "All" if published == hits else f"{published:,} of the {hits:,}"
         verb, show = ("is", "shows") if hits == 1 else ("are", "show")
         yield (
-            f"{which} that {verb} intercepted on known ways {show} a published certificate, whose key nobody is shown to"
-            " hold: places rest on what anyone can replay."
+            f"{which} that {verb} intercepted on known ways {show} a published certificate, whose key nobody is shown"
+            " to hold: places rest on what anyone can replay."
         )
 
 
