@@ -25,7 +25,7 @@ cdef object _staple(Handshake handshake, list chain)
 cdef bint _offers_tls13(tuple versions) except -1
 @cython.locals(packet=Packet)
 cdef bint _is_long(long long first, long long last, list sent) except -1
-@cython.locals(packet=Packet, count="long long")
+@cython.locals(packet=Packet, first=Packet)
 cdef bint _sent_again(list sent, long long answer) except -1
 @cython.locals(packet=Packet)
 cdef bint _is_split(bytes raw, list sent) except -1

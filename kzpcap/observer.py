@@ -287,14 +287,17 @@ def _is_long(first: int, last: int, sent: list[Packet]) -> bool:
 
 
 def _sent_again(sent: list[Packet], answer: int) -> bool:
-    """Did the client send more than one SYN before the frame that answered?"""
-    count = 0
+    """Did the client send its SYN again, before the frame that answered? What follows at once is a copy of it."""
+    first = None
     for packet in sent:
         if packet.frame > answer:
             break
         if packet.flags & codes.SYN:
-            count += 1
-    return count > 1
+            if first is None:
+                first = packet
+            elif packet.time_ns - first.time_ns >= REPEATS_AFTER:
+                return True
+    return False
 
 
 def _is_split(raw: bytes, sent: list[Packet]) -> bool:

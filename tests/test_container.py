@@ -212,6 +212,17 @@ def test_one_wrong_bit_of_a_snoop_length_costs_two_packets_at_most(field, bit):
     assert [data[:1] for _, _, _, data in found][-4:] == [b"d", b"e", b"f", b"g"]
 
 
+@pytest.mark.parametrize("at", range(0, 24, 4))
+def test_bytes_put_into_a_snoop_header_cost_two_packets_at_most(at):
+    """Though the record that they stand in may be read, with a time of its own making."""
+    sizes = (60, 62, 100, 54, 80, 1_400, 66)
+    raw = snoop(sizes)
+    begin = 16 + sum(24 + size + (-size & 3) for size in sizes[:3])
+    _, found, _ = records(raw[: begin + at] + b"\x11\x22\x33\x44" + raw[begin + at :])
+    assert [data[:1] for _, _, _, data in found][-2:] == [b"f", b"g"]
+    assert [data[:1] for _, _, _, data in found][:3] == [b"a", b"b", b"c"]
+
+
 def test_a_snoop_record_that_is_cut_is_not_taken_for_others_by_what_is_in_it():
     inner = snoop((40, 44, 48))[16:]
     long_ago = b"".join(
@@ -426,4 +437,4 @@ def test_a_capture_filter_is_told_and_not_kept(value, filtered):
     packet = struct.pack("<IIIIIII", 6, 32 + 60, 0, 0, 0, 60, 60) + b"a" * 60 + struct.pack("<I", 92)
     reader, found, _ = records(section + struct.pack("<I", 1) + length + body + length + packet)
     assert len(found) == 1
-    assert [interface.filtered for interface in reader.interfaces] == [filtered]
+    assert bool(reader.filtered) is filtered

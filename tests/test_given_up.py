@@ -58,6 +58,18 @@ def test_a_client_of_which_alone_was_captured_that_it_went_on_was_not_reset(tmp_
     assert only(tmp_path, capture).verdict.state == "undetermined"
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_what_the_client_sent_before_any_answer_does_not_excuse_a_reset(before, tmp_path):
+    """Early data, or what was on its way when the forged reset came: the server had answered nothing."""
+    capture, connection = routed()
+    if before:
+        connection.packet(0, PSH | ACK, WENT_ON, wait=0.01)
+    connection.packet(0, RST | ACK, wait=0.05, ttl=62)
+    if not before:
+        connection.packet(0, PSH | ACK, WENT_ON, wait=0.001)
+    assert only(tmp_path, capture).verdict.rule.id == "client-reset-by-another-sender"
+
+
 def test_an_answer_that_is_not_in_the_capture_came_before_the_reset(tmp_path):
     capture, connection = routed()
     connection.packet(1, PSH | ACK, ANSWER, wait=0.03)
@@ -154,6 +166,8 @@ CAPABILITIES = b"250-mx.example\r\n250-PIPELINING\r\n250-STARTTLS\r\n250 STARTTL
         (CAPABILITIES, b"", None),
         (b"", b"220 mx.example ESMTP\r\n" + CAPABILITIES, "smtp"),
         (b"a1 STARTTLS\r\n", b"", "imap"),
+        (b"a-1 STARTTLS\r\n", b"* OK ready\r\n", "imap"),
+        (b"100 STARTTLS\r\n", b"* OK ready\r\n", "imap"),
         (b"a1 CAPABILITY\r\na2 starttls\r\n", b"* OK ready\r\n", "imap"),
         (b"CAPABILITIES\r\nSTARTTLS\r\n", b"", "nntp"),
         (bytes.fromhex("0000000804d2162f"), b"S", "postgresql"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from kzpcap.analysis import analyze
 from kzpcap.paths.networks import Networks
 from kzpcap.reference import DATA, load
-from kzpcap.report.ladders import document, draw, sentences
+from kzpcap.report.ladders import _cell, document, draw, sentences
+from kzpcap.verdict.ladders import judge_ladders
 from kzpcap.verdict.outcomes import Outcome
 from kzpcap.verdict.rules import State
 from tests.conftest import CAPTURES, ROOT
@@ -76,6 +77,26 @@ def test_answers_that_differ_at_one_ttl_are_counted_and_drawn():
     assert step["target"]["answer"] == "intercepted"
     assert step["target"]["answers"] == {"intercepted": 2, "genuine": 1}
     assert (told["support"]["answers_with_effect"], told["support"]["answers_from_there"]) == (8, 10)
+
+
+def test_icmp_beside_answers_that_differ_is_drawn_too():
+    counts = {"genuine": 12, "intercepted": 4, "interfered": 3, "suspected": 1}
+    for answers, cell in (
+        ({"genuine": 1, "intercepted": 1}, "1 genuine, 1 forged + ICMP"),
+        (counts, "12 genuine, 4 forged, 3 blo~ + ICMP"),
+    ):
+        side = {"time_exceeded": [{"address": "10.0.0.6"}], "answer": "intercepted", "answers": answers}
+        assert _cell(side, NETWORKS) == cell
+
+
+def test_a_control_that_met_it_too_is_no_terminator():
+    built = series("vk.com", forged_from(4), routers(1, 4)), series(None, forged_from(5), routers(1, 5))
+    outcomes = {key: value for _, found in built for key, value in found.items()}
+    found = judge_ladders([entry for entry, _ in built], outcomes.get, {"vk.com"}.__contains__, {})
+    words = said(next(one for one in found if one.server_name == "vk.com"))
+    assert "the control met it too, from TTL 5 on: it shows no edge" in words
+    assert "terminator" not in words
+    assert "ask the same server for a name that it lets by too" in words
 
 
 def test_a_clean_answer_at_the_very_ttl_of_the_box_is_mixed_too():

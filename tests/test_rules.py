@@ -26,7 +26,7 @@ from tests import test_injected as injected
 from tests.conftest import CAPTURES
 
 sys.path.insert(0, str(CAPTURES))
-from recipes.built import genuine_chain
+from recipes.built import genuine_chain, qaznet_chain
 from recipes.packets import ACK, JULY_2019, OTHER, RST, SERVER, SPRING_2026, Capture, Connection
 from recipes.tls import Authority, client_hello, der, message, pem, record, rsa_handshake, server_flight
 
@@ -116,6 +116,18 @@ def test_names_of_a_ca_on_its_own_site_are_no_imitation(name, tmp_path):
     of_it = {"isca.gov.kz", "www.isca.gov.kz"}
     assert (found.verdict.rule.id == "site-of-the-ca-itself") == (name in of_it)
     assert (found.verdict.rule.state == "suspected") == (name not in of_it)
+
+
+def test_a_published_leaf_of_another_site_is_no_site_of_the_cas_own(tmp_path):
+    """Whoever asks for the authority's own site and gets the forged leaf of rcku.kz was intercepted."""
+    rng = random.Random(1)
+    capture = Capture(JULY_2019)
+    connection = Connection(capture, 40_000)
+    connection.open()
+    connection.send(0, client_hello("qca.kz", rng))
+    connection.send(1, server_flight(qaznet_chain(), 0x9C, rng))
+    (found,) = injected.judged(capture, tmp_path)
+    assert found.verdict.rule.id == "signed-by-known-interception-ca"
 
 
 def test_signed_by_known_intermediate(tmp_path):

@@ -244,7 +244,7 @@ class Pcapng(Records):
                 elif code == 2:
                     interface.name = value[:256]
                 elif code == FILTER and value[1:].strip(b" \0"):
-                    interface.filtered = True
+                    self.filtered = True
                 elif code == COMMENT:
                     self.comments += 1
             self.interfaces.append(interface)

@@ -19,8 +19,6 @@ class Interface:
         self.exponent = 6
         self.offset_seconds = 0
         self.name = b""
-        self.filtered = False
-        """Was it recorded through a capture filter?"""
 
 
 class Records:
@@ -52,6 +50,8 @@ class Records:
         self.secrets: list[bytes] = []
         self.comments = 0
         self.private_blocks = 0
+        self.filtered = False
+        """Does any interface say that it was recorded through a capture filter?"""
 
     def advance(self) -> bool:
         """Go to the next packet; False at the end."""

@@ -26,6 +26,7 @@ class Snoop(Records):
         kind = pieces.be32(self.data, 12)
         self.link_type = LINK_TYPES.get(kind, -1 - kind)
         self.pos = 16
+        self.before_ns = 0
         self.searched = False
         """Was it looked for records in vain?"""
 
@@ -57,6 +58,7 @@ class Snoop(Records):
                 self._cut("packet", left - codes.SNOOP_HEADER)
                 return False
             self.frame += 1
+            self.before_ns = self.time_ns
             self.time_ns = (
                 pieces.be32(self.data, self.pos + 16) * 1_000_000_000 + pieces.be32(self.data, self.pos + 20) * 1_000
             )
@@ -84,12 +86,20 @@ class Snoop(Records):
         return -1
 
     def _find(self) -> int:
-        """Where the next two records in a row are, or the last one of the file; -1 for nowhere."""
+        """Where the next two records in a row are, or the last one of the file; -1 for nowhere.
+
+        In time with one of the last two that were read: the last one's own may be damaged.
+        """
         last = self.time_ns // 1_000_000_000
+        before = (self.before_ns or self.time_ns) // 1_000_000_000
         at = self.pos + 1
         while at <= self.size - codes.SNOOP_HEADER:
-            follow = self._follows(at, last)
-            if follow >= 0 and (follow == self.size or self._follows(follow, last) >= 0):
+            if self._is_one(at, last) or (before != last and self._is_one(at, before)):
                 return at
             at += 1
         return -1
+
+    def _is_one(self, at: int, last: int) -> bool:
+        """Does a record start here, and another behind it, or the end of the file?"""
+        follow = self._follows(at, last)
+        return follow == self.size or (follow >= 0 and self._follows(follow, last) >= 0)

@@ -41,6 +41,7 @@ class Part(NamedTuple):
     format: str
     packets: int
     damaged: bool
+    filtered: bool
 
 
 @dataclass

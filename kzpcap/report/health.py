@@ -126,7 +126,7 @@ def capture_health(
         ],
         "unsupported_links": [link_name(number) for number in sorted(scanner.unknown_links)],
         "interfaces": [safe(decode(entry.name)) for entry in records.interfaces if entry.name][:16],
-        "filtered": any(entry.filtered for entry in records.interfaces),
+        "filtered": bool(records.filtered) or any(part.filtered for part in source.parts),
         "first_time": rfc3339(scanner.first_time) if scanner.first_time >= 0 else None,
         "last_time": rfc3339(scanner.last_time) if scanner.last_time >= 0 else None,
         "packets": {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kzpcap.paths.networks import Networks
-from kzpcap.report.text import rfc3339, safe, wrap
+from kzpcap.report.text import cut, rfc3339, safe, wrap
 from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.routers import Hop
 
@@ -25,6 +25,7 @@ ANSWERS = {
 }
 SHORT = {"intercepted": "forged", "suspected": "suspect", "interfered": "blocked", "plain": "plain text"}
 """In half a cell, where probes with one TTL drew different things."""
+MET = ("intercepted", "suspected", "interfered")
 EFFECTS = {
     "certificate": "the target got the forged certificate",
     "suspected_certificate": "the target got a suspect certificate",
@@ -138,7 +139,8 @@ def _cell(side: dict[str, object] | None, networks: Networks) -> str:
     answer = str(side["answer"])
     answers: Any = side["answers"]
     if len(answers) > 1:
-        return ", ".join(f"{number} {SHORT.get(what, what)}" for what, number in answers.items())
+        told = ", ".join(f"{number} {SHORT.get(what, what)}" for what, number in answers.items())
+        return f"{cut(told, 27)} + ICMP" if exceeded else told
     if answer in ANSWERS and answer != "silence":
         return ANSWERS[answer] + (" + ICMP" if exceeded else "")
     if exceeded:
@@ -245,6 +247,8 @@ def _surer(ladder: Ladder) -> list[str]:
         advice.append("no router's ICMP is in the capture: record without a port filter")
     if ladder.control_server_name is None and not any(step.control for step in ladder.steps):
         advice.append("ask the same server for a name on no list too, with the same TTLs")
+    if any(step.control and step.control["answer"] in MET for step in ladder.steps):
+        advice.append("ask the same server for a name that it lets by too, with the same TTLs")
     if ladder.shape == "one_connection" and ladder.bound != "exact":
         advice.append("use one connection for each TTL, so that each answer belongs to its probe")
     hops = (ladder.last_clean_hop, ladder.first_intercepted_hop)

@@ -14,7 +14,7 @@ from kzpcap.report.evidence import RULE_STATES, RULE_WORDS, SHOWN, show, sni
 from kzpcap.report.ladders import draw
 from kzpcap.report.names import two_senders
 from kzpcap.report.summary import Summary
-from kzpcap.report.text import WIDTH, day_and_time, safe, wrap
+from kzpcap.report.text import WIDTH, cut, day_and_time, safe, wrap
 from kzpcap.report.whom import told
 from kzpcap.report.words import BY_ISSUER, LABORATORY
 from kzpcap.report.words import count as counted
@@ -71,11 +71,6 @@ class Collected:
 def address(text: str, width: int) -> str:
     """An address in a column: of a long one its beginning, and its end, which tells it from its neighbours."""
     return text if len(text) <= width else f"{text[: width // 2 - 1]}~{text[len(text) - (width - width // 2) :]}"
-
-
-def cut(text: str, width: int) -> str:
-    """Text in a column, cut with a mark where it is too long."""
-    return text if len(text) <= width else text[: width - 1] + "~"
 
 
 def write(report: Report, options: Options, out: Callable[[str], object]) -> Summary:

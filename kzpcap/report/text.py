@@ -80,3 +80,8 @@ def wrap(text: str, indent: int, hang: int | None = None) -> str:
             break_on_hyphens=False,
         )
     )
+
+
+def cut(text: str, width: int) -> str:
+    """Text in a column, cut with a mark where it is too long."""
+    return text if len(text) <= width else text[: width - 1] + "~"

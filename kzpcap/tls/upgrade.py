@@ -25,7 +25,7 @@ STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(client, re.IGNORECASE | re.DOTALL), re.compile(server, re.IGNORECASE | re.DOTALL))
     for name, client, server in (
         ("smtp", rb"^(EHLO|HELO|LHLO|STARTTLS)\b", rb"^(220|250)[ -]"),
-        ("imap", rb"(^|\n)(?!\d{3} )[^\s-]+ STARTTLS\r?\n", rb"^\* (OK|PREAUTH)|^\S+ OK "),
+        ("imap", rb"(^|\n)[^\s+]+ STARTTLS\r?\n", rb"^\* (OK|PREAUTH)|^\S+ OK "),
         ("pop3", rb"(^|\n)STLS\r?\n", rb"^\+OK"),
         ("ftp", rb"(^|\n)AUTH (TLS|SSL)", rb"^(220|234)[ -]"),
         ("nntp", rb"(^|\n)STARTTLS\r?\n", rb"^(200|201|382) "),
@@ -38,6 +38,8 @@ STARTTLS: tuple[tuple[str, re.Pattern[bytes], re.Pattern[bytes]], ...] = tuple(
         ("rdp", rb"^\x03\x00", rb"^\x03\x00"),
     )
 )
+REPLY = re.compile(rb"\d{3}[ -]")
+"""How a server's answers begin in SMTP, FTP and NNTP: such a text is no client's."""
 CONNECT = re.compile(rb"^CONNECT +(?:\[([0-9a-fA-F:.]+)\]|([^\s:/]+)):(\d+)", re.IGNORECASE)
 
 
@@ -55,7 +57,10 @@ def recognise(client: bytes, server: bytes) -> Upgrade | None:
         return Upgrade("socks4", _socks4(client), True)
     for name, said, answered in STARTTLS:
         asks, answers = said.search(client), answered.search(server)
-        if (asks and (answers or not server)) or (not client and answers and name in ("smtp", "imap", "ftp", "mysql")):
+        alone = not server and not REPLY.match(client)
+        if asks and (answers or alone):
+            return Upgrade(name)
+        if not client and answers and name in ("smtp", "imap", "ftp", "mysql"):
             return Upgrade(name)
     return None
 

@@ -240,7 +240,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"nothing shows the control on the target's way right before TTL {k}: that it went further shows no edge"
         )
     elif not exact:
-        notes.append(_why_bound(control, control_ttls, k))
+        notes.append(_why_bound(control, control_ttls, k, hit_at(control, outcome_of) if control else set()))
     nearest = k if copies or past is not None else _nearest(target, control, control_ttls, k)
     if nearest < k:
         notes.append(
@@ -354,9 +354,13 @@ def _first_hits(target: Series, outcome_of: OutcomeOf) -> tuple[int | None, ...]
     return tuple(found)
 
 
-def _why_bound(control: Series | None, answered: list[int], k: int) -> str:
+def _why_bound(control: Series | None, answered: list[int], k: int, met: set[int]) -> str:
     if control is None:
         return "no control series to compare with: the box sits at this hop or beyond"
+    if met:
+        return (
+            f"the control met it too, from TTL {min(met)} on: it shows no edge, and the box sits at this hop or beyond"
+        )
     if answered and answered[0] <= k:
         return f"the control is answered from TTL {answered[0]} on: a TCP terminator hides what lies behind it"
     if answered and control.shape == "connection_per_ttl":

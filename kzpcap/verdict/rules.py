@@ -71,6 +71,8 @@ RULES: tuple[Rule, ...] = (
                 facts.bears_names_of_known_ca,
             ),
             facts.site_of_the_ca_itself,
+            facts.name_matches,
+            none_of(facts.chain_is_specimen),
         ),
     ),
     Rule(

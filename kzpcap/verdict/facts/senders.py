@@ -220,8 +220,6 @@ def client_reset_by_another_sender(observation: Observation, surroundings: Surro
     frames = (observation.syn.frame, mark.frame)
     if observation.absent in UNSEEN:
         return Finding(None, "what the server's side answered before the reset is not in the capture", frames)
-    if observation.client_record is not None:
-        return Finding(False, "the client had gone on behind its ClientHello when the reset came", frames)
     if (late := _too_late(observation, mark, "reset in the client's name")) is not None:
         return late
     if surroundings.rebuilt:
