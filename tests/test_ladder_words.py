@@ -83,7 +83,7 @@ def test_icmp_beside_answers_that_differ_is_drawn_too():
     counts = {"genuine": 12, "intercepted": 4, "interfered": 3, "suspected": 1}
     for answers, cell in (
         ({"genuine": 1, "intercepted": 1}, "1 genuine, 1 forged + ICMP"),
-        (counts, "12 genuine, 4 forged, 3 blo~ + ICMP"),
+        (counts, "12 genuine, 4 forged, 3 bl~ + ICMP"),
     ):
         side = {"time_exceeded": [{"address": "10.0.0.6"}], "answer": "intercepted", "answers": answers}
         assert _cell(side, NETWORKS) == cell

@@ -196,7 +196,8 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             _steps(target, control, outcome_of),
         )  # fmt: skip
     destination = route.destination_ttl if route else None
-    beside = control if not unseen and control is not None and together(target, control, k) else None
+    met_too = hit_at(control, outcome_of) if control is not None else set()
+    beside = control if control is not None and not (unseen or met_too) and together(target, control, k) else None
     further = outlives(beside, control_ttls, k)
     along = route is not None and same_way(route, target, k)
     passed_on = outlives(control, control_ttls, k) or (bool(control_ttls) and control_ttls[0] > k)
@@ -235,12 +236,12 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             f"the target was not twice silent at TTL {k} beyond what a router's limit of answers explains: what drops"
             " it sits at this hop or beyond"
         )
-    elif not exact and beside is None and outlives(control, control_ttls, k):
+    elif not exact and beside is None and not met_too and outlives(control, control_ttls, k):
         notes.append(
             f"nothing shows the control on the target's way right before TTL {k}: that it went further shows no edge"
         )
     elif not exact:
-        notes.append(_why_bound(control, control_ttls, k, hit_at(control, outcome_of) if control else set()))
+        notes.append(_why_bound(control, control_ttls, k, met_too))
     nearest = k if copies or past is not None else _nearest(target, control, control_ttls, k)
     if nearest < k:
         notes.append(
