@@ -362,5 +362,30 @@ def test_an_export_that_ends_between_two_members_is_told(whole, tmp_path):
     said = (done.stdout + done.stderr).decode()
     assert "2 analysed" in said
     assert "1 came again" in said
-    assert ("the tar has no end: what came behind is lost" in said) is not whole
+    assert ("the tar has no end mark: it may be cut off" in said) is not whole
     assert done.returncode == (0 if whole else 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "ended"),
+    [
+        (lambda raw, end: raw + b"\n", True),
+        (lambda raw, end: raw[:end], False),
+        (lambda raw, end: raw[: end + 512], False),
+    ],
+    ids=["a byte behind", "cut behind zeros", "half an end mark"],
+)
+def test_the_end_of_an_export_is_looked_for_behind_its_last_member(change, ended, tmp_path):
+    """A member may end in zeros itself."""
+    out = io.BytesIO()
+    body = RCKU.read_bytes() + bytes(4_096)
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("a/scrubbed.pcapng")
+        info.size = len(body)
+        archive.addfile(info, io.BytesIO(body))
+        end = archive.offset
+    path = tmp_path / "export.tar"
+    path.write_bytes(change(out.getvalue(), end))
+    found = bring(Case.create(tmp_path / "case"), [path], [])
+    assert len(found.captures) == 1
+    assert any("no end mark" in why for _, why in found.failures) is not ended

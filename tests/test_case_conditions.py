@@ -11,7 +11,7 @@ import pytest
 from kzpcap.cases import timeline, tomography
 from kzpcap.cases.across import Across, _days
 from kzpcap.cases.claims import Gathered
-from kzpcap.cases.crossings import DOUBTFUL, START, Edge, crossings
+from kzpcap.cases.crossings import START, Edge, crossings, settled
 from kzpcap.cases.public import public, published_keys
 from kzpcap.cases.store import Case
 from kzpcap.cases.summary import total
@@ -138,32 +138,35 @@ def test_too_many_explanations_are_said_to_be(monkeypatch):
     assert not any("more explanations" in said for said in found.contradictions)
 
 
+@pytest.mark.parametrize("in_force", [True, False])
 @pytest.mark.parametrize(
-    ("where", "counts"), [("client", True), ("router", True), ("unknown", True), ("server", False)]
+    ("where", "ttl", "counts"),
+    [("client", 64, True), ("unknown", 57, True), ("router", 63, True), ("router", 57, False), ("server", 57, False)],
 )
-def test_what_was_recorded_beside_the_server_is_not_clean(where, counts):
+def test_what_was_recorded_beside_the_server_is_not_clean(where, ttl, counts, in_force):
     """There every chain is the server's own, whatever came to the client: it shows no "off"."""
     path = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
     other = json.loads(run("analyze", "--json", str(path)).stdout)
     other["capture"]["vantage"]["where"] = where
     for one in other["connections"]:
-        one["target"] = {**(one["target"] or {}), "name": "rcku.kz", "match": "exact", "in_force": True}
+        one["target"] = {**(one["target"] or {}), "name": "rcku.kz", "match": "exact", "in_force": in_force}
+        one["syn"]["ttl"] = ttl
     found = [told for told, _ in crossings("c", Document(other))]
+    found = settled([*found, crossing((), True, name="rcku.kz")])[:-1]
     assert found
     assert {one.outcome for one in found} == {"clean" if counts else "neutral"}
 
 
-@pytest.mark.parametrize("state", ["suspected", "interfered"])
-def test_a_day_with_something_suspected_is_not_painted_clean(state):
+def test_a_day_with_something_suspected_is_not_painted_clean():
     from kzpcap.report.case_page import _strongest
 
     clean = crossing((), False, time=1_563_613_200.0)
-    both = [clean, replace(clean, outcome="neutral", why=f"{state}{DOUBTFUL}")]
+    both = [clean, replace(clean, outcome="neutral", why="no certificate was seen", doubtful=True)]
     (day,) = [counts for name in _days(both) for counts in name["days"].values()]
     assert _strongest(day) == "neutral"
     (hour,) = timeline.hours(both).values()
     assert _strongest(hour) == "neutral"
-    open_beside = [both[0], replace(both[1], why="no certificate was seen")]
+    open_beside = [both[0], replace(both[1], doubtful=False)]
     (day,) = [counts for name in _days(open_beside) for counts in name["days"].values()]
     assert _strongest(day) == "clean"
 
@@ -191,3 +194,25 @@ def test_places_that_rest_on_replayable_certificates_are_told_as_such(report, pr
     across.add("c", Document(other))
     told = " ".join(words.replayed(across.document()["how_sure"]))
     assert told.startswith(says) if says else not told
+
+
+@pytest.mark.parametrize(("name", "doubtful"), [("kz-2019-rcku-genuine", False), ("reset-after-client-hello", True)])
+def test_what_was_suspected_or_interfered_with_is_doubtful_whatever_else_it_lacks(name, doubtful):
+    """A reset leaves no certificate, and is counted neither way for that: it clears nothing all the same."""
+    other = json.loads(run("analyze", "--json", str(CAPTURES / name / "capture.pcapng")).stdout)
+    for one in other["connections"]:
+        one["target"] = {"name": "rcku.kz", "list": "x", "match": "exact", "in_force": True}
+    found = [told for told, _ in crossings("c", Document(other))]
+    assert any(one.doubtful for one in found) is doubtful
+
+
+@pytest.mark.parametrize(
+    ("source", "told"), [("iptoasn 2026-09-18", "iptoasn 2026-09-18"), ("mine.tsv", "a table that was given")]
+)
+def test_the_name_of_a_given_as_table_stays_in_the_house(source, told, tmp_path):
+    judged(tmp_path / "case", CAPTURES / "kz-2019-rcku")
+    found = total(Case.open(tmp_path / "case"))
+    found.across.as_sources = {source}
+    document, left = public(found.document(), published_keys())
+    assert document["across"]["as_sources"] == [told]
+    assert ("names of AS tables that were given" in left) is (source != told)

@@ -489,3 +489,18 @@ def test_files_that_are_no_captures_take_little(tmp_path, disk):
         assert tracemalloc.get_traced_memory()[1] < 16 << 20
         tracemalloc.stop()
     assert summary.total(case).not_captures >= 20_000
+
+
+def test_a_ring_whose_files_take_other_names_is_as_custody_says(tmp_path, disk):
+    """What a later run found elsewhere was moved there; what was elsewhere all along was not."""
+    place = tmp_path / "originals"
+    place.mkdir()
+    rcku, other = (CAPTURES / name / "capture.pcapng" for name in ("kz-2019-rcku", "other-authorities"))
+    (place / "ring.pcapng").write_bytes(rcku.read_bytes())
+    judged(tmp_path / "case", place)
+    (place / "ring.pcapng").rename(place / "ring.pcapng.1")
+    (place / "ring.pcapng").write_bytes(other.read_bytes())
+    judged(tmp_path / "case", place)
+    found = verify(Case.open(tmp_path / "case"), rehash=True)
+    assert not found.faults
+    assert not found.open

@@ -176,8 +176,9 @@ def tricky() -> bytes:
     ("body", "why"),
     [(b"plain text", "not_a_capture"), (b"\x7fELF" + bytes(100), "not_a_capture"), (bomb(), "not_a_capture"),
      (nested(), "not_a_capture"), (tricky(), "not_a_capture"), (b"\xd4\xc3\xb2\xa1" + bytes(8), "not_a_capture"),
-     (EMPTY, "no_evidence"), ((CAPTURES / "mid-connection" / "capture.pcapng").read_bytes()[:200], "unread")],
-    ids=["text", "program", "bomb", "nested", "paths", "cut", "nothing in it", "no names in it"],
+     (EMPTY, "no_evidence"), (EMPTY[:20] + struct.pack("<IIIII", 147, 1, 0, 4, 4) + b"abcd", "unread"),
+     ((CAPTURES / "mid-connection" / "capture.pcapng").read_bytes()[:200], "unread")],
+    ids=["text", "program", "bomb", "nested", "paths", "cut", "nothing in it", "packets not read", "names not read"],
 )  # fmt: skip
 def test_what_is_no_evidence_is_told_and_gone(server, body, why):
     receipt = server.receipt(server.send(body))
@@ -203,6 +204,7 @@ def test_a_recording_whose_names_were_cut_off_is_not_told_as_one_without_listed_
     upload = server.wait(receipt)
     assert (upload.state, upload.failure) == (FAILED, "unread")
     assert "cut" in upload.result["advice"]
+    assert "server" not in upload.result["advice"], "nothing of it stays"
     for language in ("en", "ru", "kk"):
         page = httpx.get(f"{server.url}/r/{receipt}?lang={language}").text
         assert WORDS[language]["why_unread"] in page

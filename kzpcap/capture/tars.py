@@ -76,10 +76,9 @@ def tar_members(file: IO[bytes]) -> Iterator[tuple[tarfile.TarFile, tarfile.TarI
                 at = _next(file, at + BLOCK, size)
 
 
-def ends(file: IO[bytes]) -> bool:
-    """Does an archive end as its writer ends it, in two blocks of zeros (POSIX.1-2017)? Else it may be cut off."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 2 * BLOCK))
+def ends(file: IO[bytes], at: int) -> bool:
+    """Are there two blocks of zeros behind `at`, where the last member ends (POSIX.1-2017)? Else it may be cut off."""
+    file.seek(at + -at % BLOCK)
     return file.read(2 * BLOCK) == bytes(2 * BLOCK)
 
 

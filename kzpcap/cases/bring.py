@@ -162,9 +162,8 @@ class Bringer:
         groups: dict[str, list[tuple[Path, str]]] = {}
         try:
             with path.open("rb") as body:
-                self._members(path, body, groups)
-                if not ends(body):
-                    self.brought.failures.append((str(path), "the tar has no end: what came behind is lost"))
+                if not ends(body, self._members(path, body, groups)):
+                    self.brought.failures.append((str(path), "the tar has no end mark: it may be cut off"))
         except (OSError, EOFError, tarfile.TarError, ValueError) as error:  # what came before it is taken
             self.brought.failures.append((str(path), getattr(error, "strerror", None) or str(error)))
         for members in groups.values():
@@ -172,13 +171,16 @@ class Bringer:
                 self._take(file, shown)
                 file.unlink(missing_ok=True)
 
-    def _members(self, path: Path, file: IO[bytes], groups: dict[str, list[tuple[Path, str]]]) -> None:
+    def _members(self, path: Path, file: IO[bytes], groups: dict[str, list[tuple[Path, str]]]) -> int:
+        """Unpack them; gives where the last one ends."""
         left = MAX_UNPACKED
+        end = 0
         for number, found in enumerate(tar_members(file)):
             if isinstance(found, CaptureError):
                 self.brought.failures.append((str(path), str(found)))
                 continue
             archive, member = found
+            end = member.offset_data + (0 if member.isdir() else member.size)
             parent, _, name = member.name.rpartition("/")
             left -= member.size
             if number >= MAX_MEMBERS or left < 0:
@@ -198,6 +200,7 @@ class Bringer:
                 shutil.copyfileobj(body, out, 1 << 20)
             if name not in LEFT:
                 groups.setdefault(parent, []).append((copy, shown))
+        return end
 
 
 def _is_tar(path: Path) -> bool:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+from kzpcap.paths.hops import FRESH_TTLS
 from kzpcap.report.document import Document
 from kzpcap.report.names import identity_of, replayable
 from kzpcap.report.probing import standing_alone
@@ -76,13 +77,10 @@ class Crossing:
     """The client's: by it the same connection is known in another capture."""
     published: bool = False
     """Is what was shown a published certificate, which anyone can replay?"""
+    doubtful: bool = False
+    """Was it suspected, or interfered with? That is neither clean nor a reason to call it so."""
     control_answered: bool = False
     """Of a ladder: did its control get a trusted chain? A router beyond the box makes an edge exact as well."""
-
-    @property
-    def doubtful(self) -> bool:
-        """Was it suspected, or interfered with? That is neither clean nor a reason to call it so."""
-        return self.why.endswith(DOUBTFUL)
 
     @property
     def same(self) -> tuple[object, ...]:
@@ -93,8 +91,8 @@ class Crossing:
 
 NOT_IN_FORCE = "the list was not in force on that day"
 SPLIT = "the name was whole in no packet: a box that looks at packets alone did not see it"
-DOUBTFUL = ": neither intercepted nor clean"
-AT_SERVER = "recorded beside the server: an interceptor before it is not seen there"
+DOUBTFUL = frozenset({"suspected", "interfered"})
+AT_SERVER = "recorded on the server's side: an interceptor before it is not seen there"
 
 
 def settled(crossings: Sequence[Crossing]) -> list[Crossing]:
@@ -236,7 +234,7 @@ def _where(ladder: dict[str, Any], edges: list[tuple[int, Edge]]) -> tuple[Edge,
 
 def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path | None]]:
     """Every connection to a listed name and every ladder with one, each with its way where the capture shows it."""
-    at_server = report["capture"]["vantage"]["where"] == "server"
+    where_seen = report["capture"]["vantage"]["where"]
     ways: dict[tuple[str, str], list[_Way]] = {}
     listed = {}
     wanted: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -267,7 +265,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
         name = listed.get((ladder["server_name"], server))
         if name is None:
             continue
-        outcome, why = _ladder_outcome(ladder, probes, at_server)
+        outcome, why = _ladder_outcome(ladder, probes, where_seen)
         told = Crossing(
             capture,
             probes[0]["frame"],
@@ -284,6 +282,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
             max(1, ladder["support"]["runs"]),
             probes[0]["client"]["port"],
             all(replayable(one) for one in probes if one["state"] == "intercepted"),
+            outcome == "neutral" and any(probe["state"] in DOUBTFUL for probe in probes),
             ladder["control_terminating_ttl"] is not None,
         )
         yield _timed(told), path
@@ -292,17 +291,17 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
         if alone(one) and one["target"] and one["target"]["match"] == EXACT:
             server = one["server"]["address"]
             near = ways.get((one["client"]["address"], server), ())
-            yield _timed(_connection(capture, one, near, at_server)), None
+            yield _timed(_connection(capture, one, near, where_seen)), None
 
 
-def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way], at_server: bool) -> Crossing:
+def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way], where_seen: str) -> Crossing:
     """A connection on the way of the nearest ladder of its own client to its server, within an hour.
 
     The ladder's box is its own only where the same signer's certificate came: a product on the client's own computer
     intercepts on no edge of the network.
     """
     time = seconds(one["time"])
-    outcome, why = _outcome(one, at_server)
+    outcome, why = _outcome(one, where_seen)
     near = [way for way in ways if way.begins - HOUR <= time <= way.ends + HOUR]
     way = min(near, key=lambda way: (abs(way.begins - time), way.along), default=None)
     where: tuple[Edge, ...] = ()
@@ -322,6 +321,7 @@ def _connection(capture: str, one: dict[str, Any], ways: Sequence[_Way], at_serv
         where,
         port=one["client"]["port"],
         published=replayable(one),
+        doubtful=one["state"] in DOUBTFUL,
     )
 
 
@@ -348,37 +348,39 @@ def _series(one: dict[str, Any], client: str) -> tuple[Any, ...]:
     return one["server"]["address"], one["server"]["port"], one["server_name"], client
 
 
-def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]], at_server: bool) -> tuple[str, str]:
+def _ladder_outcome(ladder: dict[str, Any], probes: list[dict[str, Any]], where_seen: str) -> tuple[str, str]:
     if ladder["interceptor_ttl"] is not None:
         if ladder["effect"] == "certificate":
             products = [
-                one for one in probes if one["state"] == "intercepted" and _outcome(one, at_server)[0] == "neutral"
+                one for one in probes if one["state"] == "intercepted" and _outcome(one, where_seen)[0] == "neutral"
             ]
-            return _outcome(products[0], at_server) if products else ("intercepted", "")
+            return _outcome(products[0], where_seen) if products else ("intercepted", "")
         return "neutral", "a ladder with another effect than a forged certificate"
-    outcomes = Counter(_outcome(one, at_server) for one in probes)
+    outcomes = Counter(_outcome(one, where_seen) for one in probes)
     if ("clean", "") in outcomes:
         return "clean", ""
     return outcomes.most_common(1)[0][0]
 
 
-def _outcome(one: dict[str, Any], at_server: bool) -> tuple[str, str]:
-    """(intercepted, clean or neutral, why neutral) of a connection to a listed name.
+def _outcome(one: dict[str, Any], where_seen: str) -> tuple[str, str]:
+    """(intercepted, clean or neutral, why neutral) of a connection to a listed name; `where_seen`: the vantage.
 
-    Beside the server every chain is the server's own, whatever came to the client.
+    On the server's side of a box every chain is the server's own, whatever came to the client: beside the server, and
+    at a router unless it is the client's next.
     """
     if one["state"] == "intercepted":
         if is_product(identity_of(one)) or one["place"]["where"] == "volunteer_side":
             return "neutral", "intercepted by a product, or on the client's own side"
         return "intercepted", ""
     if one["rule_id"] in TRUSTED_RULES:
-        if one["target"]["in_force"] is False:
-            return "neutral", NOT_IN_FORCE
-        if at_server:
+        beside_client = one["syn"] is not None and one["syn"]["ttl"] + 1 in FRESH_TTLS
+        if where_seen == "server" or (where_seen == "router" and not beside_client):
             return "neutral", AT_SERVER
-        return ("neutral", SPLIT) if one.get("server_name_split") else ("clean", "")
+        if one.get("server_name_split"):
+            return "neutral", SPLIT
+        return ("neutral", NOT_IN_FORCE) if one["target"]["in_force"] is False else ("clean", "")
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"
     if one["state"] in ("suspected", "interfered"):
-        return "neutral", f"{one['state']}{DOUBTFUL}"
+        return "neutral", f"{one['state']}: neither intercepted nor clean"
     return "neutral", "the origin's certificate was not publicly trusted"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from kzpcap.cases.crossings import SERVER, START, network_of
 from kzpcap.verdict.identity import is_known
 
 TOLD = "The public profile: hours, networks, listed names; what was left out is counted at the end."
+SHIPPED = re.compile(r"iptoasn \d{4}-\d\d-\d\d")
+"""The name of the table of AS numbers that comes with kzpcap; any other may be a file's."""
 ENOUGH = 3
 """Networks from which something must have been seen."""
 AS_NETWORKS = "addresses of routers and servers, told as networks"
@@ -38,6 +41,10 @@ def public(document: dict[str, Any], known_keys: frozenset[str]) -> tuple[dict[s
     left = Counter[str]()
     listed = set(out["targets"])
     captures, across = out["captures"], out["across"]
+    shipped = [source for source in across["as_sources"] if SHIPPED.fullmatch(source)]
+    if len(shipped) < len(across["as_sources"]):
+        left["names of AS tables that were given"] += len(across["as_sources"]) - len(shipped)
+        across["as_sources"] = [*shipped, "a table that was given"]
     if captures["failed"]:
         left["file names of captures that failed"] += len(captures["failed"])
     captures["failed"] = len(captures["failed"])

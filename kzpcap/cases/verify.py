@@ -268,7 +268,9 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
     told: dict[str, dict[Path, dict[str, Any]]] = {}
     """Digest of what was read -> where -> the last line of that."""
     last: dict[Path, str] = {}
-    for log in known.values():
+    since: dict[tuple[str, Path], int] = {}
+    """Which run first told of a digest there."""
+    for number, log in enumerate(known.values()):
         for line in log.lines:
             if line["what"] == "capture" and (line.get("container") or ("member" not in line and line.get("sha256"))):
                 # An imported capture is in the case, which may have moved since.
@@ -276,6 +278,7 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
                 digest = line.get("container") or line["sha256"]
                 told.setdefault(digest, {})[path] = line
                 last[path] = digest
+                since.setdefault((digest, path), number)
     now: dict[Path, str] = {}
     for path in last:
         try:
@@ -300,6 +303,9 @@ def _originals(case: Case, known: dict[str, Log], found: Verdict) -> None:
     for digest, places in sorted(told.items(), key=lambda item: min(item[1])):
         # Custody may have told of the other one too, and it is what custody told: it is another file all the same.
         replaced = [path for path in sorted(places) if path in now and digest not in (now[path], last[path])]
+        # Files of a ring get other names: what a later run found elsewhere was moved there.
+        moved = max((since[digest, path] for path in places if now.get(path) == digest), default=-1)
+        replaced = [path for path in replaced if since[digest, path] >= moved]
         found.open += [Fault(str(path), f"held {digest} when it was read: another took its place") for path in replaced]
         if not (replaced or digest in there or any(path in now and last[path] == digest for path in places)):
             found.open.append(Fault(str(min(places)), "the original is no longer there"))

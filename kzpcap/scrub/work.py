@@ -126,8 +126,11 @@ def _written(
 
 
 def _unread(report: Report) -> bool:
-    """May there be more in a capture than its names tell: names that were not captured, or connections unanswered?"""
-    return bool(report.capture["unanswered"]["attempts"]) or any(not seen.name_known for seen in report.spill)
+    """May there be more in a capture than its names tell: packets or names that were not read, attempts unanswered?"""
+    packets = report.capture["packets"]
+    unread = packets["read"] and not packets["decoded"]
+    lost = unread or report.capture["unanswered"]["attempts"] or report.capture["given_up"]["flows_ended_early"]
+    return bool(lost) or any(not seen.name_known for seen in report.spill)
 
 
 def _source(file: IO[bytes], size: int) -> Source:
