@@ -12,9 +12,10 @@ from kzpcap.reference import DATA
 from kzpcap.report.ladders import document, draw, sentences
 from kzpcap.report.probing import UNANSWERED, standing_alone
 from kzpcap.report.summary import Summary
-from kzpcap.verdict.ladders import Ladder, StepOutcome
+from kzpcap.verdict.ladders import Ladder
 from kzpcap.verdict.routers import Hop
 from kzpcap.verdict.rules import State
+from kzpcap.verdict.steps import StepOutcome
 
 NETWORKS = Networks(DATA / "asn")
 KAZAKHTELECOM, PRIVATE = "88.204.195.89", "10.0.0.4"

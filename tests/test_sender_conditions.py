@@ -120,19 +120,18 @@ def test_what_a_client_ignores_says_nothing_of_the_path(closed, what, right, ope
     assert found is None or (found.value is False and says in found.says)
 
 
+def reset_by_client(ttl):
+    """Right after the ClientHello, in the name of a client whose SYN had this TTL."""
+    seen = kept()
+    reset = mark("reset", seen.client_hello.frame + 1, 40, time_ns=seen.client_hello.time_ns + 1)
+    syn = seen.syn._replace(ttl=ttl)
+    return seen._replace(client_resets=(reset,), server_hello=None, syn=syn, reaction="not_seen", probes=())
+
+
 @pytest.mark.parametrize(("ttl", "told"), [(64, None), (63, None), (62, True), (128, None), (127, None), (255, None)])
 def test_beside_the_client_its_own_tools_may_reset(ttl, told):
     """A TTL that no router, or one, has lowered."""
-    seen = kept()
-    reset = mark("reset", seen.client_hello.frame + 1, 40, time_ns=seen.client_hello.time_ns + 1)
-    seen = seen._replace(
-        client_resets=(reset,),
-        server_hello=None,
-        syn=seen.syn._replace(ttl=ttl),
-        reaction="not_seen",
-        probes=(),
-        client_record=None,
-    )
+    seen = reset_by_client(ttl)
     assert senders.client_reset_by_another_sender(seen, SEEN(rebuilt="")).value is told
     assert senders.client_reset_by_another_sender(seen._replace(syn=None), SEEN(rebuilt="")).value is None
 
@@ -369,16 +368,7 @@ def test_what_was_asked_last_before_it_is_what_it_answers(probes, frame, took, c
 
 @pytest.mark.parametrize(("ttl", "where"), [(64, "beside the client"), (63, "one router from the client")])
 def test_where_a_reset_in_the_clients_name_was_recorded_is_said(ttl, where):
-    seen = kept()
-    reset = mark("reset", seen.client_hello.frame + 1, 40, time_ns=seen.client_hello.time_ns + 1)
-    seen = seen._replace(
-        client_resets=(reset,),
-        server_hello=None,
-        syn=seen.syn._replace(ttl=ttl),
-        reaction="not_seen",
-        probes=(),
-        client_record=None,
-    )
+    seen = reset_by_client(ttl)
     assert where in senders.client_reset_by_another_sender(seen, SEEN(rebuilt="")).says
 
 

@@ -4,12 +4,13 @@
   silence where the control still drew answers. A merely earlier TLS answer is nothing.
 - An edge is exact only if a control outlives the target at that TTL: a router there or beyond answered it, or twice
   nobody did before it was answered, and it had met the target's way at the last TTL that shows both, within an hour.
-  A control that is answered from the same TTL on shows a TCP terminator: whoever intercepts sits at it or beyond.
+  A control that is answered from the same TTL on shows a TCP terminator: whoever intercepts sits at it or beyond. One
+  that met the box too shows no edge.
 - Nor is it exact where the target was not twice asked at a silent TTL before, or was silent where the control was
   heard: the box's answer may have been lost, and the box sits nearer.
 - Where some probe of the target went on beyond and met nothing, flows go different ways: then no edge is named at all.
 
-The hops beside the edge are named in routers.py; what came back is read in outcomes.py.
+The hops beside the edge are named in routers.py; what came back is read in outcomes.py, and told by TTL in steps.py.
 """
 
 # Annotations are not postponed: NamedTuple would compile each of them at every start.
@@ -17,11 +18,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kzpcap.paths.hops import candidates
 from kzpcap.paths.ladders import HOUR_NS, Route, Series, runs
 from kzpcap.verdict.outcomes import (
     SILENCES,
-    Outcome,
     OutcomeOf,
     answered_at,
     bounds_of_answer,
@@ -37,17 +36,10 @@ from kzpcap.verdict.outcomes import (
     went_past,
 )
 from kzpcap.verdict.routers import Hop, agree, from_elsewhere, last_answering, name_hop, same_way, together
+from kzpcap.verdict.steps import StepOutcome, steps
 
 CERTIFICATES = ("certificate", "suspected_certificate")
 """Effects of who ends TLS, and so lets no probe pass."""
-
-
-class StepOutcome(NamedTuple):
-    """One TTL of a ladder, for target and control: frames sent, routers that answered, and what else came."""
-
-    ttl: int
-    target: dict[str, object] | None
-    control: dict[str, object] | None
 
 
 class Ladder(NamedTuple):
@@ -193,7 +185,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
             target.client, target.server, target.dport, target.name, control.name if control else None, target.shape,
             None, None, min(trusted, default=None), None, None, None, last_answering(target, None),
             "unknown", 0, len(target.steps), False, None, route.destination_ttl if route else None, tuple(notes),
-            _steps(target, control, outcome_of),
+            steps(target, control, outcome_of),
         )  # fmt: skip
     destination = route.destination_ttl if route else None
     met_too = hit_at(control, outcome_of) if control is not None else set()
@@ -283,7 +275,7 @@ def _judge(target: Series, control: Series | None, outcome_of: OutcomeOf, routes
         last_answering(target, k), _placement(target, beside, k, ends_here, outcome_of),
         len([t for t in hits if t >= k]),
         len([t for t in target.steps if t >= k]), bool(clean_answers), inferred, destination, tuple(notes),
-        _steps(target, control, outcome_of), firsts,
+        steps(target, control, outcome_of), firsts,
         signers=_signers(target, outcome_of), met=met, answers=met + clean_answers,
     )  # fmt: skip
 
@@ -414,58 +406,3 @@ def _placement(target: Series, control: Series | None, k: int, ends_here: bool, 
     if control is not None and control.hops_at(k) and unspent(target, control, k):
         return "in_path"
     return "unknown"
-
-
-def _steps(target: Series, control: Series | None, outcome_of: OutcomeOf) -> tuple[StepOutcome, ...]:
-    ttls = sorted(set(target.steps) | set(control.steps if control else ()))
-    return tuple(StepOutcome(ttl, _side(target, ttl, outcome_of), _side(control, ttl, outcome_of)) for ttl in ttls)
-
-
-UNDECIDED = ("reset", "closed", "alert", "plain")
-"""What may come back and show nobody."""
-
-
-def _side(entry: Series | None, ttl: int, outcome_of: OutcomeOf) -> dict[str, object] | None:
-    step = entry.steps.get(ttl) if entry else None
-    if entry is None or step is None:
-        return None
-    answer, frame, weight = "silence", None, 0
-    answers = Counter[str]()
-    for index in step.connections:
-        outcome = outcome_of(index)
-        if outcome is None or not reached(entry, ttl, index, outcome):
-            continue
-        said = _said(outcome)
-        if said is None:
-            continue
-        answers[said[1]] += 1
-        if said[0] > weight:
-            weight, answer, frame = *said, outcome.answer_frame
-    if answer == "silence" and step.hops:
-        answer = "time_exceeded"
-    return {
-        "frames": step.frames[:8],
-        "time_exceeded": [
-            {
-                "address": address,
-                "frame": router.frame,
-                "after_ms": round(router.after_ns / 1_000_000, 3),
-                "return_hops": [hops for _, hops in candidates(router.ttl)],
-                "changed": list(router.changed),
-                "mpls": [{"label": entry.label, "ttl": entry.ttl} for entry in router.labels],
-            }
-            for address, router in step.exceeded.items()
-        ],
-        "answer": answer,
-        "answer_frame": frame,
-        "answers": dict(sorted(answers.items())),
-    }
-
-
-def _said(outcome: Outcome) -> tuple[int, str] | None:
-    """What came back, and how much it says beside another answer at the same TTL; None where nothing did."""
-    if outcome.hit:
-        return 3, outcome.state.value
-    if outcome.heard:
-        return 2, outcome.harmless
-    return (1, outcome.failed) if outcome.failed in UNDECIDED else None
