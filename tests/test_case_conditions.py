@@ -216,3 +216,33 @@ def test_the_name_of_a_given_as_table_stays_in_the_house(source, told, tmp_path)
     document, left = public(found.document(), published_keys())
     assert document["across"]["as_sources"] == [told]
     assert ("names of AS tables that were given" in left) is (source != told)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"other_server_names": ["www.w3.org"]},
+        {"server": {"address": "203.0.113.80", "port": 993}},
+        {"transport": "quic"},
+    ],
+    ids=["a decoy", "another port", "QUIC"],
+)
+def test_what_the_published_conditions_say_nothing_of_is_not_clean(change):
+    path = CAPTURES / "kz-2019-rcku-genuine" / "capture.pcapng"
+    other = json.loads(run("analyze", "--json", str(path)).stdout)
+    for one in other["connections"]:
+        one["target"] = {"name": "rcku.kz", "list": "x", "match": "exact", "in_force": True}
+    assert {told.outcome for told, _ in crossings("c", Document(other))} == {"clean"}
+    for one in other["connections"]:
+        one.update(change)
+    assert {told.outcome for told, _ in crossings("c", Document(other))} == {"neutral"}
+
+
+def test_a_claim_of_place_rests_on_the_client_that_sent_the_ladder(report):
+    """Another client's connection to the same server and name, which came first, is of no network of the ladder's."""
+    other = copy.deepcopy(report)
+    first = copy.deepcopy(next(one for one in other["connections"] if one["state"] == "intercepted"))
+    first.update(frame=10_000, client={**first["client"], "address": "2.133.4.4", "port": 1})
+    other["connections"].insert(0, first)
+    (support,) = gathered(other).by_edge.values()
+    assert support.networks == {next(iter(gathered(report).by_edge.values())).of_capture["c"][0]}

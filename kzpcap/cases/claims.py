@@ -37,7 +37,7 @@ from kzpcap.report.document import Document
 from kzpcap.report.names import day_of, identity_of, replayable
 from kzpcap.report.whom import claimed
 from kzpcap.report.words import NOT_EXCLUDED, count, ends
-from kzpcap.verdict.identity import KNOWN, is_known
+from kzpcap.verdict.identity import KNOWN, is_known, is_product
 
 VANTAGES, SYSTEMS, DAYS = 3, 2, 2
 INTERLEAVED = 600.0
@@ -235,9 +235,8 @@ class Controls:
 
 
 def _intercepted(report: Document, ladders: dict[int, Crossing]) -> Iterator[tuple[Crossing, dict[str, Any]]]:
-    """Each of the ladders (by the frame of its first probe), with the first connection of its name that it intercepted.
-
-    Where there is none, with that probe.
+    """Each of the ladders (by the frame of its first probe), with the first connection of its client and name that was
+    intercepted. Where there is none, with that probe.
     """
     if not ladders:
         return
@@ -245,14 +244,15 @@ def _intercepted(report: Document, ladders: dict[int, Crossing]) -> Iterator[tup
     wanted = {_asked(one) for _, one in probes}
     first: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in report.connections():
-        if one["state"] == "intercepted" and _asked(one) in wanted:
+        if one["state"] == "intercepted" and _asked(one) in wanted and not is_product(identity_of(one)):
             first.setdefault(_asked(one), one)
     for found, probe in probes:
         yield found, first.get(_asked(probe), probe)
 
 
 def _asked(one: dict[str, Any]) -> tuple[Any, ...]:
-    return one["server"]["address"], one["server"]["port"], one["server_name"]
+    """By whom, of which server, for which name."""
+    return one["client"]["address"], one["server"]["address"], one["server"]["port"], one["server_name"]
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:

@@ -90,6 +90,9 @@ class Crossing:
 
 
 NOT_IN_FORCE = "the list was not in force on that day"
+HTTPS = 443
+BESIDE = "another name was sent beside it: a box may have gone by that"
+ELSEWHERE = "not over TCP to port 443: of anything else it is not known what the system does"
 SPLIT = "the name was whole in no packet: a box that looks at packets alone did not see it"
 DOUBTFUL = frozenset({"suspected", "interfered"})
 AT_SERVER = "recorded on the server's side: an interceptor before it is not seen there"
@@ -378,6 +381,10 @@ def _outcome(one: dict[str, Any], where_seen: str) -> tuple[str, str]:
             return "neutral", AT_SERVER
         if one.get("server_name_split"):
             return "neutral", SPLIT
+        if one["other_server_names"]:
+            return "neutral", BESIDE
+        if one["transport"] != "tcp" or one["server"]["port"] != HTTPS:
+            return "neutral", ELSEWHERE
         return ("neutral", NOT_IN_FORCE) if one["target"]["in_force"] is False else ("clean", "")
     if one["certificate_absent"] is not None:
         return "neutral", "no certificate was seen"
