@@ -196,6 +196,17 @@ def test_places_that_rest_on_replayable_certificates_are_told_as_such(report, pr
     assert told.startswith(says) if says else not told
 
 
+def test_a_ladder_that_met_nothing_shows_no_published_certificate(report):
+    other = copy.deepcopy(report)
+    for one in other["connections"]:
+        one.update(state="undetermined", rule_id="probe-unanswered", certificates=[])
+    for ladder in other["ladders"]:
+        ladder.update(interceptor_ttl=None, effect=None, bound=None)
+    found = [told for told, _ in crossings("c", Document(other))]
+    assert found
+    assert not any(one.published for one in found)
+
+
 @pytest.mark.parametrize(("name", "doubtful"), [("kz-2019-rcku-genuine", False), ("reset-after-client-hello", True)])
 def test_what_was_suspected_or_interfered_with_is_doubtful_whatever_else_it_lacks(name, doubtful):
     """A reset leaves no certificate, and is counted neither way for that: it clears nothing all the same."""

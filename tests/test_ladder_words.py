@@ -52,7 +52,10 @@ def test_a_hidden_answer_is_not_told_as_a_clean_one():
 def test_a_target_that_is_answered_nearer_than_its_control_is_told():
     near = judged(series("vk.com", hidden_from(5), routers(1, 5)), series(None, hidden_from(8), routers(1, 8)))
     assert "answered from TTL 5 on, the control from TTL 8 on" in said(near)
-    assert "routers answered the control's probes with TTL 5 to 7" in said(near)
+    assert "routers answered the control's probes with TTL 5, 6, 7" in said(near)
+    silent = {ttl: hops for ttl, hops in routers(1, 8).items() if ttl != 6}
+    holed = judged(series("vk.com", hidden_from(5), routers(1, 5)), series(None, hidden_from(8), silent))
+    assert "routers answered the control's probes with TTL 5, 7" in said(holed), "none with TTL 6 did"
     one = judged(series("vk.com", hidden_from(7), routers(1, 7)), series(None, hidden_from(8), routers(1, 8)))
     assert "routers answered the control's probes with TTL 7" in said(one)
 

@@ -133,8 +133,8 @@ def together(sources: list[Source], notes: Notes) -> Source:
 def _part(reader: _Reader) -> Part:
     source, records = reader.source, reader.records
     damaged = bool(records.truncated or records.skipped_bytes)
-    kept = int(records.frame), damaged, bool(records.filtered)
-    return Part(source.sha256, source.size, source.compression, records.format, *kept)
+    packets, filtered = int(records.frame), bool(records.filtered)
+    return Part(source.sha256, source.size, source.compression, records.format, packets, damaged, filtered)
 
 
 def _blocks(readers: list[_Reader]) -> Iterator[bytes]:

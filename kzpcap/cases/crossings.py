@@ -284,7 +284,7 @@ def crossings(capture: str, report: Document) -> Iterator[tuple[Crossing, Path |
             ladder["effect"] if found else None,
             max(1, ladder["support"]["runs"]),
             probes[0]["client"]["port"],
-            all(replayable(one) for one in probes if one["state"] == "intercepted"),
+            outcome == "intercepted" and all(replayable(one) for one in probes if one["state"] == "intercepted"),
             outcome == "neutral" and any(probe["state"] in DOUBTFUL for probe in probes),
             ladder["control_terminating_ttl"] is not None,
         )

@@ -300,11 +300,10 @@ def _nearer(target: Series, control: Series | None, outcome_of: OutcomeOf) -> st
     passed = [ttl for ttl in range(answered[0], other[0]) if control.hops_at(ttl)]
     if not passed:
         return None
-    at = str(passed[0]) if len(passed) == 1 else f"{passed[0]} to {passed[-1]}"
     return (
         "for the target's name something nearer answered than for the control's: the target was answered from TTL"
         f" {answered[0]} on, the control from TTL {other[0]} on, and routers answered the control's probes with TTL"
-        f" {at}"
+        f" {', '.join(map(str, passed))}"
     )
 
 
